@@ -1,0 +1,315 @@
+"""The contract of a channel layer: what every layer does, and the two faces that our own tiers use.
+
+`ChannelLayer` is what user code and foreign programs see: ASGI 0.x (`send`, `receive`, `new_channel`, groups,
+flush, statistics) plus batches. `WorkerPort` is how a worker thread takes, answers and finishes in one write.
+`InterfacePort` is how an interface server, inside its reactor, sends and hears. `conformance` holds the same
+contract as tests.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Protocol
+
+from .envelope import Message
+from .errors import ChannelFull, MessageTooLarge
+from .limits import Capacities
+
+__all__ = [
+    "ChannelLayer",
+    "Control",
+    "Delivery",
+    "Finish",
+    "InterfacePort",
+    "InterfaceReceiver",
+    "Out",
+    "Outcome",
+    "Send",
+    "WorkerPort",
+]
+
+
+class Outcome(IntEnum):
+    """What became of something asked of the layer. The numbers are those that the Lua scripts answer."""
+
+    SENT = 1
+    #: Waits in the mailbox of its socket; accepted.
+    BOXED = 2
+    #: At capacity: nothing was sent.
+    FULL = 0
+    #: The process or socket this is about is not registered (any more).
+    GONE = -1
+    #: A connect that was registered before: an earlier try of the same call worked.
+    DUPLICATE = -2
+    #: A disconnect that somebody told already.
+    TOLD = -3
+    #: The order number is not the one in flight: somebody moved on.
+    STALE = -4
+    #: Nothing was executed: no connection.
+    UNAVAILABLE = -8
+    #: The connection broke before the answer.
+    UNKNOWN = -9
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the message is where it should be, by this call or an earlier try of it."""
+        return self in (Outcome.SENT, Outcome.BOXED, Outcome.DUPLICATE, Outcome.TOLD)
+
+
+class ChannelLayer(ABC):
+    """A channel layer as consumers, views, commands and foreign programs use it.
+
+    All methods are synchronous and thread-safe. An instance must be used in the process that opened it; one
+    that finds itself in a forked child opens connections of its own (W14). Names are checked (TypeError).
+    """
+
+    extensions: tuple[str, ...] = ()
+    ChannelFull = ChannelFull
+    MessageTooLarge = MessageTooLarge
+
+    expiry: float
+    group_expiry: float
+    capacities: Capacities
+
+    @abstractmethod
+    def send(self, channel: str, message: Message) -> None:
+        """Put a message on a channel and wait for the layer's answer (never for capacity).
+
+        At most once; in order for one sender and one single-reader or process channel. Raises ChannelFull,
+        MessageTooLarge, TypeError for what cannot be packed, LayerUnavailable (not sent), OutcomeUnknown.
+        The caller's dict is not changed and may be changed afterwards.
+        """
+
+    @abstractmethod
+    def receive(
+        self, channels: Iterable[str], block: bool = False
+    ) -> tuple[str, Message] | tuple[None, None]:
+        """Take one message from any of the channels; `(None, None)` if there was none.
+
+        With `block`, waits up to 5 s. The order of `channels` is no priority: a busy one never hides another.
+        Process channels are received by their name up to `!`; the full name is returned. Expired messages are
+        dropped. Raises LayerUnavailable.
+        """
+
+    @abstractmethod
+    def new_channel(self, pattern: str) -> str:
+        """A channel name never used before, for a pattern that ends with `?` or `!`. Does not block."""
+
+    @abstractmethod
+    def send_many(self, messages: Sequence[tuple[str, Message]]) -> list[Outcome]:
+        """Send several messages in one round trip, in order; one Outcome each, and no ChannelFull.
+
+        A `batch` of messages is not atomic. Raises MessageTooLarge or TypeError before anything is sent.
+        """
+
+    @abstractmethod
+    def receive_many(
+        self, channels: Iterable[str], limit: int = 1, timeout_seconds: float = 0
+    ) -> list[tuple[str, Message]]:
+        """Take up to `limit` messages, waiting up to `timeout_seconds` for the first one."""
+
+    @abstractmethod
+    def group_add(self, group: str, channel: str) -> None:
+        """Make a channel a member. Idempotent; when it has returned, any later `send_group` reaches it."""
+
+    @abstractmethod
+    def group_discard(self, group: str, channel: str) -> None:
+        """End a membership. Idempotent; no error if there was none."""
+
+    @abstractmethod
+    def group_channels(self, group: str) -> list[str]:
+        """Full names of the members, asked of the processes that have some (up to 2 s)."""
+
+    @abstractmethod
+    def send_group(self, group: str, message: Message) -> None:
+        """Send a copy to every member. Never raises ChannelFull: copies for full channels are dropped."""
+
+    @abstractmethod
+    def flush(self) -> None:
+        """Remove all messages, mailboxes and groups of this layer's prefix, not the processes."""
+
+    @abstractmethod
+    def statistics(self, channel: str) -> dict[str, int]:
+        """Counters of one shared channel since it was first used, and `pending`, the messages in it now."""
+
+    @abstractmethod
+    def open_worker_port(self, on_refused: RefusedHandler) -> WorkerPort:
+        """A line for one taking worker thread. Raises LayerUnavailable if there is no connection yet."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close this process's connections; using the layer again opens new ones."""
+
+
+@dataclass(slots=True)
+class Delivery:
+    """A message that a worker took.
+
+    `order` is its ordering token: a delivery that has one must be finished by whoever took it. `place` is
+    where it was taken from, and where it is finished or given back.
+    """
+
+    channel: str
+    message: Message
+    entry: bytes
+    expiry_ms: int
+    place: str
+    taken_at: float
+    order: int | None = None
+    retries: int = 0
+
+
+@dataclass(slots=True)
+class Send:
+    """A message to put on a channel, said by the consumer of a delivery (`origin`, for log lines)."""
+
+    channel: str
+    message: Message
+    origin: str = ""
+    expiry_seconds: float | None = None
+    first_tried: float = field(default=0.0, compare=False)
+
+
+@dataclass(slots=True)
+class Control:
+    """A control entry for the process that holds `reply_channel` (see `control.py`)."""
+
+    reply_channel: str
+    body: Message
+
+
+@dataclass(slots=True)
+class Finish:
+    """The end of an ordered delivery: the socket's next message may start.
+
+    `drain` moves its whole mailbox out: the socket turned out not to be ordered.
+    """
+
+    reply_channel: str
+    order: int
+    place: str
+    drain: bool = False
+
+
+@dataclass(slots=True)
+class SendGroup:
+    """A message for every member of a group."""
+
+    group: str
+    message: Message
+    origin: str = ""
+
+
+Out = Send | SendGroup | Control | Finish
+RefusedHandler = Callable[[Out, Outcome], None]
+
+
+class WorkerPort(ABC):
+    """One worker thread's line to the layer. Not thread-safe, except `wake`."""
+
+    @abstractmethod
+    def turn(
+        self, out: Sequence[Out], channels: Sequence[str], limit: int, block_seconds: float
+    ) -> list[Delivery]:
+        """Write `out` and a take of up to `limit` messages at once, and wait for the answers.
+
+        Waits up to `block_seconds` for a first message. Refused `out` items go to `on_refused` before the
+        wait. Returns at once, with what was taken, after `wake`. Expired messages are dropped and counted
+        (an ordered one is finished), unreadable ones counted. With no `channels` only writes. Raises
+        LayerUnavailable: `out` may or may not have been executed; call again, it reconnects.
+        """
+
+    @abstractmethod
+    def give_back(self, deliveries: Sequence[Delivery]) -> None:
+        """Put deliveries that were not started back at the head of their channels, in their order."""
+
+    @abstractmethod
+    def requeue(self, delivery: Delivery) -> bool:
+        """Put a delivery at the tail of its channel with one retry more (`ConsumeLater`).
+
+        False if that was refused; an ordered delivery keeps its token, so its successors wait.
+        """
+
+    @abstractmethod
+    def may_start(self, delivery: Delivery, now: float) -> bool:
+        """Whether this delivery may still start: fences late holders of ordered messages (PROTOCOL 1d).
+
+        Costs a round trip only for an ordered delivery taken over 15 s ago or past its expiry.
+        """
+
+    @abstractmethod
+    def wake(self) -> None:
+        """End a waiting `turn`, or the next one. Callable from any thread and from a signal handler."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the connections."""
+
+
+class InterfaceReceiver(Protocol):
+    """What an interface port calls, in the reactor's thread. None of these may raise."""
+
+    def reply(self, local: str, message: Message) -> None:
+        """A message for one client; an unknown `local` is the receiver's to count as discarded."""
+
+    def group_message(self, group: str, members: Sequence[str], message: Message) -> None:
+        """A message for these clients, one and the same for all of them."""
+
+    def control(self, kind: str, local: str, body: Message) -> None:
+        """A note about one client: verdict, close, running, failed, credit. Unknown kinds are ignored."""
+
+    def layer_lost(self, reason: str) -> None:
+        """The layer cannot be reached; the port goes on trying."""
+
+    def layer_back(self) -> None:
+        """The layer is reachable and everything this process owns is registered again."""
+
+    def fenced(self) -> None:
+        """Others declared this process dead: close every socket (1012). The port has taken a new name."""
+
+    def open_sockets(self) -> Iterable[tuple[str, str]]:
+        """(local part, path) of every socket whose connect was sent and whose disconnect is still owed."""
+
+
+Done = Callable[[Outcome], None]
+
+
+class InterfacePort(Protocol):
+    """An interface server's line to the layer, inside its reactor. No call blocks or raises.
+
+    `done` is called exactly once, later, in the reactor's thread. Everything asked in one reactor turn leaves
+    in one write.
+    """
+
+    #: Name of this process's queue, `hr1.<place>.<random>!`; a reply channel is `process + local`.
+    process: str
+
+    def start(self, receiver: InterfaceReceiver) -> None:
+        """Connect, register and begin to hear; `layer_back` follows, or `layer_lost` until it can."""
+
+    def stop(self, done: Callable[[], None]) -> None:
+        """Withdraw the registration once everything sent has been answered (at most 5 s), then disconnect."""
+
+    def send(self, channel: str, message: Message, expiry_seconds: float, done: Done) -> None:
+        """Put a message on a shared or single-reader channel."""
+
+    def connect(self, local: str, path: str, message: Message, expiry_seconds: float, done: Done) -> None:
+        """Register a socket and send its `websocket.connect` (order 0)."""
+
+    def frame(self, local: str, message: Message, order: int, ordered: bool, done: Done) -> None:
+        """Send a `websocket.receive`; `ordered` sends it through the socket's mailbox.
+
+        The caller keeps one call per ordered socket outstanding (PROTOCOL 1h).
+        """
+
+    def disconnect(self, local: str, message: Message, order: int, done: Done) -> None:
+        """Unregister a socket, leave its groups and send its `websocket.disconnect`, exactly once.
+
+        Never refused for capacity, never expires; repeated after an outage until it is told.
+        """
+
+    def forget(self, local: str) -> None:
+        """Unregister a socket that the application itself refused: it is owed no disconnect (S8)."""

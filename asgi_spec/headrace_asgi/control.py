@@ -1,0 +1,35 @@
+"""Control entries: notes to an interface process on its own queue, told apart by a flag of the envelope.
+
+They are sent only to names that begin with `hr1.` (PROTOCOL 2), ignore the queue's capacity (there is at most
+a handful per socket), and an unknown kind is counted and ignored, so that newer workers may add some.
+"""
+
+from __future__ import annotations
+
+from .envelope import Message
+
+__all__ = ["ADD", "CLOSE", "CREDIT", "DISCARD", "FAILED", "GROUP", "MEMBERS", "RUNNING", "VERDICT"]
+
+#: {local, ordered: True | False | "slight"}: whether the socket's messages are ordered; before any accept.
+VERDICT = "verdict"
+#: {group, local}: a worker registered the group for this process; the socket is a member from now on.
+ADD = "add"
+#: {group, local}: the socket leaves the group.
+DISCARD = "discard"
+#: {group, message}: deliver to every member of the group in this process.
+GROUP = "group"
+#: {group, answer}: put the members' full names on the single-reader channel `answer`.
+MEMBERS = "members?"
+#: {local, code}: close the socket; a reply to it was refused, so what it received has a gap.
+CLOSE = "close"
+#: {local}: the client's message has been running for over a second: the queue deadline is met.
+RUNNING = "running"
+#: {local, status, reason}: nobody will answer this client: no route, or the consumer failed.
+FAILED = "failed"
+#: {local, bytes}: so many bytes of the request's streamed body were read.
+CREDIT = "credit"
+
+
+def note(kind: str, **values: object) -> Message:
+    """A control message of `kind`."""
+    return {"control": kind, **values}

@@ -1,0 +1,149 @@
+"""The envelope: what stands around a message in a queue, readable without unpacking the message.
+
+    version u8 · flags u8 · expiry u64 (ms on the Redis clock of its place, 0 = never)
+    [ORDER]   order number u32            always right behind the header: Lua reads it there
+    [CHANNEL] length u8, full channel name
+    [TRACE]   24 bytes                    room for a trace context
+    [RETRIES] u8
+    payload (msgpack)
+
+All numbers are big-endian. A CONTROL entry's payload is a note between processes (see `control.py`), not a
+message for a consumer; a BELL has no payload.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Any, cast
+
+import msgpack
+
+from .errors import MessageTooLarge, UnreadableEntry
+from .limits import MAX_MESSAGE_BYTES
+
+__all__ = ["VERSION", "Entry", "Message", "decode", "encode", "pack_message", "unpack_message"]
+
+Message = dict[str, Any]
+
+VERSION = 1
+
+ORDER = 0x01
+CHANNEL = 0x02
+TRACE = 0x04
+RETRIES = 0x08
+CONTROL = 0x10
+BELL = 0x20
+
+TRACE_BYTES = 24
+
+_HEAD = struct.Struct(">BBQ")
+_HEAD_ORDER = struct.Struct(">BBQI")
+_ORDER = struct.Struct(">I")
+
+
+@dataclass(slots=True)
+class Entry:
+    """One decoded queue entry; `payload` is still packed."""
+
+    expiry_ms: int
+    order: int | None
+    channel: str | None
+    retries: int
+    control: bool
+    payload: memoryview | bytes
+
+
+def pack_message(message: Message, limit_bytes: int = MAX_MESSAGE_BYTES) -> bytes:
+    """Pack a message. Raises TypeError for a value of a type messages cannot hold, MessageTooLarge beyond
+    `limit_bytes`."""
+    try:
+        payload = cast(bytes, msgpack.packb(message, use_bin_type=True))
+    except OverflowError as error:
+        raise TypeError(f"A message holds integers of 64 bits at most: {error}") from None
+    except TypeError as error:
+        raise TypeError(
+            f"A message holds only bytes, str, int, float, bool, None, lists and dicts: {error}"
+        ) from None
+    if len(payload) > limit_bytes:
+        raise MessageTooLarge(
+            f"The message is {len(payload)} bytes when encoded, over the limit of {limit_bytes}; "
+            "send it in chunks or raise max_message_bytes in the layer's CONFIG"
+        )
+    return payload
+
+
+def unpack_message(payload: memoryview | bytes) -> Message:
+    """Unpack a message. Raises UnreadableEntry for anything but one dict with str keys."""
+    try:
+        message = msgpack.unpackb(payload, raw=False, strict_map_key=True)
+    except Exception as error:  # msgpack raises half a dozen unrelated types for bad input
+        raise UnreadableEntry(f"a payload of {len(payload)} bytes is not msgpack: {error}") from None
+    if not isinstance(message, dict) or not all(isinstance(key, str) for key in message):
+        raise UnreadableEntry("a payload is not a dict with string keys")
+    return message
+
+
+def encode(
+    payload: bytes,
+    expiry_ms: int = 0,
+    order: int | None = None,
+    channel: str | None = None,
+    retries: int = 0,
+    control: bool = False,
+) -> bytes:
+    """Put an envelope around a packed message."""
+    if order is None and channel is None and not retries and not control:
+        return _HEAD.pack(VERSION, 0, expiry_ms) + payload
+    flags = CONTROL if control else 0
+    tail = b""
+    if channel is not None:
+        flags |= CHANNEL
+        name = channel.encode("ascii")
+        tail = bytes((len(name),)) + name
+    if retries:
+        flags |= RETRIES
+        tail += bytes((min(retries, 255),))
+    if order is None:
+        return _HEAD.pack(VERSION, flags, expiry_ms) + tail + payload
+    return _HEAD_ORDER.pack(VERSION, flags | ORDER, expiry_ms, order) + tail + payload
+
+
+def decode(entry: bytes) -> Entry:
+    """Read an envelope without unpacking its payload.
+
+    Raises UnreadableEntry for another version or a truncated header.
+    """
+    try:
+        version, flags, expiry_ms = _HEAD.unpack_from(entry)
+        if version != VERSION:
+            raise UnreadableEntry(
+                f"an entry has envelope version {version}, this process reads {VERSION}: "
+                "a newer Headrace, or something else, writes to this channel"
+            )
+        at = _HEAD.size
+        if not flags:
+            return Entry(expiry_ms, None, None, 0, False, entry[at:])
+        return _decode_flagged(entry, flags, expiry_ms, at)
+    except (struct.error, IndexError, UnicodeDecodeError):
+        raise UnreadableEntry(f"an entry of {len(entry)} bytes has a broken envelope") from None
+
+
+def _decode_flagged(entry: bytes, flags: int, expiry_ms: int, at: int) -> Entry:
+    order = channel = None
+    retries = 0
+    if flags & ORDER:
+        (order,) = _ORDER.unpack_from(entry, at)
+        at += _ORDER.size
+    if flags & CHANNEL:
+        end = at + 1 + entry[at]
+        channel = entry[at + 1 : end].decode("ascii")
+        at = end
+    if flags & TRACE:
+        at += TRACE_BYTES
+    if flags & RETRIES:
+        retries = entry[at]
+        at += 1
+    if at > len(entry):
+        raise IndexError(at)
+    return Entry(expiry_ms, order, channel, retries, bool(flags & CONTROL), entry[at:])

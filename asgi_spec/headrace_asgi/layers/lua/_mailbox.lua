@@ -1,0 +1,37 @@
+-- Shared by the scripts of one socket's mailbox; the plan puts this text behind their first line.
+--
+-- o: order number in flight, with the lease as its time to live.  m: entries that wait.  w: sockets whose mailbox
+-- is not empty, scored by when the lease in front of it ends.  lists: where entries go, by their first byte.
+-- A waiting entry is that byte, then the envelope: version, flags, expiry (8), order number (4), ...
+
+local function now_ms()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+local function watch(socket, o, m, w)
+  if redis.call('LLEN', m) == 0 then
+    redis.call('ZREM', w, socket)
+  else
+    redis.call('ZADD', w, now_ms() + math.max(redis.call('PTTL', o), 0), socket)
+  end
+end
+
+-- The time an entry waited here does not count: it may start until a third of the new lease is left. So no entry
+-- that still lies in a list when its lease ends can start without asking first.
+local function fresh(boxed, lease_ms)
+  if struct.unpack('>I8', boxed, 4) == 0 then
+    return string.sub(boxed, 2)
+  end
+  local expiry = struct.pack('>I8', now_ms() + math.floor(lease_ms * 2 / 3))
+  return string.sub(boxed, 2, 3) .. expiry .. string.sub(boxed, 12)
+end
+
+local function move(socket, o, m, w, lists, lease_ms)
+  local boxed = redis.call('LPOP', m)
+  if boxed then
+    redis.call('SET', o, struct.unpack('>I4', boxed, 12), 'PX', lease_ms)
+    redis.call('RPUSH', lists[string.byte(boxed)], fresh(boxed, lease_ms))
+  end
+  watch(socket, o, m, w)
+end

@@ -1,0 +1,26 @@
+#!lua
+-- Put entries on a shared or single-reader channel, as many as fit.
+--
+-- KEYS  c: the channel's list  n: counters
+-- ARGV  capacity, seconds until an abandoned list goes (0 = never), name to count under ('' = do not), entries...
+-- Answer: how many entries were put there; the rest was refused.
+
+local capacity, ttl, name = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
+local offered = #ARGV - 3
+local room = math.max(capacity - redis.call('LLEN', KEYS[1]), 0)
+local sent = math.min(offered, room)
+if sent > 0 then
+  redis.call('RPUSH', KEYS[1], unpack(ARGV, 4, 3 + sent))
+  if ttl > 0 then
+    redis.call('EXPIRE', KEYS[1], ttl)
+  end
+end
+if name ~= '' then
+  if sent > 0 then
+    redis.call('HINCRBY', KEYS[2], name .. '|sent', sent)
+  end
+  if sent < offered then
+    redis.call('HINCRBY', KEYS[2], name .. '|shed', offered - sent)
+  end
+end
+return sent

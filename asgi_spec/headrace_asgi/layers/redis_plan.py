@@ -1,0 +1,380 @@
+"""What to ask of Redis: keys, scripts, arguments, and how to read each answer.
+
+This is pure; `redis_blocking` and `redis_twisted` carry it out.
+
+Key layout (PROTOCOL 0), each key behind the tag of its place, `hr1:{place}:`
+
+    c:<channel>   list    entries of a shared or single-reader channel, or of a foreign process's queue
+    q:<process>   list    queue of one of our processes       up:<process>  hash  the process lives here
+    s:<process>   hash    its registered sockets: local part -> path
+    o:<socket>    string  order number in flight, with its lease   m:<socket>  list  mailbox
+    w             zset    sockets whose mailbox is not empty, by when the lease in front ends
+    g:<group>     hash    process -> number of adds           gq:<process>  set  its groups
+    gp:<group>    zset    members that are plain channels, by join time
+    n             hash    counters "<channel>|sent", "<channel>|shed"
+    procs, beat   hashes  process -> description, -> heartbeat counter (at the home place only)
+    fenced:<process>, flushes
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..contract import Outcome
+from ..limits import (
+    LEASE_MARGIN_SECONDS,
+    MAILBOX_CAPACITY,
+    PROCESS_QUEUE_CAPACITY,
+    Capacities,
+)
+from ..names import is_process_queue, local_part, non_local_name, place_of_process
+from .places import Places
+from .redis_call import FENCED, Argument, Beat, Call, as_is, names, no_answer, outcome, text
+from .redis_scripts import script
+
+__all__ = ["ENTRIES_PER_CALL", "ORDERED_CHANNELS", "Beat", "Call", "Plan"]
+
+#: The lists that messages of an ordered socket go to; the scripts know them by number, from 1.
+ORDERED_CHANNELS = ("websocket.connect", "websocket.receive", "websocket.disconnect")
+#: Entries in one script call; Lua unpacks them on its stack, which ends at some 8,000.
+ENTRIES_PER_CALL = 1000
+#: Seconds after which Redis may forget what nobody refreshes: rubbish collection, no protocol depends on it.
+RUBBISH_SECONDS = 86_400
+
+
+class Plan:
+    """Builds the calls of one layer."""
+
+    def __init__(
+        self,
+        places: Places,
+        capacities: Capacities,
+        expiry_seconds: float,
+        group_expiry_seconds: float,
+        ordering_lease_seconds: float | None = None,
+    ) -> None:
+        """Take the places and limits of the layer.
+
+        `ordering_lease_seconds` is how long the message in flight of an ordered socket may be queued and
+        running without a sign of life; at least 1.5 times as long as such a message may be queued.
+        """
+        self.places = places
+        self.capacities = capacities
+        self.expiry_seconds = expiry_seconds
+        self.group_expiry_ms = int(group_expiry_seconds * 1000)
+        lease = ordering_lease_seconds or max(expiry_seconds + LEASE_MARGIN_SECONDS, expiry_seconds * 1.5)
+        self.lease_ms = int(lease * 1000)
+        #: Seconds an ordered message may be queued: what the lease leaves for running, see `_mailbox.lua`.
+        self.ordered_expiry_seconds = min(expiry_seconds, lease * 2 / 3)
+        self._tags = {place: places.tag(place) for place in places.names}
+        self._lists = {place: self._ordered_lists(place) for place in places.names}
+
+    def key(self, place: str, kind: str, name: str = "") -> str:
+        """A key: `kind` is its letter, `name` what it is of."""
+        return f"{self._tags[place]}{kind}:{name}" if name else self._tags[place] + kind
+
+    def _ordered_lists(self, place: str) -> tuple[str, ...]:
+        return tuple(self.key(place, "c", channel) for channel in ORDERED_CHANNELS)
+
+    def _call(
+        self,
+        name: str,
+        place: str,
+        keys: Sequence[str],
+        args: Sequence[Argument],
+        read: Callable[[Any], Any] = outcome,
+        repeat: bool = False,
+    ) -> Call:
+        chosen = script(name)
+        return Call(place, (b"EVALSHA", chosen.sha, len(keys), *keys, *args), read, chosen, repeat)
+
+    # Sending to channels
+
+    def send(self, channel: str, entries: Sequence[bytes], place: str | None = None) -> Call:
+        """Put entries on a shared, single-reader or foreign process channel; one Outcome each."""
+        queue = non_local_name(channel)
+        shared = "?" not in queue and "!" not in queue
+        if place is None:
+            place = self.places.any() if shared else self.places.of(queue)
+        ttl = 0 if shared else int(self.expiry_seconds) + LEASE_MARGIN_SECONDS
+        keys = (self.key(place, "c", queue), self.key(place, "n"))
+        capacity = self.capacities.of(queue, len(self.places.names) if shared else 1)
+
+        def read(sent: Any) -> list[Outcome]:
+            return [Outcome.SENT] * sent + [Outcome.FULL] * (len(entries) - sent)
+
+        return self._call("send", place, keys, (capacity, ttl, queue if shared else "", *entries), read)
+
+    def push(self, process: str, entries: Sequence[bytes], controls: Sequence[bool]) -> Call:
+        """Put entries on a process queue; `controls` says which are control entries. One Outcome each."""
+        place = self.place_of_process(process)
+        keys = (self.key(place, "q", process), self.key(place, "up", process))
+
+        def read(messages: Any) -> list[Outcome]:
+            if messages < 0:
+                return [Outcome.GONE] * len(entries)
+            outcomes = []
+            for control in controls:
+                accepted = control or messages > 0
+                messages -= not control
+                outcomes.append(Outcome.SENT if accepted else Outcome.FULL)
+            return outcomes
+
+        return self._call("push", place, keys, (PROCESS_QUEUE_CAPACITY, *entries), read)
+
+    def place_of_process(self, process: str) -> str:
+        """The place written in a process queue's name; the home place if this layer has no such place."""
+        place = place_of_process(process)
+        return place if place in self._tags else self.places.home
+
+    # Sockets
+
+    def connect(self, socket: str, path: str, entry: bytes) -> Call:
+        """Register a socket and send its connect (order 0)."""
+        place, process = self.places.of(socket), non_local_name(socket)
+        channel = ORDERED_CHANNELS[0]
+        keys = (
+            self.key(place, "up", process),
+            self.key(place, "s", process),
+            self.key(place, "o", socket),
+            self.key(place, "c", channel),
+            self.key(place, "n"),
+        )
+        capacity = self.capacities.of(channel, len(self.places.names))
+        args = (local_part(socket), path, capacity, self.lease_ms, channel, entry)
+        return self._call("connect", place, keys, args, repeat=True)
+
+    def frames(self, place: str, process: str, locals_and_entries: Sequence[Argument]) -> Call:
+        """Send frames of unordered sockets of one process at one place: local, entry, local, entry…"""
+        channel = ORDERED_CHANNELS[1]
+        keys = (self.key(place, "s", process), self.key(place, "c", channel), self.key(place, "n"))
+        count = len(locals_and_entries) // 2
+
+        def read(answer: Any) -> list[Outcome]:
+            if isinstance(answer, int):
+                return [Outcome.SENT] * count
+            return [Outcome(one) for one in answer]
+
+        capacity = self.capacities.of(channel, len(self.places.names))
+        return self._call("frames", place, keys, (capacity, channel, *locals_and_entries), read)
+
+    def frame_ordered(self, socket: str, order: int, entry: bytes) -> Call:
+        """Send one frame of a socket through its mailbox."""
+        place, channel = self.places.of(socket), ORDERED_CHANNELS[1]
+        capacity = self.capacities.of(channel, len(self.places.names))
+        args = (
+            socket, local_part(socket), order, 2, self.lease_ms, capacity, MAILBOX_CAPACITY, channel, entry,
+        )  # fmt: skip
+        return self._call("frame_ordered", place, self._registered_keys(place, socket), args)
+
+    def disconnect(self, socket: str, order: int, entry: bytes) -> Call:
+        """Unregister a socket and send its disconnect, exactly once whoever asks."""
+        place = self.places.of(socket)
+        args = (socket, local_part(socket), order, 3, self.lease_ms, ORDERED_CHANNELS[2], entry)
+        return self._call("disconnect", place, self._registered_keys(place, socket), args, repeat=True)
+
+    def forget(self, socket: str) -> Call:
+        """Unregister a socket that is owed no disconnect."""
+        place = self.places.of(socket)
+        key = self.key(place, "s", non_local_name(socket))
+        return Call(place, (b"HDEL", key, local_part(socket)), no_answer, repeat=True)
+
+    def _mailbox_keys(self, place: str, socket: str) -> tuple[str, str, str]:
+        return self.key(place, "o", socket), self.key(place, "m", socket), self.key(place, "w")
+
+    def _registered_keys(self, place: str, socket: str) -> tuple[str, ...]:
+        registry = self.key(place, "s", non_local_name(socket))
+        counters = self.key(place, "n")
+        return (registry, *self._mailbox_keys(place, socket), counters, *self._lists[place])
+
+    # Ordering: what workers say of a message they took
+
+    def finish(self, socket: str, order: int, place: str, drain: bool = False) -> Call:
+        """End the message in flight; `drain` empties the mailbox of a socket that is not ordered."""
+        keys = (*self._mailbox_keys(place, socket), *self._lists[place])
+        args = (socket, order, self.lease_ms, int(drain))
+        return self._call("finish", place, keys, args, repeat=True)
+
+    def renew(self, socket: str, order: int, place: str) -> Call:
+        """Renew the lease of the message in flight, or learn that it is STALE."""
+        args = (order, self.lease_ms)
+        return self._call("renew", place, (self.key(place, "o", socket),), args, repeat=True)
+
+    def back(self, socket: str, order: int, place: str, channel: str, entry: bytes, head: bool) -> Call:
+        """Put an ordered message back on its list, at the head if it was not started."""
+        keys = (self.key(place, "o", socket), self.key(place, "c", channel))
+        return self._call("back", place, keys, (order, self.lease_ms, "LPUSH" if head else "RPUSH", entry))
+
+    def back_plain(self, channel: str, place: str, entries: Sequence[bytes], head: bool) -> Call:
+        """Put unordered messages back, whatever the capacity: they were accepted. Entries in queue order."""
+        key = self.key(place, "c", channel)
+        if head:
+            return Call(place, (b"LPUSH", key, *reversed(entries)), no_answer)
+        return Call(place, (b"RPUSH", key, *entries), no_answer)
+
+    def overdue(self, place: str, now_ms: int) -> Call:
+        """Sockets whose mailbox waits behind a lapsed lease, up to 100."""
+        args = (b"ZRANGEBYSCORE", self.key(place, "w"), b"-inf", now_ms, b"LIMIT", 0, 100)
+        return Call(place, args, names, repeat=True)
+
+    def kick(self, socket: str, place: str) -> Call:
+        """Move on a mailbox whose lease lapsed."""
+        keys = (*self._mailbox_keys(place, socket), *self._lists[place])
+        return self._call("kick", place, keys, (socket, self.lease_ms), as_is, repeat=True)
+
+    # Taking
+
+    def take(self, place: str, channels: Sequence[str], limit: int, block_seconds: float | None) -> Call:
+        """Take up to `limit` entries from the first of `channels` that has some.
+
+        Waits up to `block_seconds`; not at all for None. The answer is (channel, entries) or None.
+        """
+        head = f"{self._tags[place]}c:"
+        keys = [self.queue_key(place, channel) for channel in channels]
+        command: tuple[Argument, ...] = (
+            (b"LMPOP",) if block_seconds is None else (b"BLMPOP", str(block_seconds))
+        )
+
+        def read(answer: Any) -> tuple[str, list[bytes]] | None:
+            if answer is None:
+                return None
+            key = text(answer[0])
+            return key[len(head) :], answer[1]
+
+        return Call(place, (*command, len(keys), *keys, b"LEFT", b"COUNT", limit), read)
+
+    def queue_key(self, place: str, channel: str) -> str:
+        """The list that a channel is received from (`q:` and `c:` keys have tags of one length)."""
+        return self.key(place, "q" if is_process_queue(channel) else "c", channel)
+
+    # Groups
+
+    def group_add(self, group: str, process: str) -> Call:
+        """Register a process for a group; the answer is the number of adds, or -1 if it is gone."""
+        place = self.places.of(group)
+        keys = (self.key(place, "up", process), self.key(place, "g", group), self.key(place, "gq", process))
+        return self._call("group_add", place, keys, (process, group), as_is)
+
+    def group_leave(self, group: str, process: str, processed: int) -> Call:
+        """Withdraw a process that has seen `processed` adds; the answer is whether it left."""
+        place = self.places.of(group)
+        keys = (self.key(place, "g", group), self.key(place, "gq", process))
+        return self._call("group_leave", place, keys, (process, group, processed), bool, repeat=True)
+
+    def group_adds(self, group: str, process: str) -> Call:
+        """The number of adds that Redis counts for a process: None if it is not registered."""
+        place = self.places.of(group)
+        args = (b"HGET", self.key(place, "g", group), process)
+        return Call(place, args, lambda answer: None if answer is None else int(answer), repeat=True)
+
+    def group_join_plain(self, group: str, channel: str) -> Call:
+        """Make a channel that no process of ours holds a member."""
+        place = self.places.of(group)
+        keys = (self.key(place, "gp", group),)
+        return self._call("group_join_plain", place, keys, (channel,), as_is, repeat=True)
+
+    def group_leave_plain(self, group: str, channel: str) -> Call:
+        """End the membership of such a channel."""
+        place = self.places.of(group)
+        return Call(place, (b"ZREM", self.key(place, "gp", group), channel), no_answer, repeat=True)
+
+    def group_read(self, group: str) -> Call:
+        """Who is in a group; the answer is (processes, plain channels)."""
+        place = self.places.of(group)
+        keys = (self.key(place, "g", group), self.key(place, "gp", group))
+
+        def read(answer: Any) -> tuple[list[str], list[str]]:
+            return names(answer[0]), names(answer[1])
+
+        return self._call("group_read", place, keys, (self.group_expiry_ms,), read, repeat=True)
+
+    # Processes
+
+    def register(self, process: str, description: str) -> list[Call]:
+        """Make a process known: in the table at home, and alive at every place."""
+        home = self.places.home
+        calls = [Call(home, (b"HSET", self.key(home, "procs"), process, description), no_answer, repeat=True)]
+        for place in self.places.names:
+            key = self.key(place, "up", process)
+            calls.append(Call(place, (b"HSET", key, "version", 1), no_answer, repeat=True))
+            calls.append(Call(place, (b"EXPIRE", key, RUBBISH_SECONDS), no_answer, repeat=True))
+        return calls
+
+    def keep(self, process: str) -> list[Call]:
+        """Keep the marks of a living process from rubbish collection; once an hour is plenty."""
+        return [
+            Call(place, (b"EXPIRE", self.key(place, "up", process), RUBBISH_SECONDS), no_answer, repeat=True)
+            for place in self.places.names
+        ]
+
+    def beat(self, process: str) -> Call:
+        """One heartbeat."""
+        home = self.places.home
+        keys = (
+            self.key(home, "procs"),
+            self.key(home, "beat"),
+            self.key(home, "fenced", process),
+            self.key(home, "flushes"),
+        )
+
+        def read(answer: Any) -> Beat:
+            status, now_ms, flushes = answer
+            return Beat(status == 1, status == FENCED, now_ms, flushes)
+
+        return self._call("beat", home, keys, (process,), read, repeat=True)
+
+    def withdraw(self, process: str) -> list[Call]:
+        """Take a process that ends out of the tables; its sockets were told before."""
+        home = self.places.home
+        calls = [
+            Call(
+                place,
+                (b"DEL", *(self.key(place, kind, process) for kind in ("up", "q", "s", "gq"))),
+                no_answer,
+                repeat=True,
+            )
+            for place in self.places.names
+        ]
+        for kind in ("procs", "beat"):
+            calls.append(Call(home, (b"HDEL", self.key(home, kind), process), no_answer, repeat=True))
+        return calls
+
+    def register_sockets(self, place: str, process: str, sockets: Sequence[tuple[str, str]]) -> Call:
+        """Register open sockets again after Redis lost its data: (local part, path), at most 1,000."""
+        fields = [part for socket in sockets for part in socket]
+        return Call(place, (b"HSET", self.key(place, "s", process), *fields), no_answer, repeat=True)
+
+    def registered_sockets(self, place: str, process: str) -> Call:
+        """Local parts of the sockets that are registered at a place."""
+        return Call(place, (b"HKEYS", self.key(place, "s", process)), names, repeat=True)
+
+    # Clock, statistics, flush
+
+    def time(self, place: str) -> Call:
+        """The Redis clock in ms."""
+
+        def read(answer: Any) -> int:
+            return int(answer[0]) * 1000 + int(answer[1]) // 1000
+
+        return Call(place, (b"TIME",), read, repeat=True)
+
+    def statistics(self, channel: str) -> list[Call]:
+        """Per place: counters of a channel, then the number of its entries."""
+        calls = []
+        for place in self.places.names:
+            fields = (f"{channel}|sent", f"{channel}|shed")
+            args = (b"HMGET", self.key(place, "n"), *fields)
+            calls.append(Call(place, args, lambda answer: [int(n or 0) for n in answer], repeat=True))
+            calls.append(Call(place, (b"LLEN", self.queue_key(place, channel)), as_is, repeat=True))
+        return calls
+
+    def flushed_patterns(self, place: str) -> list[str]:
+        """Globs of the keys that `flush` removes: everything but processes and their sockets (R10)."""
+        tag = self._tags[place]
+        return [tag + kind for kind in ("c:*", "q:*", "o:*", "m:*", "w", "g:*", "gq:*", "gp:*", "n")]
+
+    def flushed(self) -> Call:
+        """Count a flush, so that every process registers its groups again at its next beat."""
+        home = self.places.home
+        return Call(home, (b"INCR", self.key(home, "flushes")), as_is)

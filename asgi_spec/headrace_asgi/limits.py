@@ -1,0 +1,82 @@
+"""Limits of the channel layer, each with its unit and reason; and the capacity rules of `CONFIG`."""
+
+from __future__ import annotations
+
+import fnmatch
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from .errors import ConfigurationError
+
+__all__ = [
+    "DEFAULT_CAPACITY",
+    "DEFAULT_EXPIRY_SECONDS",
+    "DEFAULT_GROUP_EXPIRY_SECONDS",
+    "LEASE_MARGIN_SECONDS",
+    "MAILBOX_CAPACITY",
+    "MAX_MESSAGE_BYTES",
+    "PROCESS_DEATH_SECONDS",
+    "PROCESS_QUEUE_CAPACITY",
+    "Capacities",
+]
+
+#: Seconds an unread message lives: the recommendation of ASGI 0.x.
+DEFAULT_EXPIRY_SECONDS = 60
+#: Seconds a plain channel stays in a group after its last `group_add`: ASGI 0.x. Sockets of our own
+#: interface server are members for as long as they are open.
+DEFAULT_GROUP_EXPIRY_SECONDS = 86_400
+#: Messages a shared channel holds before senders get `ChannelFull`. 100 (the old default) is 50 ms of traffic
+#: of one worker; 1,000 bounds the wait of the last one to about a second of ordinary views.
+DEFAULT_CAPACITY = 1_000
+#: Entries of one process queue. Its reader never runs user code, so a full one means a stopped process.
+PROCESS_QUEUE_CAPACITY = 10_000
+#: Encoded bytes of one message: a WebSocket message or body chunk of 1 MiB with its envelope, twice over.
+MAX_MESSAGE_BYTES = 2 * 1024 * 1024
+#: Entries that wait in the mailbox of one ordered socket; beyond it the socket is closed with 1013.
+MAILBOX_CAPACITY = 100
+#: Seconds that the lease of an ordered message outlives the message's expiry, so that no message still
+#: queued can start after its lease lapsed.
+LEASE_MARGIN_SECONDS = 30
+#: Seconds of an observer's own monotonic clock after which a heartbeat that stands still means death.
+PROCESS_DEATH_SECONDS = 20
+
+
+class Capacities:
+    """How many messages each channel may hold: the first matching rule, else the default."""
+
+    def __init__(self, default: int, rules: Mapping[Any, int] | None = None) -> None:
+        """Take `rules` from glob or compiled pattern to a number of messages.
+
+        Raises ConfigurationError for a capacity that is not a positive integer.
+        """
+        self.default = _positive(default, "capacity")
+        self._rules = [
+            (_compiled(key), _positive(value, f"channel_capacity[{key!r}]"))
+            for key, value in (rules or {}).items()
+        ]
+        self._known: dict[str, int] = {}
+
+    def of(self, channel: str, places: int = 1) -> int:
+        """Capacity of one channel's list at one of `places` places."""
+        known = self._known.get(channel)
+        if known is None:
+            known = next((n for pattern, n in self._rules if pattern.match(channel)), self.default)
+            if len(self._known) < 10_000:  # bounds memory: names with random parts are unlimited
+                self._known[channel] = known
+        return known if places == 1 else math.ceil(known / places)
+
+
+def _compiled(key: Any) -> re.Pattern[str]:
+    if isinstance(key, str):
+        return re.compile(fnmatch.translate(key))
+    if isinstance(key, re.Pattern):
+        return key
+    raise ConfigurationError(f"channel_capacity: {key!r} is neither a glob nor a compiled pattern")
+
+
+def _positive(value: Any, name: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ConfigurationError(f"{name} must be a positive integer, not {value!r}")
+    return value
