@@ -311,5 +311,8 @@ class InterfacePort(Protocol):
         Never refused for capacity, never expires; repeated after an outage until it is told.
         """
 
+    def leave_groups(self, local: str) -> None:
+        """End the memberships of a client that is not a socket and has ended; free if it has none."""
+
     def forget(self, local: str) -> None:
         """Unregister a socket that the application itself refused: it is owed no disconnect (S8)."""

@@ -1,0 +1,30 @@
+"""What is measured: an echo, a group, and requests that are held until something releases them."""
+
+from headrace import Group, route, route_class
+from headrace.generic.websockets import JsonWebsocketConsumer
+
+
+class Echo(JsonWebsocketConsumer):
+    def receive(self, content, **kwargs):
+        self.send(content)
+
+
+class Member(JsonWebsocketConsumer):
+    groups = ["bench"]
+
+
+def hold(message):
+    """A long poll, answered later by `release`."""
+    Group("held").add(message.reply_channel)
+
+
+def release(message):
+    Group("held").send({"status": 200, "headers": [], "content": b"released"})
+
+
+routes = [
+    route_class(Echo, path=r"^/ws/echo$"),
+    route_class(Member, path=r"^/ws/group$"),
+    route("http.request", hold, path=r"^/hold$"),
+    route("bench.release", release),
+]
