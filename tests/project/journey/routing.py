@@ -1,0 +1,62 @@
+"""Consumers that the journeys talk to."""
+
+import json
+import os
+import random
+import time
+
+from headrace import Channel, Group, route, route_class
+from headrace.generic.websockets import JsonWebsocketConsumer, WebsocketConsumer
+from headrace.sessions import enforce_ordering
+
+
+class Echo(JsonWebsocketConsumer):
+    """Sends back what it receives."""
+
+    def receive(self, content, **kwargs):
+        self.send(content)
+
+
+class Raw(WebsocketConsumer):
+    """Sends back the very frame it receives."""
+
+    def receive(self, text=None, bytes=None, **kwargs):
+        self.send(text=text, bytes=bytes)
+
+
+class Room(JsonWebsocketConsumer):
+    """Everybody hears everybody."""
+
+    groups = ["room"]
+
+    def receive(self, content, **kwargs):
+        self.group_send("room", content)
+
+
+@enforce_ordering
+def numbered(message):
+    """Answers a numbered frame after a random while, with who ran it."""
+    started = time.monotonic()
+    time.sleep(random.random() * 0.005)
+    answer = {"n": json.loads(message["text"])["n"], "pid": os.getpid(), "started": started}
+    message.reply_channel.send({"text": json.dumps(answer)})
+
+
+def background(message):
+    """Tells the room that a message for the background channel arrived."""
+    Group("room").send({"text": json.dumps({"from": message["from"]})})
+
+
+def mark(message):
+    """Puts what it got on another channel, which a test reads."""
+    Channel("journey.marks").send({"from": message["from"]})
+
+
+routes = [
+    route_class(Echo, path=r"^/ws/echo$"),
+    route_class(Raw, path=r"^/ws/raw$"),
+    route_class(Room, path=r"^/ws/room$"),
+    route("websocket.receive", numbered, path=r"^/ws/numbered$"),
+    route("journey.background", background),
+    route("journey.mark", mark),
+]

@@ -1,0 +1,21 @@
+"""Settings of the project that the journeys run; the environment says which Redis."""
+
+import json
+import os
+
+SECRET_KEY = "journeys-only"
+DEBUG = False
+ALLOWED_HOSTS = ["*"]
+ROOT_URLCONF = "journey.urls"
+INSTALLED_APPS = ["headrace", "journey"]
+MIDDLEWARE = ["django.middleware.common.CommonMiddleware"]
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
+USE_TZ = True
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": "headrace_asgi.RedisChannelLayer",
+        "ROUTING": "journey.routing.routes",
+        "CONFIG": json.loads(os.environ.get("JOURNEY_CONFIG", "{}")),
+    }
+}
+HEADRACE = {"ORIGIN_CHECK": False}

@@ -1,0 +1,43 @@
+"""Views that the journeys ask for."""
+
+import hashlib
+import os
+import time
+
+from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
+from django.urls import path
+
+
+def hello(request):
+    return HttpResponse("Hello, world!", content_type="text/plain")
+
+
+def slow(request, milliseconds):
+    time.sleep(milliseconds / 1000)
+    return HttpResponse(f"slept {milliseconds}", content_type="text/plain")
+
+
+def digest(request):
+    body = hashlib.sha256()
+    count = 0
+    while chunk := request.read(65536):
+        body.update(chunk)
+        count += len(chunk)
+    return JsonResponse({"bytes": count, "sha256": body.hexdigest()})
+
+
+def numbers(request):
+    return StreamingHttpResponse((f"{n}\n" for n in range(1000)), content_type="text/plain")
+
+
+def process(request):
+    return HttpResponse(str(os.getpid()), content_type="text/plain")
+
+
+urlpatterns = [
+    path("hello", hello),
+    path("slow/<int:milliseconds>", slow),
+    path("digest", digest),
+    path("numbers", numbers),
+    path("pid", process),
+]
