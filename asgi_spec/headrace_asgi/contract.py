@@ -67,6 +67,8 @@ class ChannelLayer(ABC):
     """
 
     extensions: tuple[str, ...] = ()
+    #: Whether messages never leave this process: then no interface server can be on the other side (W13).
+    local_only = False
     ChannelFull = ChannelFull
     MessageTooLarge = MessageTooLarge
 
@@ -171,6 +173,8 @@ class Send:
     origin: str = ""
     expiry_seconds: float | None = None
     first_tried: float = field(default=0.0, compare=False)
+    #: `message` as `envelope.pack_message` packed it when it was said; a port then need not pack it.
+    packed: bytes | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(slots=True)
@@ -201,6 +205,7 @@ class SendGroup:
     group: str
     message: Message
     origin: str = ""
+    packed: bytes | None = field(default=None, compare=False, repr=False)
 
 
 Out = Send | SendGroup | Control | Finish
@@ -240,6 +245,13 @@ class WorkerPort(ABC):
         Costs a round trip only for an ordered delivery taken over 15 s ago or past its expiry.
         """
 
+    def renew(self, delivery: Delivery) -> bool:
+        """Extend the ordering lease of a delivery that runs long; False if it lapsed before (PROTOCOL 1d).
+
+        One round trip. A layer whose leases never lapse needs nothing here. Raises LayerUnavailable.
+        """
+        return True
+
     @abstractmethod
     def wake(self) -> None:
         """End a waiting `turn`, or the next one. Callable from any thread and from a signal handler."""
@@ -269,6 +281,9 @@ class InterfaceReceiver(Protocol):
 
     def fenced(self) -> None:
         """Others declared this process dead: close every socket (1012). The port has taken a new name."""
+
+    def is_open(self, local: str) -> bool:
+        """Whether this client, a socket or a waiting request, is still there; else it can join no group."""
 
     def open_sockets(self) -> Iterable[tuple[str, str]]:
         """(local part, path) of every socket whose connect was sent and whose disconnect is still owed."""

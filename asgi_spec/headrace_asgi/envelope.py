@@ -8,7 +8,7 @@
     payload (msgpack)
 
 All numbers are big-endian. A CONTROL entry's payload is a note between processes (see `control.py`), not a
-message for a consumer; a BELL has no payload.
+message for a consumer; it ignores the queue's capacity unless it is COUNTED too. A BELL has no payload.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ TRACE = 0x04
 RETRIES = 0x08
 CONTROL = 0x10
 BELL = 0x20
+COUNTED = 0x40
 
 TRACE_BYTES = 24
 
@@ -57,6 +58,8 @@ class Entry:
 def pack_message(message: Message, limit_bytes: int = MAX_MESSAGE_BYTES) -> bytes:
     """Pack a message. Raises TypeError for a value of a type messages cannot hold, MessageTooLarge beyond
     `limit_bytes`."""
+    if not _is_message(message):
+        raise TypeError(f"A message is a dict whose keys are strings, not {message!r:.60}")
     try:
         payload = cast(bytes, msgpack.packb(message, use_bin_type=True))
     except OverflowError as error:
@@ -79,9 +82,19 @@ def unpack_message(payload: memoryview | bytes) -> Message:
         message = msgpack.unpackb(payload, raw=False, strict_map_key=True)
     except Exception as error:  # msgpack raises half a dozen unrelated types for bad input
         raise UnreadableEntry(f"a payload of {len(payload)} bytes is not msgpack: {error}") from None
-    if not isinstance(message, dict) or not all(isinstance(key, str) for key in message):
+    if not _is_message(message):
         raise UnreadableEntry("a payload is not a dict with string keys")
-    return message
+    return cast(Message, message)
+
+
+def _is_message(value: object) -> bool:
+    if not isinstance(value, dict):
+        return False
+    try:
+        "".join(value)  # the quickest way to meet a key that is no str
+    except TypeError:
+        return False
+    return True
 
 
 def encode(
@@ -91,11 +104,12 @@ def encode(
     channel: str | None = None,
     retries: int = 0,
     control: bool = False,
+    counted: bool = False,
 ) -> bytes:
-    """Put an envelope around a packed message."""
+    """Put an envelope around a packed message; `counted` is for control entries."""
     if order is None and channel is None and not retries and not control:
         return _HEAD.pack(VERSION, 0, expiry_ms) + payload
-    flags = CONTROL if control else 0
+    flags = (CONTROL if control else 0) | (COUNTED if counted else 0)
     tail = b""
     if channel is not None:
         flags |= CHANNEL

@@ -58,10 +58,7 @@ def test_numbered_frames_start_once_and_in_order_over_8_threads_in_4_processes(r
 
 
 def children_of(pid: int) -> list[int]:
-    out = subprocess.run(
-        ["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False
-    )
-    return [int(line) for line in out.stdout.split()]
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def test_a_killed_worker_costs_its_running_frames_only_and_no_order(redis_url: str) -> None:

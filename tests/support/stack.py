@@ -120,7 +120,7 @@ class Stack:
         arguments = [sys.executable, "manage.py", "runworker", *options]
         arguments += ["--processes", str(processes), "--threads", str(threads)]
         process = self._start(arguments, "worker")
-        process.wait_for(r"(?i)listening")
+        process.wait_for(r"Taking from")
         return process
 
     def manage(self, *arguments: str) -> str:

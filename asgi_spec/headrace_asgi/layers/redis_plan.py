@@ -107,7 +107,7 @@ class Plan:
         return self._call("send", place, keys, (capacity, ttl, queue if shared else "", *entries), read)
 
     def push(self, process: str, entries: Sequence[bytes], controls: Sequence[bool]) -> Call:
-        """Put entries on a process queue; `controls` says which are control entries. One Outcome each."""
+        """Put entries on a process queue; `controls` says which ignore its capacity. One Outcome each."""
         place = self.place_of_process(process)
         keys = (self.key(place, "q", process), self.key(place, "up", process))
 
@@ -338,7 +338,14 @@ class Plan:
         ]
         for kind in ("procs", "beat"):
             calls.append(Call(home, (b"HDEL", self.key(home, kind), process), no_answer, repeat=True))
+        fenced = (b"SET", self.key(home, "fenced", process), 1, b"EX", RUBBISH_SECONDS)
+        calls.append(Call(home, fenced, no_answer, repeat=True))
         return calls
+
+    def is_fenced(self, process: str) -> Call:
+        """Whether a process ended, or was declared dead: it will never be known again."""
+        home = self.places.home
+        return Call(home, (b"EXISTS", self.key(home, "fenced", process)), bool, repeat=True)
 
     def register_sockets(self, place: str, process: str, sockets: Sequence[tuple[str, str]]) -> Call:
         """Register open sockets again after Redis lost its data: (local part, path), at most 1,000."""
@@ -346,8 +353,21 @@ class Plan:
         return Call(place, (b"HSET", self.key(place, "s", process), *fields), no_answer, repeat=True)
 
     def registered_sockets(self, place: str, process: str) -> Call:
-        """Local parts of the sockets that are registered at a place."""
-        return Call(place, (b"HKEYS", self.key(place, "s", process)), names, repeat=True)
+        """The sockets that are registered at a place: local part -> path."""
+
+        def read(answer: Any) -> dict[str, str]:
+            return dict(zip(names(answer[::2]), names(answer[1::2]), strict=True))
+
+        return Call(place, (b"HGETALL", self.key(place, "s", process)), read, repeat=True)
+
+    def groups_of(self, place: str, process: str) -> Call:
+        """The groups at a place that a process is registered for."""
+        return Call(place, (b"SMEMBERS", self.key(place, "gq", process)), names, repeat=True)
+
+    def group_forget(self, group: str, process: str) -> Call:
+        """Take a process that ended out of a group, whatever it has seen. Only when its `up` is gone."""
+        place = self.places.of(group)
+        return Call(place, (b"HDEL", self.key(place, "g", group), process), no_answer, repeat=True)
 
     # Clock, statistics, flush
 

@@ -1,6 +1,7 @@
 #!lua
--- Put entries on the queue of one process, in order. Control entries ignore the capacity; behind a refused entry
--- every further message is refused too, so that what a client receives has no gap in the middle.
+-- Put entries on the queue of one process, in order. Control entries ignore the capacity, but not those marked as
+-- counted (group messages). Behind a refused entry every further message is refused too, so that what a client
+-- receives has no gap in the middle.
 --
 -- KEYS  q: the queue  up: the process lives here
 -- ARGV  capacity, entries...
@@ -9,11 +10,11 @@
 if redis.call('EXISTS', KEYS[2]) == 0 then
   return -1
 end
-local CONTROL = 0x10
+local CONTROL, COUNTED = 0x10, 0x40
 local room = tonumber(ARGV[1]) - redis.call('LLEN', KEYS[1])
 local pushed, messages = 0, 0
 for i = 2, #ARGV do
-  local control = bit.band(string.byte(ARGV[i], 2), CONTROL) ~= 0
+  local control = bit.band(string.byte(ARGV[i], 2), CONTROL + COUNTED) == CONTROL
   if control or room > 0 then
     redis.call('RPUSH', KEYS[1], ARGV[i])
     pushed = pushed + 1

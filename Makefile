@@ -1,0 +1,73 @@
+# Everything runs in .venv, which is made when it is needed: Python 3.11 or later and make are enough.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+CHAT := examples/chat
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help:  ## This list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
+
+.PHONY: demo
+demo: $(VENV)/.installed  ## Run the chat on http://127.0.0.1:8000/ (ARGS="--port 9000" and so on)
+	@exec $(BIN)/python scripts/demo.py $(ARGS)
+
+.PHONY: test
+test: $(VENV)/.dev  ## Run all tests that this machine can run, and say what was left out
+	$(BIN)/python -m pytest -q -rs $(ARGS)
+	cd $(CHAT) && ../../$(BIN)/python -W error manage.py test
+	@$(BIN)/python scripts/services.py report
+
+.PHONY: journeys
+journeys: $(VENV)/.dev  ## Only the tests with real processes
+	$(BIN)/python -m pytest -q -rs tests/journeys $(ARGS)
+
+.PHONY: lint
+lint: $(VENV)/.dev  ## Style and types: ruff and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+.PHONY: format
+format: $(VENV)/.dev  ## Let ruff format and sort
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: explore
+explore: $(VENV)/.dev  ## Run the Redis scripts in every order of several processes, and check what must hold
+	$(BIN)/python -m tests.explore $(ARGS)
+
+.PHONY: bench
+bench: $(VENV)/.dev  ## Measure; benchmarks/README.md says what and how
+	$(BIN)/python -m benchmarks $(ARGS)
+
+.PHONY: services
+services:  ## Install what is not a Python package (Redis, Chromium, nginx, …) from the distribution
+	@$(PYTHON) scripts/services.py install
+
+.PHONY: dev
+dev: $(VENV)/.dev  ## Make .venv with everything for development
+
+.PHONY: wheel
+wheel: $(VENV)/.dev  ## Build the wheel, install it into an empty environment and serve the demo from it
+	$(BIN)/python scripts/check_wheel.py
+
+.PHONY: clean
+clean:  ## Remove .venv, builds and caches
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Headrace needs Python 3.11 or later, and this is %s. Say which one to use: make PYTHON=python3.12 …" % sys.version.split()[0])'
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "No virtual environment could be made; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+
+$(VENV)/.installed: setup.py pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e ".[all]"
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.installed requirements/dev.txt
+	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements/dev.txt
+	@touch $@

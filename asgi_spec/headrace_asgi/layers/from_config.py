@@ -1,0 +1,182 @@
+"""From a URL or a `CONFIG` to a layer, and from a layer to an interface server's port."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, unquote, urlencode
+
+from ..contract import ChannelLayer, InterfacePort
+from ..errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from .redis_connection import Reactor
+
+__all__ = ["interface_port", "layer_from_config", "layer_from_url"]
+
+#: Options of a layer that may stand in its URL, and what they are.
+_URL_OPTIONS: dict[str, Callable[[str], Any]] = {
+    "prefix": str,
+    "expiry": float,
+    "group_expiry": float,
+    "capacity": int,
+    "max_message_bytes": int,
+    "ordering_lease_seconds": float,
+}
+_FORMS = (
+    "redis://user:password@host:6379/0, rediss://…, unix:///path/to/socket, ipc://NAME or module:attribute; "
+    "options follow as ?prefix=x&capacity=100"
+)
+#: Backends of Channels 1.x.
+_FORMER = {
+    "asgi_redis.RedisChannelLayer": "headrace_asgi.RedisChannelLayer",
+    "asgi_redis.RedisLocalChannelLayer": "headrace_asgi.RedisChannelLayer",
+    "asgi_ipc.IPCChannelLayer": "headrace_asgi.IPCChannelLayer",
+    "asgiref.inmemory.ChannelLayer": "headrace_asgi.InMemoryChannelLayer",
+}
+
+
+def layer_from_url(url: str) -> ChannelLayer:
+    """The layer that a URL or `module:attribute` names; an attribute may be a layer or makes one when called.
+
+    Connects to nothing. Raises ConfigurationError, whose text never holds the URL's password.
+    """
+
+    scheme, separator, _ = url.partition("://")
+    if not separator:
+        return _from_path(url)
+    if scheme not in ("redis", "rediss", "unix", "ipc"):
+        raise ConfigurationError(f"a layer is one of {_FORMS}; there is no {scheme!r}")
+    url, options = _split_options(url)
+    if scheme == "ipc":
+        name = unquote(url.partition("://")[2])
+        if not name:
+            raise ConfigurationError("ipc:// needs a name that the processes share, as in ipc://myproject")
+        return layer_from_config(
+            {"BACKEND": "headrace_asgi.IPCChannelLayer", "CONFIG": {"name": name, **options}}
+        )
+    return layer_from_config(
+        {"BACKEND": "headrace_asgi.RedisChannelLayer", "CONFIG": {"hosts": [url], **options}}
+    )
+
+
+def _split_options(url: str) -> tuple[str, dict[str, Any]]:
+    """A URL without the options of the layer, and those."""
+    head, _, query = url.partition("?")
+    options: dict[str, Any] = {}
+    rest = []
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        convert = _URL_OPTIONS.get(name)
+        if convert is None:
+            rest.append((name, value))
+            continue
+        try:
+            options[name] = convert(value)
+        except ValueError:
+            kind = "an integer" if convert is int else "a number"
+            raise ConfigurationError(f"{name} in the layer's URL must be {kind}, not {value!r}") from None
+    if rest and head.startswith("ipc:"):
+        raise ConfigurationError(f"ipc:// has no option {rest[0][0]!r}{_near(rest[0][0], _URL_OPTIONS)}")
+    return head + (f"?{urlencode(rest)}" if rest else ""), options
+
+
+def _from_path(path: str) -> ChannelLayer:
+    module_name, colon, attribute = path.partition(":")
+    if not colon or not module_name or not attribute:
+        raise ConfigurationError(f"{path!r} names no layer; write {_FORMS}")
+    found = _imported(module_name, attribute, path)
+    if not isinstance(found, ChannelLayer) and callable(found):
+        found = found()
+    # What a Django project holds is the layer together with its routing.
+    found = found if isinstance(found, ChannelLayer) else getattr(found, "channel_layer", found)
+    if not isinstance(found, ChannelLayer):
+        raise ConfigurationError(
+            f"{path} is {found!r}, neither a channel layer nor a function that returns one"
+        )
+    return found
+
+
+def _imported(module_name: str, attribute: str, path: str) -> Any:
+    try:
+        module = import_module(module_name)
+    except ImportError as error:
+        raise ConfigurationError(f"the layer {path} cannot be imported: {error}") from error
+    try:
+        return getattr(module, attribute)
+    except AttributeError:
+        raise ConfigurationError(f"the module {module_name} has no {attribute}, which {path} names") from None
+
+
+def layer_from_config(config: Mapping[str, Any]) -> ChannelLayer:
+    """The layer of {"BACKEND": dotted path, "CONFIG": {option: value}}.
+
+    Connects to nothing. Raises ConfigurationError that names the key, option or value that cannot work.
+    """
+    backend = config.get("BACKEND")
+    options = config.get("CONFIG") or {}
+    if not isinstance(backend, str) or "." not in backend:
+        raise ConfigurationError(
+            "BACKEND must be the dotted path of a layer, such as headrace_asgi.RedisChannelLayer, "
+            f"not {backend!r}"
+        )
+    if backend in _FORMER:
+        raise ConfigurationError(f"BACKEND {backend} is of Channels 1.x; write {_FORMER[backend]}")
+    if not isinstance(options, Mapping):
+        raise ConfigurationError(f"CONFIG must be a dict of options, not {options!r}")
+    module_name, _, attribute = backend.rpartition(".")
+    layer_class = _imported(module_name, attribute, backend)
+    _check_options(backend, layer_class, options)
+    layer = layer_class(**options)
+    if not isinstance(layer, ChannelLayer):
+        raise ConfigurationError(f"BACKEND {backend} is not a channel layer")
+    return layer
+
+
+def _check_options(backend: str, layer_class: Any, options: Mapping[str, Any]) -> None:
+    try:
+        parameters = inspect.signature(layer_class).parameters
+    except (TypeError, ValueError):
+        raise ConfigurationError(f"BACKEND {backend} is not a channel layer") from None
+    if any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
+        return
+    for name in options:
+        if name not in parameters:
+            raise ConfigurationError(f"CONFIG of {backend} has no option {name!r}{_near(name, parameters)}")
+
+
+def _near(name: Any, known: Mapping[str, Any]) -> str:
+    near = difflib.get_close_matches(str(name), list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(known)}"
+
+
+def interface_port(layer: ChannelLayer, reactor: Reactor, version_label: str = "") -> InterfacePort:
+    """An interface server's port to a layer, inside `reactor`; `version_label` stands in the process table.
+
+    Blocks while an embedded server starts, up to 5 s. Raises ConfigurationError for a layer that only lives
+    in one process, or where the embedded server cannot run.
+    """
+    from .redis_blocking import RedisChannelLayer
+
+    if not isinstance(layer, RedisChannelLayer):
+        reason = "lives in one process only" if layer.local_only else "has no line for an interface server"
+        raise ConfigurationError(
+            f"{type(layer).__name__} {reason}, so an interface server cannot use it; "
+            "take RedisChannelLayer (redis://…), or IPCChannelLayer (ipc://NAME) for one machine"
+        )
+    try:
+        from .redis_twisted import RedisInterfacePort
+    except ImportError as error:
+        raise ConfigurationError(
+            f"an interface server needs a package that is not installed ({error.name}); "
+            "pip install headrace[interface]"
+        ) from error
+    from .redis_target import parse_target
+
+    targets = {place: parse_target(url, layer.connection_kwargs) for place, url in layer.places.urls.items()}
+    layer.prepare()
+    return RedisInterfacePort(
+        layer.plan, targets, reactor, max_message_bytes=layer.max_message_bytes, version_label=version_label
+    )

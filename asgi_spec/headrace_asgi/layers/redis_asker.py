@@ -1,0 +1,101 @@
+"""Carries out calls over the links of a layer's places: sorts errors, repeats where that is allowed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from hiredis import ReplyError
+
+from ..errors import ChannelFull, LayerUnavailable
+from .redis_call import Call
+from .redis_link import RedisLink
+
+__all__ = ["Asker"]
+
+log = logging.getLogger("headrace.layer")
+
+#: What Redis says when it cannot serve now, or is no longer the one to ask: nothing was executed.
+NOT_NOW = ("LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS", "MISCONF")
+
+
+class Asker:
+    """Gets the answer to a call, or an exception in its place:
+
+    ChannelFull       Redis is out of memory; nothing was executed
+    OutcomeUnknown    the connection broke before the answer
+    LayerUnavailable  nothing was executed
+    """
+
+    def __init__(self, links: Mapping[str, RedisLink]) -> None:
+        self._links = links
+        self._held: list[tuple[Call, Callable[[Any], None]]] = []
+        #: Whether `insist` may ask; false until this process is registered (again).
+        self.open = False
+        self._complained: set[str] = set()
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything awaits its answer or its chance."""
+        return bool(self._held) or any(link.unanswered for link in self._links.values())
+
+    @property
+    def holds(self) -> int:
+        """How many calls wait for their chance."""
+        return len(self._held)
+
+    def ask(self, call: Call, answered: Callable[[Any], None]) -> None:
+        """Ask once. `answered` is called once, later, or at once if there is no connection."""
+
+        def got(answer: Any) -> None:
+            if isinstance(answer, Exception):
+                self._refused(call, answered, answer)
+            else:
+                answered(call.read(answer))
+
+        self._links[call.place].send(call.args, got)
+
+    def insist(self, call: Call, answered: Callable[[Any], None]) -> None:
+        """Ask until Redis answers, through outages and a full memory. Only for calls that may be repeated."""
+        if not self.open:
+            self._held.append((call, answered))
+            return
+
+        def got(answer: Any) -> None:
+            if isinstance(answer, Exception):
+                self._held.append((call, answered))
+            else:
+                answered(answer)
+
+        self.ask(call, got)
+
+    def resume(self) -> None:
+        """Ask for everything that waits, in the order it was asked first."""
+        held, self._held = self._held, []
+        for call, answered in held:
+            self.insist(call, answered)
+
+    def _refused(self, call: Call, answered: Callable[[Any], None], error: Exception) -> None:
+        if not isinstance(error, ReplyError):
+            answered(error)
+            return
+        said = str(error)
+        if said.startswith("NOSCRIPT") and call.script is not None:
+            whole = Call(call.place, call.whole(), call.read, None, call.repeat)
+            self.ask(whole, answered)
+        elif said.startswith("OOM"):
+            answered(ChannelFull(f"Redis is out of memory: {said}"))
+        elif said.startswith(NOT_NOW):
+            self._links[call.place].drop(f"Redis answers {said!r}")
+            answered(LayerUnavailable(said))
+        else:
+            self._complain(said)
+            answered(LayerUnavailable(said))
+
+    def _complain(self, said: str) -> None:
+        """Log what is a defect or a wrong permission, once per kind."""
+        kind = said[:40]
+        if kind not in self._complained and len(self._complained) < 100:
+            self._complained.add(kind)
+            log.error("Redis refuses a command of ours, which is treated as an outage: %s", said)

@@ -1,0 +1,309 @@
+"""The Redis layer with blocking calls: for workers, views, commands, threads, and foreign programs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from .. import control, names
+from ..contract import ChannelLayer, Outcome, RefusedHandler, WorkerPort
+from ..envelope import Message, encode, pack_message
+from ..errors import ChannelFull, HeadraceError, LayerUnavailable
+from ..limits import (
+    DEFAULT_CAPACITY,
+    DEFAULT_EXPIRY_SECONDS,
+    DEFAULT_GROUP_EXPIRY_SECONDS,
+    MAX_MESSAGE_BYTES,
+    Capacities,
+)
+from .options import hosts_option, number_option, seconds_option
+from .places import Places
+from .redis_call import Call, as_is, text
+from .redis_clock import RedisClock
+from .redis_executor import RedisExecutor
+from .redis_outgoing import Outgoing, group_copies, message_entry, outcomes_of
+from .redis_plan import Plan
+from .redis_reader import ChannelReader
+from .redis_socket import ANSWER_SECONDS, RedisAddress
+
+__all__ = ["RedisChannelLayer"]
+
+#: Longest wait of `receive(block=True)`.
+BLOCK_SECONDS = 5.0
+#: Seconds that `group_add` waits for a process which Redis has forgotten to make itself known again.
+FORGOTTEN_SECONDS = 5.0
+FORGOTTEN_PAUSE_SECONDS = 0.1
+#: Seconds that the processes of a group have to name their members.
+MEMBERS_SECONDS = 2.0
+
+
+class RedisChannelLayer(ChannelLayer):
+    """A channel layer over one Redis (7.0 or later) or Valkey (7.2 or later)."""
+
+    extensions = ("groups", "flush", "statistics", "batch", "ordering")
+
+    def __init__(
+        self,
+        hosts: Sequence[str | tuple[str, int]] = ("redis://127.0.0.1:6379/0",),
+        prefix: str = "",
+        expiry: float = DEFAULT_EXPIRY_SECONDS,
+        group_expiry: float = DEFAULT_GROUP_EXPIRY_SECONDS,
+        capacity: int = DEFAULT_CAPACITY,
+        channel_capacity: Mapping[Any, int] | None = None,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+        ordering_lease_seconds: float | None = None,
+        connection_kwargs: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Take where Redis is and the limits; nothing is connected before the first use.
+
+        `hosts` holds one URL (redis://, rediss://, unix://; its `?prefix=` counts if there is no `prefix`) or
+        (host, port); `expiry` and `group_expiry` are seconds, `capacity` is messages per channel and
+        `channel_capacity` its exceptions by glob or pattern; `connection_kwargs` go to redis-py.
+        Raises ConfigurationError for a value that cannot work.
+        """
+        urls, prefix = hosts_option(hosts, prefix)
+        self.expiry = seconds_option("expiry", expiry)
+        self.group_expiry = seconds_option("group_expiry", group_expiry)
+        self.capacities = Capacities(capacity, channel_capacity)
+        self.max_message_bytes = number_option("max_message_bytes", max_message_bytes)
+        lease = ordering_lease_seconds
+        if lease is not None:
+            lease = seconds_option("ordering_lease_seconds", lease)
+        self.places = Places(urls, prefix)
+        self.plan = Plan(self.places, self.capacities, self.expiry, self.group_expiry, lease)
+        self.connection_kwargs = dict(connection_kwargs or {})
+        self._executors = {
+            place: RedisExecutor(
+                RedisAddress(url, self.connection_kwargs), RedisClock(self.expiry), self.prepare
+            )
+            for place, url in self.places.urls.items()
+        }
+        self._readers = {
+            place: ChannelReader(self.plan, place, executor) for place, executor in self._executors.items()
+        }
+
+    def prepare(self) -> None:
+        """See to it that there is a Redis. Nothing to do here; the embedded layer starts one."""
+
+    def executor(self, place: str) -> RedisExecutor:
+        """What carries out calls at a place."""
+        return self._executors[place]
+
+    def ask(self, call: Call, answer_seconds: float = ANSWER_SECONDS) -> Any:
+        """Carry out one call. Raises LayerUnavailable, OutcomeUnknown or ChannelFull (out of memory)."""
+        return self._executors[call.place].ask(call, answer_seconds)
+
+    def run(self, calls: Sequence[Call]) -> list[Any]:
+        """Carry out calls, in one write per place; an error takes the place of an answer."""
+        if len(self._executors) == 1 or len({call.place for call in calls}) == 1:
+            return self._executors[calls[0].place].run(calls) if calls else []
+        answers: list[Any] = [None] * len(calls)
+        for place, executor in self._executors.items():
+            here = [index for index, call in enumerate(calls) if call.place == place]
+            for index, answer in zip(here, executor.run([calls[index] for index in here]), strict=True):
+                answers[index] = answer
+        return answers
+
+    def now_ms(self, place: str) -> int:
+        """The clock of the Redis at a place. Connects if there was no connection yet."""
+        executor = self._executors[place]
+        try:
+            return executor.clock.now_ms()
+        except RuntimeError:
+            executor.put_back(executor.take_out())
+            return executor.clock.now_ms()
+
+    def expiry_ms(self, place: str, seconds: float | None = None) -> int:
+        """When a message sent now expires, on the Redis clock."""
+        return self.now_ms(place) + int((self.expiry if seconds is None else seconds) * 1000)
+
+    # Sending
+
+    def send(self, channel: str, message: Message) -> None:
+        names.require_channel_name(channel)
+        payload = pack_message(message, self.max_message_bytes)
+        (outcome,) = self._send([(channel, payload)], raises=True)
+        if outcome is Outcome.FULL:
+            raise ChannelFull(
+                f"the channel {channel} is full: {self.capacities.of(channel)} messages wait in it"
+            )
+
+    def send_many(self, messages: Sequence[tuple[str, Message]]) -> list[Outcome]:
+        packed = [
+            (names.require_channel_name(channel), pack_message(message, self.max_message_bytes))
+            for channel, message in messages
+        ]
+        return self._send(packed)
+
+    def _send(self, packed: Sequence[tuple[str, bytes]], raises: bool = False) -> list[Outcome]:
+        outcomes = [Outcome.UNAVAILABLE] * len(packed)
+        outgoing: Outgoing[int] = Outgoing(self.plan)
+        try:
+            expiry_ms = self.expiry_ms(self.places.home)
+        except LayerUnavailable:
+            if raises:
+                raise
+            return outcomes
+        for index, (channel, payload) in enumerate(packed):
+            outgoing.add(channel, message_entry(channel, payload, expiry_ms), index)
+        calls = outgoing.calls()
+        for (_, indices), answer in zip(calls, self.run([call for call, _ in calls]), strict=True):
+            if raises and isinstance(answer, HeadraceError):
+                raise answer
+            for index, outcome in zip(indices, outcomes_of(answer, len(indices)), strict=True):
+                outcomes[index] = outcome
+        return outcomes
+
+    def new_channel(self, pattern: str) -> str:
+        return names.new_single_reader(pattern)
+
+    # Receiving
+
+    def receive(
+        self, channels: Iterable[str], block: bool = False
+    ) -> tuple[str, Message] | tuple[None, None]:
+        received = self.receive_many(channels, 1, BLOCK_SECONDS if block else 0)
+        return received[0] if received else (None, None)
+
+    def receive_many(
+        self, channels: Iterable[str], limit: int = 1, timeout_seconds: float = 0
+    ) -> list[tuple[str, Message]]:
+        listed = names.require_channel_names(channels)
+        deadline = time.monotonic() + timeout_seconds
+        place = self.places.home
+        while True:
+            left = deadline - time.monotonic() if timeout_seconds > 0 else 0
+            block_seconds = left if left > 0 else None
+            call, _ = self._readers[place].take(listed, limit, block_seconds)
+            taken = self.ask(call, (block_seconds or 0) + ANSWER_SECONDS)
+            if taken is None:
+                if block_seconds is None or time.monotonic() >= deadline:
+                    return []
+                continue
+            received = self._received(place, *taken)
+            if received:
+                return received
+
+    def _received(self, place: str, channel: str, entries: Sequence[bytes]) -> list[tuple[str, Message]]:
+        """The messages among entries that were taken. Ordered ones are finished: nobody else will."""
+        taken = self._readers[place].read(channel, entries)
+        finished = [
+            (str(one.message.get("reply_channel")), one.order) for one in taken.alive if one.order is not None
+        ]
+        self.run([self.plan.finish(socket, order, place) for socket, order in finished + taken.dropped])
+        return [(one.channel, one.message) for one in taken.alive]
+
+    # Groups
+
+    def group_add(self, group: str, channel: str) -> None:
+        names.require_group_name(group)
+        names.require_channel_name(channel)
+        if not names.is_process_queue(channel):
+            self.ask(self.plan.group_join_plain(group, channel))
+            return
+        process = names.non_local_name(channel)
+        give_up = time.monotonic() + FORGOTTEN_SECONDS
+        while not self._join(group, process, channel):
+            # Either the process ended, or Redis lost its data and the process will make itself known again.
+            if self.ask(self.plan.is_fenced(process)) or time.monotonic() > give_up:
+                return
+            time.sleep(FORGOTTEN_PAUSE_SECONDS)
+
+    def _join(self, group: str, process: str, channel: str) -> bool:
+        """Register the process, then tell it of its member: in this order, over one connection."""
+        add = control.note(control.ADD, group=group, local=names.local_part(channel))
+        calls = [self.plan.group_add(group, process), self._push_note(process, add)]
+        if calls[0].place == calls[1].place:
+            registered, told = self.run(calls)
+        else:
+            registered = self.run(calls[:1])[0]
+            told = self.run(calls[1:])[0] if registered != Outcome.GONE else [Outcome.GONE]
+        for answer in (registered, told):
+            if isinstance(answer, HeadraceError):
+                raise answer
+        return registered != Outcome.GONE and told[0] is not Outcome.GONE
+
+    def _push_note(self, process: str, note: Message) -> Call:
+        return self.plan.push(process, [encode(pack_message(note), control=True)], [True])
+
+    def group_discard(self, group: str, channel: str) -> None:
+        names.require_group_name(group)
+        names.require_channel_name(channel)
+        if not names.is_process_queue(channel):
+            self.ask(self.plan.group_leave_plain(group, channel))
+            return
+        note = control.note(control.DISCARD, group=group, local=names.local_part(channel))
+        self.ask(self._push_note(names.non_local_name(channel), note))
+
+    def group_channels(self, group: str) -> list[str]:
+        names.require_group_name(group)
+        processes, plain = self.ask(self.plan.group_read(group))
+        members: list[str] = list(plain)
+        if not processes:
+            return members
+        answer_to = self.new_channel("headrace.members?")
+        note = control.note(control.MEMBERS, group=group, answer=answer_to)
+        asked = self.run([self._push_note(process, note) for process in processes])
+        awaited = sum(answer == [Outcome.SENT] for answer in asked)
+        deadline = time.monotonic() + MEMBERS_SECONDS
+        while awaited > 0 and (left := deadline - time.monotonic()) > 0:
+            for _, message in self.receive_many([answer_to], awaited, left):
+                awaited -= 1
+                members += message["members"]
+        return members
+
+    def send_group(self, group: str, message: Message) -> None:
+        names.require_group_name(group)
+        payload = pack_message(message, self.max_message_bytes)
+        members = self.ask(self.plan.group_read(group))
+        outgoing: Outgoing[None] = Outgoing(self.plan)
+        expiry_ms = self.expiry_ms(self.places.home)
+        for channel, entry in group_copies(
+            group, message, payload, members, expiry_ms, self.max_message_bytes
+        ):
+            outgoing.add(channel, entry, None)
+        for answer in self.run([call for call, _ in outgoing.calls()]):
+            if isinstance(answer, HeadraceError) and not isinstance(answer, ChannelFull):
+                raise answer
+
+    # Upkeep
+
+    def flush(self) -> None:
+        for place in self.places.names:
+            # A glob such as "…:c:*" or the name of one key: its start says enough to choose among the found.
+            starts = tuple(pattern.rstrip("*") for pattern in self.plan.flushed_patterns(place))
+            cursor: bytes = b"0"
+            while True:
+                args = (b"SCAN", cursor, b"MATCH", self.places.tag(place) + "*", b"COUNT", 1000)
+                cursor, keys = self.ask(Call(place, args, as_is, repeat=True))
+                doomed = [key for key in map(text, keys) if key.startswith(starts)]
+                if doomed:
+                    self.ask(Call(place, (b"UNLINK", *doomed), as_is, repeat=True))
+                if cursor == b"0":
+                    break
+        self.ask(self.plan.flushed())
+
+    def statistics(self, channel: str) -> dict[str, int]:
+        names.require_channel_name(channel)
+        queue = names.non_local_name(channel)
+        totals = {"sent": 0, "shed": 0, "pending": 0}
+        answers = self.run(self.plan.statistics(queue))
+        for answer in answers:
+            if isinstance(answer, HeadraceError):
+                raise answer
+            if isinstance(answer, list):
+                totals["sent"] += answer[0]
+                totals["shed"] += answer[1]
+            else:
+                totals["pending"] += answer
+        return totals
+
+    def open_worker_port(self, on_refused: RefusedHandler) -> WorkerPort:
+        from .redis_port import RedisWorkerPort
+
+        return RedisWorkerPort(self, on_refused)
+
+    def close(self) -> None:
+        for executor in self._executors.values():
+            executor.close()

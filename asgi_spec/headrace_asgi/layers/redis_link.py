@@ -1,0 +1,236 @@
+"""A connection to one Redis that comes back by itself.
+
+It lets itself in, loads the scripts, and ends what its own previous connection left at Redis: commands that
+were not read yet must not run late, and a take that still blocks must not pop into the void (PROTOCOL 0).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from enum import Enum, auto
+from typing import Any
+
+from ..errors import ConfigurationError, LayerUnavailable
+from .redis_call import Argument, text
+from .redis_connection import Answered, Reactor, RespProtocol, Timer, connect
+from .redis_scripts import SCRIPTS
+from .redis_target import Target
+
+__all__ = ["RedisLink"]
+
+#: The first wait before connecting again, doubled with each failure up to the last: within 5 s of Redis
+#: being back everybody has returned, and not all in the same millisecond.
+FIRST_WAIT_SECONDS = 0.05
+LAST_WAIT_SECONDS = 2.0
+#: BLMPOP and scripts that declare flags came with this version.
+OLDEST_REDIS = (7, 0)
+
+
+class _State(Enum):
+    """States of a link, and what ends each.
+
+    IDLE        start -> CONNECTING
+    CONNECTING  connected -> GREETING; failed -> WAITING
+    GREETING    let in -> OPEN; refused or lost -> WAITING
+    OPEN        lost -> WAITING
+    WAITING     the time is over -> CONNECTING
+    STOPPED     the end, reached from every state by `stop`
+    """
+
+    IDLE = auto()
+    CONNECTING = auto()
+    GREETING = auto()
+    OPEN = auto()
+    WAITING = auto()
+    STOPPED = auto()
+
+
+class RedisLink:
+    """See the module. Not thread-safe: everything happens in the reactor's thread."""
+
+    def __init__(
+        self,
+        target: Target,
+        reactor: Reactor,
+        name: str,
+        on_up: Callable[[], None],
+        on_down: Callable[[str], None],
+        gather: Callable[[], None] | None = None,
+        answer_timeout_seconds: float = 5.0,
+        chance: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        """Take where to connect and the name that CLIENT LIST shall show.
+
+        `on_up` is called when commands can be sent, `on_down(reason)` when that ends and after each failed
+        attempt. `gather` is called before each write and may send more.
+        """
+        self.target = target
+        self._reactor = reactor
+        self._name = name
+        self._on_up = on_up
+        self._on_down = on_down
+        self._gather = gather
+        self._answer_timeout_seconds = answer_timeout_seconds
+        self._chance = chance
+        self._state = _State.IDLE
+        self._wire: RespProtocol | None = None
+        self._give_up: Callable[[], None] | None = None
+        self._timer: Timer | None = None
+        self._failures = 0
+        self._woken = False
+        #: (run id of the server, id of the connection) of the connection that is or was open last.
+        self._identity: tuple[str, int] | None = None
+        #: What the server does when its memory is full; empty if it does not tell.
+        self.eviction_policy = ""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether commands can be sent."""
+        return self._state is _State.OPEN
+
+    @property
+    def unanswered(self) -> int:
+        """Commands whose answer has not come."""
+        return 0 if self._wire is None else self._wire.unanswered
+
+    def start(self) -> None:
+        """Connect, and again after every loss."""
+        if self._state is _State.IDLE:
+            self._connect()
+
+    def stop(self) -> None:
+        """Disconnect for good after writing what is queued; `on_down` is not called."""
+        state, self._state = self._state, _State.STOPPED
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if state is _State.OPEN and self._wire is not None:
+            self._wire.close()
+        elif self._give_up is not None:
+            self._give_up()
+
+    def drop(self, why: str) -> None:
+        """Break this connection and make a new one."""
+        if self._wire is not None:
+            self._wire.abort(why)
+
+    def send(self, args: Sequence[Argument], answered: Answered) -> None:
+        """Send one command at the end of this reactor turn.
+
+        `answered` is called once: later, or at once with LayerUnavailable if there is no connection.
+        """
+        if self._wire is None or self._state is not _State.OPEN:
+            answered(LayerUnavailable(f"there is no connection to Redis at {self.target.label}"))
+            return
+        self._wire.send(args, answered)
+        if not self._woken:
+            self.wake()
+
+    def wake(self) -> None:
+        """See to it that `gather` runs and everything is written at the end of this reactor turn."""
+        if not self._woken:
+            self._woken = True
+            self._reactor.callLater(0, self.flush)
+
+    def flush(self) -> None:
+        """Write now what this turn has sent so far."""
+        if self._gather is not None:
+            self._woken = True  # what `gather` sends leaves with this very write
+            self._gather()
+        self._woken = False
+        if self._wire is not None and self._state is _State.OPEN:
+            self._wire.flush()
+
+    # Connecting
+
+    def _connect(self) -> None:
+        self._timer = None
+        self._state = _State.CONNECTING
+        try:
+            self._give_up = connect(
+                self.target, self._reactor, self._answer_timeout_seconds, self._greet, self._lost
+            )
+        except ConfigurationError as error:
+            self._lost(str(error))
+
+    def _lost(self, why: str) -> None:
+        """Not connected, not let in, or the connection broke."""
+        self._wire = self._give_up = None
+        if self._state is _State.STOPPED:
+            return
+        self._state = _State.WAITING
+        wait = min(LAST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2 ** min(self._failures, 10))
+        self._failures += 1
+        self._timer = self._reactor.callLater(wait * self._chance(0.5, 1.0), self._connect)
+        self._on_down(f"{self.target.label}: {why}")
+
+    # Being let in
+
+    def _greet(self, wire: RespProtocol) -> None:
+        """Ask everything in one write."""
+        if self._state is _State.STOPPED:
+            wire.abort("closed")
+            return
+        self._wire = wire
+        self._state = _State.GREETING
+        target = self.target
+        needed: list[tuple[Argument, ...]] = []
+        if target.password is not None:
+            user = () if target.username is None else (target.username,)
+            needed.append((b"AUTH", *user, target.password))
+        if target.db:
+            needed.append((b"SELECT", target.db))
+        needed += [(b"SCRIPT", b"LOAD", script.source) for script in SCRIPTS]
+        wanted: list[tuple[Argument, ...]] = [
+            (b"INFO", b"server"),
+            (b"CLIENT", b"ID"),
+            (b"CONFIG", b"GET", b"maxmemory-policy"),
+            (b"CLIENT", b"SETNAME", self._name),
+        ]
+        answers: list[Any] = []
+
+        def answered(answer: Any) -> None:
+            answers.append(answer)
+            if len(answers) == len(needed) + len(wanted) and self._wire is wire:
+                self._let_in(wire, answers[: len(needed)], answers[len(needed) :])
+
+        for command in (*needed, *wanted):
+            wire.send(command, answered)
+        wire.flush()
+
+    def _let_in(self, wire: RespProtocol, needed: list[Any], wanted: list[Any]) -> None:
+        refused = next((answer for answer in needed if isinstance(answer, Exception)), None)
+        if refused is not None:
+            wire.abort(f"Redis answers {str(refused)!r}")
+            return
+        info, identity, policy, _ = (None if isinstance(answer, Exception) else answer for answer in wanted)
+        facts = _facts(info)
+        version = facts.get("redis_version", "")
+        if version and tuple(int(part) for part in version.split(".")[:2]) < OLDEST_REDIS:
+            wire.abort(f"Redis {version} is too old: 7.0 or later, or Valkey, is needed")
+            return
+        self.eviction_policy = text(policy[1]) if policy else ""
+        before, run = self._identity, facts.get("run_id", "")
+        now = (run, identity) if run and identity is not None else None
+        # Identifiers start anew with each server: the same number may be somebody else's by now.
+        if before is not None and before[0] == run:
+            wire.send((b"CLIENT", b"KILL", b"ID", before[1]), lambda answer: self._open(wire, now))
+            wire.flush()
+        else:
+            self._open(wire, now)
+
+    def _open(self, wire: RespProtocol, identity: tuple[str, int] | None) -> None:
+        if self._wire is wire and self._state is _State.GREETING:
+            self._state = _State.OPEN
+            self._identity = identity
+            self._failures = 0
+            self._on_up()
+
+
+def _facts(info: Any) -> dict[str, str]:
+    """What INFO says, as a dict; empty if it was refused."""
+    if not isinstance(info, bytes):
+        return {}
+    pairs = (line.split(":", 1) for line in info.decode(errors="replace").splitlines() if ":" in line)
+    return {name: value.strip() for name, value in pairs}

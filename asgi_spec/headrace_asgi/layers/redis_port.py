@@ -1,0 +1,361 @@
+"""A worker thread's line to Redis: replies, finishes and the next take in one write, then one wait."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import select
+import socket
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Protocol, assert_never
+
+import hiredis
+
+from ..contract import Control, Delivery, Finish, Out, Outcome, RefusedHandler, Send, SendGroup, WorkerPort
+from ..envelope import decode, encode, pack_message
+from ..errors import HeadraceError, LayerUnavailable, OutcomeUnknown
+from ..names import (
+    is_process_queue,
+    non_local_name,
+    require_channel_name,
+    require_channel_names,
+    require_group_name,
+)
+from .places import Places
+from .redis_call import Call, as_is
+from .redis_executor import RedisExecutor
+from .redis_outgoing import Outgoing, group_copies, message_entry, outcomes_of
+from .redis_plan import Plan
+from .redis_reader import ChannelReader
+from .redis_socket import ANSWER_SECONDS, LinkBroken, pack
+
+__all__ = ["RedisWorkerPort"]
+
+log = logging.getLogger("headrace.layer")
+
+#: A blocked take is asked anew so often: a connection that broke unheard is noticed.
+LONGEST_TAKE_SECONDS = 30.0
+#: Seconds after its take that an ordered delivery must ask before it starts (PROTOCOL 1d).
+LATE_SECONDS = 15.0
+#: Pause between two tries to end a take that Redis has not begun yet.
+UNBLOCK_PAUSE_SECONDS = 0.005
+#: Looked up once: for an enumeration's member that costs as much as the comparison.
+SENT = Outcome.SENT
+_TIME = pack((b"TIME",))
+
+
+class Layer(Protocol):
+    """What a port needs of its layer."""
+
+    places: Places
+    plan: Plan
+    max_message_bytes: int
+
+    def executor(self, place: str) -> RedisExecutor: ...
+    def expiry_ms(self, place: str, seconds: float | None = None) -> int: ...
+    def ask(self, call: Call) -> Any: ...
+    def run(self, calls: Sequence[Call]) -> list[Any]: ...
+
+
+class RedisWorkerPort(WorkerPort):
+    """See the module. Not thread-safe, except `wake` and `renew`.
+
+    The connection that waits is this port's own; everything that cannot ride in its write, such as ending its
+    wait, goes over the layer's pool.
+    """
+
+    def __init__(self, layer: Layer, on_refused: RefusedHandler) -> None:
+        """Connect. Raises LayerUnavailable, and ConfigurationError if this Redis cannot serve."""
+        self._layer = layer
+        self._on_refused = on_refused
+        self._place = layer.places.home
+        self._executor = layer.executor(self._place)
+        self._reader = ChannelReader(layer.plan, self._place, self._executor)
+        self._owed: list[Call] = []
+        self._woken = False
+        self._may_unblock = True
+        self._link = self._executor.link()
+        self._executor.open(self._link)
+        self._wake_in, self._wake_out = socket.socketpair()
+        self._wake_in.setblocking(False)
+        self._wake_out.setblocking(False)
+        self._poll = self._new_poll()
+
+    @property
+    def counters(self) -> Counter[str]:
+        """Entries by "<channel>|taken", "…|expired" and "…|unreadable"."""
+        return self._reader.counters
+
+    def turn(
+        self, out: Sequence[Out], channels: Sequence[str], limit: int, block_seconds: float
+    ) -> list[Delivery]:
+        """Write `out` and a take at once, and wait.
+
+        Raises TypeError or MessageTooLarge, before anything is written, for what cannot be packed;
+        LayerUnavailable if nothing of `out` was executed, OutcomeUnknown if some of it may have been.
+        """
+        calls = self._calls(out) if out else []
+        if not self._link.is_open or (calls and self._link.lost_its_peer()):
+            self._reopen()
+        if not channels:
+            if calls or self._owed:
+                self._say(calls, b"")
+            return []
+        require_channel_names(channels)
+        return self._take(calls, channels, limit, block_seconds)
+
+    def _reopen(self) -> None:
+        self._link.close()
+        self._executor.open(self._link)
+        self._poll = self._new_poll()
+
+    def _new_poll(self) -> select.poll:
+        poll = select.poll()
+        poll.register(self._link.fileno(), select.POLLIN)
+        poll.register(self._wake_in, select.POLLIN)
+        return poll
+
+    # Writing
+
+    def _calls(self, out: Sequence[Out]) -> list[tuple[Call, list[Out]]]:
+        """The calls for `out`, messages by queue before finishes; each with the items that it answers for."""
+        plan, outgoing = self._layer.plan, Outgoing[Out](self._layer.plan)
+        expiry_ms = self._layer.expiry_ms(self._place)
+        finishes: list[tuple[Call, list[Out]]] = []
+        groups = [item.group for item in out if isinstance(item, SendGroup)]
+        members = self._members(groups) if groups else {}
+        for item in out:
+            if isinstance(item, Send):
+                channel = require_channel_name(item.channel)
+                if item.expiry_seconds is None:
+                    at_ms = expiry_ms
+                else:
+                    at_ms = self._layer.expiry_ms(self._place, item.expiry_seconds)
+                outgoing.add(channel, message_entry(channel, self._packed(item), at_ms), item)
+            elif isinstance(item, Finish):
+                call = plan.finish(item.reply_channel, item.order, item.place, item.drain)
+                finishes.append((call, [item]))
+            elif isinstance(item, Control):
+                if is_process_queue(item.reply_channel):  # a foreign server understands no notes
+                    entry = encode(pack_message(item.body), channel=item.reply_channel, control=True)
+                    outgoing.add(item.reply_channel, entry, item, is_control=True)
+            elif isinstance(item, SendGroup):
+                self._add_copies(outgoing, item, members[item.group], expiry_ms)
+            else:
+                assert_never(item)
+        return outgoing.calls() + finishes
+
+    def _packed(self, item: Send | SendGroup) -> bytes:
+        if item.packed is not None:
+            return item.packed
+        return pack_message(item.message, self._layer.max_message_bytes)
+
+    def _members(self, groups: Sequence[str]) -> dict[str, tuple[list[str], list[str]]]:
+        """Who is in these groups: one round trip before the write."""
+        wanted = [require_group_name(group) for group in dict.fromkeys(groups)]
+        answers = self._layer.run([self._layer.plan.group_read(group) for group in wanted])
+        for answer in answers:
+            if isinstance(answer, HeadraceError):
+                # Nothing of `out` was written, whatever became of the question.
+                raise LayerUnavailable(str(answer))
+        return dict(zip(wanted, answers, strict=True))
+
+    def _add_copies(
+        self,
+        outgoing: Outgoing[Out],
+        item: SendGroup,
+        members: tuple[list[str], list[str]],
+        expiry_ms: int,
+    ) -> None:
+        limit = self._layer.max_message_bytes
+        payload = self._packed(item)
+        for channel, entry in group_copies(item.group, item.message, payload, members, expiry_ms, limit):
+            outgoing.add(channel, entry, item)
+
+    def _say(self, calls: Sequence[tuple[Call, list[Out]]], take: bytes) -> None:
+        """Write calls, owed finishes and a take; read the answers of all but the take."""
+        link, owed = self._link, self._owed
+        data = [pack(call.args) for call, _ in calls]
+        data += [pack(call.args) for call in owed]
+        ask_time = link.clock.stale
+        if ask_time:
+            data.append(_TIME)
+        data.append(take)
+        answers = []
+        try:
+            link.write(b"".join(data))
+            for _ in range(len(data) - 1):
+                answers.append(link.read())
+        except LinkBroken as broken:
+            if calls and broken.written:
+                raise OutcomeUnknown(str(broken)) from None
+            raise LayerUnavailable(str(broken)) from None
+        if ask_time:
+            link.clock.sample_answer(answers.pop())
+        self._heard(calls, answers[: len(calls)])
+        self._owed = [
+            call for call, answer in zip(owed, answers[len(calls) :], strict=True) if _failed(answer)
+        ]
+
+    def _heard(self, calls: Sequence[tuple[Call, list[Out]]], answers: list[Any]) -> None:
+        """Tell what was refused. What Redis did not know or could not do yet goes over the pool: this
+        connection waits in its take by now."""
+        failed = [index for index, answer in enumerate(answers) if _failed(answer)]
+        if failed:
+            again = self._executor.run([calls[index][0] for index in failed])
+            for index, answer in zip(failed, again, strict=True):
+                answers[index] = answer
+        for index, (call, items) in enumerate(calls):
+            answer = answers[index]
+            if index not in failed:
+                answer = call.read(answer)
+            if isinstance(answer, Outcome):
+                answer = [answer]
+            for item, outcome in zip(items, outcomes_of(answer, len(items)), strict=True):
+                if outcome is SENT:
+                    continue
+                # Copies for full members of a group are dropped, as the contract says.
+                if not outcome.accepted and not isinstance(item, SendGroup):
+                    self._on_refused(item, outcome)
+
+    # Taking
+
+    def _take(
+        self,
+        calls: Sequence[tuple[Call, list[Out]]],
+        channels: Sequence[str],
+        limit: int,
+        block_seconds: float,
+    ) -> list[Delivery]:
+        deadline = time.monotonic() + block_seconds
+        left = block_seconds
+        while True:
+            block = min(left, LONGEST_TAKE_SECONDS) if left > 0 and not self._woken else None
+            take, data = self._reader.take(channels, limit, block)
+            self._say(calls, data)
+            try:
+                answer = self._answer(block)
+            except LayerUnavailable as error:
+                if calls:
+                    log.warning("A take was lost with what it had popped: %s", error)
+                    return []  # what was said has been executed, and must not be said again
+                raise
+            calls = ()
+            deliveries = self._deliveries(take.read(answer))
+            left = round(deadline - time.monotonic(), 2)
+            if deliveries or left <= 0 or self._woken:
+                self._woken = False
+                return deliveries
+
+    def _deliveries(self, taken: tuple[str, list[bytes]] | None) -> list[Delivery]:
+        if taken is None:
+            return []
+        read = self._reader.read(*taken)
+        for reply_channel, order in read.dropped:
+            self._owed.append(self._layer.plan.finish(reply_channel, order, self._place))
+        return read.alive
+
+    def _answer(self, block_seconds: float | None) -> Any:
+        """The answer of the take, waited for; `wake` ends the wait, not the answer (W6)."""
+        link = self._link
+        deadline = time.monotonic() + (block_seconds or 0) + ANSWER_SECONDS
+        while (answer := link.next_answer()) is False:
+            if not link.has_buffered_tls():
+                pause = deadline - time.monotonic()
+                if pause <= 0:
+                    link.close()
+                    raise LayerUnavailable("Redis did not answer a take in time")
+                if self._woken and block_seconds is not None and self._may_unblock:
+                    self._unblock()
+                    pause = UNBLOCK_PAUSE_SECONDS
+                self._wait(pause)
+            link.receive()
+        if isinstance(answer, hiredis.ReplyError):
+            link.close()
+            raise LayerUnavailable(f"Redis refused a take: {answer}")
+        return answer
+
+    def _wait(self, seconds: float) -> None:
+        """Wait for bytes from Redis or for `wake`."""
+        for descriptor, _ in self._poll.poll(seconds * 1000):
+            if descriptor == self._wake_in.fileno():
+                self._woken = True
+                with contextlib.suppress(BlockingIOError):
+                    self._wake_in.recv(4096)
+
+    def _unblock(self) -> None:
+        """Ask Redis to end the take. It may not have begun it yet: then this is asked again."""
+        call = Call(self._place, (b"CLIENT", b"UNBLOCK", self._link.client_id), as_is, repeat=True)
+        try:
+            self._executor.ask(call)
+        except LayerUnavailable as error:
+            # Closing the connection instead would lose what the take just popped.
+            self._may_unblock = False
+            log.warning("A waiting take cannot be ended early: %s", error)
+
+    # What was taken and not done
+
+    def give_back(self, deliveries: Sequence[Delivery]) -> None:
+        """Put deliveries that were not started back at the head of their channels, in their order.
+
+        One round trip. Raises LayerUnavailable or OutcomeUnknown.
+        """
+        plan = self._layer.plan
+        calls = []
+        for one in reversed(deliveries):
+            if one.order is None:
+                queue = non_local_name(one.channel)
+                calls.append(plan.back_plain(queue, one.place, [one.entry], head=True))
+            else:
+                socket_name = one.message["reply_channel"]
+                calls.append(plan.back(socket_name, one.order, one.place, one.channel, one.entry, head=True))
+        for answer in self._layer.run(calls):
+            if isinstance(answer, HeadraceError):
+                raise answer
+
+    def requeue(self, delivery: Delivery) -> bool:
+        """Put a delivery at the tail of its channel with one retry more; False if it is stale."""
+        entry = decode(delivery.entry)
+        again = encode(
+            bytes(entry.payload), entry.expiry_ms, entry.order, entry.channel, min(entry.retries + 1, 255)
+        )
+        plan, queue = self._layer.plan, non_local_name(delivery.channel)
+        if delivery.order is None:
+            self._layer.ask(plan.back_plain(queue, delivery.place, [again], head=False))
+            return True
+        socket_name = delivery.message["reply_channel"]
+        call = plan.back(socket_name, delivery.order, delivery.place, queue, again, head=False)
+        return bool(self._layer.ask(call) is Outcome.SENT)
+
+    def may_start(self, delivery: Delivery, now: float) -> bool:
+        """Whether this delivery may start: an ordered one that is late asks. `now` is `time.monotonic()`."""
+        if delivery.order is None:
+            return True
+        expired = 0 < delivery.expiry_ms <= self._layer.expiry_ms(delivery.place, 0)
+        if not expired and now - delivery.taken_at <= LATE_SECONDS:
+            return True
+        return self.renew(delivery)
+
+    def renew(self, delivery: Delivery) -> bool:
+        """Extend the ordering lease of a delivery that runs long; False if it lapsed. From any thread."""
+        if delivery.order is None:
+            return True
+        call = self._layer.plan.renew(delivery.message["reply_channel"], delivery.order, delivery.place)
+        return bool(self._layer.ask(call) is Outcome.SENT)
+
+    def wake(self) -> None:
+        """End a waiting `turn`, or the next one. Callable from any thread and from a signal handler."""
+        with contextlib.suppress(OSError):  # full: it will wake anyway; closed: nobody waits
+            self._wake_out.send(b"!")
+
+    def close(self) -> None:
+        """Close the connection. What `turn` dropped and could not finish yet is finished by its lease."""
+        self._link.close()
+        self._wake_in.close()
+        self._wake_out.close()
+
+
+def _failed(answer: Any) -> bool:
+    return isinstance(answer, hiredis.ReplyError)

@@ -1,0 +1,109 @@
+"""Taking from channels: fair among them, and what is read of the entries that come."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ..contract import Delivery
+from ..envelope import Entry, decode, unpack_message
+from ..errors import UnreadableEntry
+from .redis_executor import RedisExecutor
+from .redis_plan import Call, Plan
+from .redis_socket import pack
+
+__all__ = ["ChannelReader", "Taken"]
+
+log = logging.getLogger("headrace.layer")
+
+#: Different takes (channels, rotation, limit, wait) that are kept ready.
+TAKES_KEPT = 1000
+#: Seconds between two log lines about unreadable entries of one reader.
+COMPLAINT_SECONDS = 60.0
+
+
+@dataclass(slots=True)
+class Taken:
+    """What came of one take: messages to deliver, and ordered ones that were dropped and must be finished."""
+
+    alive: list[Delivery] = field(default_factory=list)
+    dropped: list[tuple[str, int]] = field(default_factory=list)
+
+
+class ChannelReader:
+    """Asks one place for entries and reads them.
+
+    The channels are rotated by one with each take: Redis serves the first that is not empty, so K takes bound
+    the wait of any of K channels.
+    """
+
+    def __init__(self, plan: Plan, place: str, executor: RedisExecutor) -> None:
+        """`executor` is that of the place; its clock says what has expired."""
+        self._plan = plan
+        self._place = place
+        self._executor = executor
+        self._turn = 0
+        self._takes: dict[tuple[object, ...], tuple[Call, bytes]] = {}
+        self._complained = -COMPLAINT_SECONDS
+        #: Entries by "<channel>|taken", "…|expired" and "…|unreadable".
+        self.counters: Counter[str] = Counter()
+
+    def take(self, channels: Sequence[str], limit: int, block_seconds: float | None) -> tuple[Call, bytes]:
+        """The next take, and its bytes; it waits up to `block_seconds` for an entry, not at all for None."""
+        self._turn = at = (self._turn + 1) % len(channels)
+        key = (*channels, at, limit, block_seconds)
+        take = self._takes.get(key)
+        if take is None:
+            if len(self._takes) >= TAKES_KEPT:
+                self._takes.clear()
+            rotated = [*channels[at:], *channels[:at]]
+            call = self._plan.take(self._place, rotated, limit, block_seconds)
+            take = self._takes[key] = (call, pack(call.args))
+        return take
+
+    def read(self, channel: str, entries: Sequence[bytes]) -> Taken:
+        """Read entries taken from `channel`; expired and unreadable ones are dropped and counted."""
+        taken = Taken()
+        now = time.monotonic()
+        now_ms = self._executor.clock.now_ms()
+        self.counters[f"{channel}|taken"] += len(entries)
+        for raw in entries:
+            entry: Entry | None = None
+            try:
+                entry = decode(raw)
+                if entry.control:
+                    continue  # a note between processes: whoever reads this queue is not the one it is for
+                message = unpack_message(entry.payload)
+            except UnreadableEntry as error:
+                self._unreadable(channel, error)
+                if entry is not None and entry.order is not None and entry.channel is not None:
+                    taken.dropped.append((entry.channel, entry.order))
+                continue
+            if 0 < entry.expiry_ms < now_ms and self._executor.is_expired(entry.expiry_ms):
+                self.counters[f"{channel}|expired"] += 1
+                if entry.order is not None:
+                    taken.dropped.append((str(message.get("reply_channel")), entry.order))
+                continue
+            taken.alive.append(
+                Delivery(
+                    entry.channel or channel,
+                    message,
+                    raw,
+                    entry.expiry_ms,
+                    self._place,
+                    now,
+                    entry.order,
+                    entry.retries,
+                )
+            )
+        return taken
+
+    def _unreadable(self, channel: str, error: UnreadableEntry) -> None:
+        self.counters[f"{channel}|unreadable"] += 1
+        now = time.monotonic()
+        if now - self._complained >= COMPLAINT_SECONDS:
+            self._complained = now
+            log.error("Dropped from %s: %s", channel, error)

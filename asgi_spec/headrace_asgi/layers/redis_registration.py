@@ -1,0 +1,267 @@
+"""Keeps one process known at Redis: its name, its heartbeat, and everything it owns after an outage.
+
+A process is registered where `up:<process>` exists. Each beat says that it lives, and learns whether Redis
+lost its data (everything is registered again), whether others declared the process dead (it takes a new
+name), and what the clock of Redis says (PROTOCOL 3).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+from collections.abc import Callable, Mapping
+from enum import Enum, auto
+from typing import Any, Protocol
+
+from .. import envelope
+from ..names import new_process_queue
+from .redis_asker import Asker
+from .redis_call import Beat, Call
+from .redis_clock import RedisClock
+from .redis_groups import Groups
+from .redis_plan import Plan
+
+__all__ = ["BEAT_SECONDS", "Owner", "Registration"]
+
+log = logging.getLogger("headrace.layer")
+
+BEAT_SECONDS = 5.0
+#: Seconds until a registration that was refused is tried again.
+RETRY_SECONDS = 1.0
+#: Seconds between two refreshes of what Redis would otherwise forget after a day.
+KEEP_SECONDS = 3600.0
+SOCKETS_PER_CALL = 1000
+
+
+class _State(Enum):
+    """States of the registration, and what ends each.
+
+    AWAY       every place is connected -> ASKING
+    ASKING     the first beat is answered -> ASSERTING
+    ASSERTING  everything is registered -> HERE; refused -> ASKING, a second later
+    HERE       a beat says that Redis lost data or the name is dead -> ASSERTING
+    STOPPED    the end
+    From ASKING, ASSERTING and HERE a lost connection leads to AWAY.
+    """
+
+    AWAY = auto()
+    ASKING = auto()
+    ASSERTING = auto()
+    HERE = auto()
+    STOPPED = auto()
+
+
+class Owner(Protocol):
+    """The port, as far as its registration needs it."""
+
+    def sockets_to_register(self, data_lost: bool) -> Mapping[str, str]:
+        """Local part -> path of what Redis must know. Sockets whose connect is on its way are left out, and
+        those whose disconnect is, unless Redis lost its data."""
+
+    def registered(self, sockets: Mapping[str, str]) -> None:
+        """What Redis knows at one place: it owes a disconnect to those that are none of ours (any more)."""
+
+    def renamed(self) -> None:
+        """The process has a new name, the old one is dead."""
+
+    def here(self) -> None:
+        """Everything is registered (again)."""
+
+    def beaten(self) -> None:
+        """A beat found everything in place; do what is due with each."""
+
+
+class Registration:
+    """See the module. `process` is the name of the process queue."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        asker: Asker,
+        groups: Groups,
+        clock: RedisClock,
+        owner: Owner,
+        call_later: Callable[[float, Callable[[], None]], Any],
+        monotonic: Callable[[], float],
+        label: str,
+    ) -> None:
+        self._plan = plan
+        self._asker = asker
+        self._groups = groups
+        self._clock = clock
+        self._owner = owner
+        self._call_later = call_later
+        self._monotonic = monotonic
+        self._label = label
+        self._state = _State.AWAY
+        #: Grows with each connection and each assertion: answers to older questions are ignored.
+        self._round = 0
+        self._timer: Any = None
+        self._beating = self._once_more = False
+        self._flushes: int | None = None
+        self._kept_at = monotonic()
+        self._take_name()
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this process is registered with everything it owns."""
+        return self._state is _State.HERE
+
+    def _take_name(self) -> None:
+        self.process = new_process_queue(self._plan.places.home)
+        self._groups.process = self.process
+        self._groups.membership.clear()
+
+    # What happens
+
+    def connected(self) -> None:
+        """Every place can be asked."""
+        if self._state is _State.AWAY:
+            self._state = _State.ASKING
+            self._round += 1
+            self._beating = self._once_more = False
+            self.beat()
+
+    def disconnected(self) -> None:
+        """A place cannot be asked any more."""
+        if self._state is not _State.STOPPED:
+            self._state = _State.AWAY
+            self._round += 1
+            self._asker.open = False
+            self._cancel()
+
+    def stop(self) -> None:
+        """Beat no more."""
+        self._state = _State.STOPPED
+        self._round += 1
+        self._cancel()
+
+    def beat(self) -> None:
+        """Beat now; behind a beat that is on its way, once more."""
+        self._cancel()
+        if self._state not in (_State.ASKING, _State.HERE):
+            return
+        if self._beating:
+            self._once_more = True
+            return
+        self._beating = True
+        round_ = self._round
+        self._asker.ask(self._plan.beat(self.process), lambda answer: self._beat_answered(round_, answer))
+
+    def _beat_answered(self, round_: int, beat: Any) -> None:
+        if round_ != self._round:
+            return
+        self._beating = False
+        once_more, self._once_more = self._once_more, False
+        if isinstance(beat, Exception):
+            self._again(RETRY_SECONDS)
+        elif once_more:
+            self.beat()
+        else:
+            self._examine(beat)
+
+    def _examine(self, beat: Beat) -> None:
+        self._clock.sample(beat.now_ms)
+        before, self._flushes = self._flushes, beat.flushes
+        if beat.fenced:
+            log.error("Others declared %s dead; it closes its sockets and takes a new name", self.process)
+            self._take_name()
+            self._owner.renamed()
+            self._assert(data_lost=False)
+        elif not beat.alive:
+            if before is not None:
+                log.warning("Redis has lost its data; registering %s again", self.process)
+            self._assert(data_lost=before is not None)
+        elif self._state is _State.ASKING:
+            self._assert(data_lost=False)
+        else:
+            if beat.flushes != before:
+                self._groups.reassert(lambda worked: None)
+            if self._monotonic() - self._kept_at > KEEP_SECONDS:
+                self._keep()
+            self._owner.beaten()
+            self._again(BEAT_SECONDS)
+
+    def _keep(self) -> None:
+        self._kept_at = self._monotonic()
+        for call in self._plan.keep(self.process):
+            self._asker.ask(call, lambda answer: None)
+
+    # Registering
+
+    def _assert(self, data_lost: bool) -> None:
+        """Register everything. All of it is idempotent, except that groups count one add more."""
+        self._state = _State.ASSERTING
+        self._asker.open = False
+        self._round += 1
+        round_ = self._round
+        sockets = self._owner.sockets_to_register(data_lost)
+        calls = self._plan.register(self.process, self._description()) + self._socket_calls(sockets)
+        questions = [self._plan.registered_sockets(place, self.process) for place in self._plan.places.names]
+        missing = len(calls) + len(questions) + 1
+        worked = True
+
+        def answered(fine: bool) -> None:
+            nonlocal missing, worked
+            missing -= 1
+            worked = worked and fine
+            if not missing and round_ == self._round:
+                self._asserted(worked)
+
+        def known(answer: Any) -> None:
+            if not isinstance(answer, Exception) and round_ == self._round:
+                self._owner.registered(answer)
+            answered(not isinstance(answer, Exception))
+
+        for call in calls:
+            self._asker.ask(call, lambda answer: answered(not isinstance(answer, Exception)))
+        for question in questions:
+            self._asker.ask(question, known)
+        self._groups.reassert(answered)
+
+    def _asserted(self, worked: bool) -> None:
+        if not worked:
+            self._state = _State.ASKING
+            self._again(RETRY_SECONDS)
+            return
+        self._state = _State.HERE
+        self._asker.open = True
+        self._again(BEAT_SECONDS)
+        self._owner.here()
+
+    def _socket_calls(self, sockets: Mapping[str, str]) -> list[Call]:
+        by_place: dict[str, list[tuple[str, str]]] = {}
+        for local, path in sockets.items():
+            by_place.setdefault(self._plan.places.of(self.process + local), []).append((local, path))
+        return [
+            self._plan.register_sockets(place, self.process, some[start : start + SOCKETS_PER_CALL])
+            for place, some in by_place.items()
+            for start in range(0, len(some), SOCKETS_PER_CALL)
+        ]
+
+    def _description(self) -> str:
+        """What the table of processes says of this one."""
+        return json.dumps(
+            {
+                "kind": "interface",
+                "label": self._label,
+                "host": socket.gethostname(),
+                "pid": os.getpid(),
+                "reads": envelope.VERSION,
+            }
+        )
+
+    def _again(self, seconds: float) -> None:
+        self._cancel()
+        self._timer = self._call_later(seconds, self._due)
+
+    def _due(self) -> None:
+        self._timer = None
+        self.beat()
+
+    def _cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -1,0 +1,66 @@
+"""What one reactor turn sends, gathered so that messages for one list travel in one script call. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..contract import Done
+from .redis_call import Argument, Call
+from .redis_outgoing import Outgoing
+from .redis_plan import ENTRIES_PER_CALL, Plan
+
+__all__ = ["Batch", "Frame", "Turn"]
+
+
+@dataclass(slots=True)
+class Frame:
+    """One frame of a plain socket."""
+
+    place: str
+    local: str
+    entry: bytes
+    done: Done
+
+
+@dataclass(slots=True)
+class Batch:
+    """One call and who wants to know its outcomes, in their order; `frames` if it sends frames."""
+
+    call: Call
+    dones: list[Done]
+    frames: list[Frame]
+
+
+class Turn:
+    """Messages without a socket by channel, and frames of plain sockets by place, in the order they came."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._outgoing: Outgoing[Done] = Outgoing(plan)
+        self._frames: dict[str, list[Frame]] = {}
+        self.empty = True
+
+    def send(self, channel: str, entry: bytes, done: Done) -> None:
+        """Put an entry on a channel."""
+        self.empty = False
+        self._outgoing.add(channel, entry, done)
+
+    def frame(self, frame: Frame) -> None:
+        """Send a frame of a plain socket."""
+        self.empty = False
+        self._frames.setdefault(frame.place, []).append(frame)
+
+    def batches(self, process: str) -> list[Batch]:
+        """The calls that send all of it; then the next turn begins."""
+        self.empty = True
+        batches = [Batch(call, dones, []) for call, dones in self._outgoing.calls()]
+        frames, self._frames = self._frames, {}
+        for place, listed in frames.items():
+            for start in range(0, len(listed), ENTRIES_PER_CALL):
+                some = listed[start : start + ENTRIES_PER_CALL]
+                arguments: list[Argument] = []
+                for frame in some:
+                    arguments += (frame.local, frame.entry)
+                call = self._plan.frames(place, process, arguments)
+                batches.append(Batch(call, [frame.done for frame in some], some))
+        return batches

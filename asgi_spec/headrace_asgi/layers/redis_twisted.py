@@ -1,0 +1,381 @@
+"""An interface server's line to Redis, inside its Twisted reactor: the InterfacePort of `contract`.
+
+Two connections: one carries commands, everything of one reactor turn in one write; the other waits for the
+entries of the process queue. `Registration` keeps the process known, `Asker` repeats what may be repeated.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from hiredis import ReplyError
+
+from .. import messages
+from ..contract import Done, InterfacePort, InterfaceReceiver, Outcome
+from ..envelope import Message, encode, pack_message
+from ..errors import MessageTooLarge
+from ..limits import MAX_MESSAGE_BYTES
+from .redis_asker import Asker
+from .redis_call import Call
+from .redis_clock import RedisClock
+from .redis_connection import Reactor
+from .redis_groups import Groups
+from .redis_inbox import Inbox
+from .redis_link import RedisLink
+from .redis_outgoing import message_entry, outcomes_of
+from .redis_plan import Plan
+from .redis_registration import Registration
+from .redis_target import Target
+from .redis_turn import Batch, Frame, Turn
+from .redis_withdrawal import withdraw
+
+__all__ = ["RedisInterfacePort"]
+
+log = logging.getLogger("headrace.layer")
+
+#: Entries in one answer of the process queue.
+TAKE_LIMIT = 100
+#: Seconds that one waiting take lasts; its connection is given up when Redis is silent for longer.
+TAKE_SECONDS = 30
+ANSWER_SECONDS = 5.0
+#: Seconds that `stop` waits for answers that are still due.
+STOP_SECONDS = 5.0
+STOP_LOOK_SECONDS = 0.02
+WITHDRAW_SECONDS = 1.0
+#: Seconds that the answer to `group_channels` is kept for who asked.
+MEMBERS_EXPIRY_SECONDS = 10.0
+#: Order number and close code of a disconnect for a socket of which nothing else is known.
+LAST_ORDER = 2**31 - 1
+ABNORMAL = 1006
+
+
+class RedisInterfacePort(InterfacePort):
+    """See `contract.InterfacePort`, which says what every method does."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        targets: Mapping[str, Target],
+        reactor: Reactor,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+        version_label: str = "",
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Take the plan and, for each of its places, where its Redis is."""
+        self._plan = plan
+        self._reactor = reactor
+        self._monotonic = monotonic
+        self._max_message_bytes = max_message_bytes
+        self.counters: Counter[str] = Counter()
+        self._links = {
+            place: RedisLink(
+                target,
+                reactor,
+                f"headrace-interface-{place}",
+                self._link_up,
+                self._link_down,
+                self._gather,
+                ANSWER_SECONDS,
+            )
+            for place, target in targets.items()
+        }
+        home = plan.places.home
+        self._take_link = RedisLink(
+            targets[home],
+            reactor,
+            "headrace-interface-take",
+            self._take_up,
+            self._link_down,
+            None,
+            TAKE_SECONDS + ANSWER_SECONDS,
+        )
+        self._clock = RedisClock(plan.expiry_seconds, monotonic)
+        self._asker = Asker(self._links)
+        self._groups = Groups(plan, self._asker, reactor.callLater, monotonic)
+        self._registration = Registration(
+            plan, self._asker, self._groups, self._clock, self, reactor.callLater, monotonic, version_label
+        )
+        self.process = self._registration.process
+        self._turn = Turn(plan)
+        self._receiver: InterfaceReceiver
+        self._inbox: Inbox
+        #: Whether the receiver was told that the layer is there; None before it was told anything.
+        self._told_up: bool | None = None
+        self._stopping = False
+        #: Sockets whose connect has not been answered.
+        self._connecting: set[str] = set()
+        #: Those whose end has not: local part -> path, None if no disconnect is owed.
+        self._ending: dict[str, str | None] = {}
+        #: Sockets of a name that others declared dead, until their end: local part -> that name.
+        self._former: dict[str, str] = {}
+        #: What Redis called unregistered, until a beat has said why: (ask again, give up).
+        self._gone: list[tuple[Callable[[], None], Done]] = []
+
+    def start(self, receiver: InterfaceReceiver) -> None:
+        self._receiver = receiver
+        self._inbox = Inbox(receiver, self._groups, self._tell_members, self.counters)
+        for link in (*self._links.values(), self._take_link):
+            link.start()
+
+    # Sending
+
+    def send(self, channel: str, message: Message, expiry_seconds: float, done: Done) -> None:
+        payload = self._packed(message, done)
+        if payload is not None:
+            self._turn.send(channel, message_entry(channel, payload, self._expiry_ms(expiry_seconds)), done)
+            self._wake()
+
+    def connect(self, local: str, path: str, message: Message, expiry_seconds: float, done: Done) -> None:
+        payload = self._packed(message, done)
+        if payload is None:
+            return
+        seconds = min(expiry_seconds, self._plan.ordered_expiry_seconds)
+        entry = encode(payload, self._expiry_ms(seconds), order=0)
+        self._connecting.add(local)
+
+        def finished(outcome: Outcome) -> None:
+            self._connecting.discard(local)
+            done(outcome)
+
+        call = self._plan.connect(self.process + local, path, entry)
+        self._ask_registered(self._asker.insist, call, finished)
+
+    def frame(self, local: str, message: Message, order: int, ordered: bool, done: Done) -> None:
+        payload = self._packed(message, done)
+        if payload is None:
+            return
+        socket = self.process + local
+        if ordered:
+            entry = encode(payload, self._expiry_ms(self._plan.ordered_expiry_seconds), order=order)
+            self._ask_registered(self._asker.ask, self._plan.frame_ordered(socket, order, entry), done)
+            return
+        entry = encode(payload, self._expiry_ms(self._plan.expiry_seconds))
+        self._turn.frame(Frame(self._plan.places.of(socket), local, entry, done))
+        self._wake()
+
+    def disconnect(self, local: str, message: Message, order: int, done: Done) -> None:
+        self._gather()  # frames of this turn come before the disconnect
+        entry = encode(pack_message(message), order=order)
+        self._end(local, message["path"], lambda socket: self._plan.disconnect(socket, order, entry), done)
+
+    def forget(self, local: str) -> None:
+        self._end(local, None, self._plan.forget, lambda outcome: None)
+
+    def leave_groups(self, local: str) -> None:
+        self._groups.close(local)
+
+    def _end(self, local: str, path: str | None, plan: Callable[[str], Call], done: Done) -> None:
+        """Unregister a socket, whatever it takes."""
+        self._groups.close(local)
+        self._ending[local] = path
+
+        def finished(outcome: Any) -> None:
+            self._ending.pop(local, None)
+            done(outcome)
+
+        self._asker.insist(plan(self._former.pop(local, self.process) + local), finished)
+
+    def _packed(self, message: Message, done: Done) -> bytes | None:
+        """The message as bytes; None if it cannot be sent, which `done` learns."""
+        if not self._registration.is_here or self._stopping:
+            self._reactor.callLater(0, done, Outcome.UNAVAILABLE)
+            return None
+        try:
+            return pack_message(message, self._max_message_bytes)
+        except (MessageTooLarge, TypeError) as error:
+            self.counters["unsendable"] += 1
+            log.error("A message cannot be sent, its client is refused: %s", error)
+            self._reactor.callLater(0, done, Outcome.FULL)
+            return None
+
+    def _expiry_ms(self, seconds: float) -> int:
+        return self._clock.now_ms() + int(seconds * 1000)
+
+    def _wake(self) -> None:
+        for link in self._links.values():
+            link.wake()
+
+    def _gather(self) -> None:
+        """Ask for what this turn gathered; the link calls this before it writes."""
+        if self._turn.empty:
+            return
+        for batch in self._turn.batches(self.process):
+            self._asker.ask(batch.call, partial(self._answered, batch))
+
+    def _answered(self, batch: Batch, answer: Any) -> None:
+        outcomes = outcomes_of(answer, len(batch.dones))
+        if batch.frames and Outcome.GONE in outcomes:
+            for frame, outcome in zip(batch.frames, outcomes, strict=True):
+                self._told(outcome, partial(self._repeat_frame, frame), frame.done)
+            return
+        for done, outcome in zip(batch.dones, outcomes, strict=True):
+            done(outcome)
+
+    def _repeat_frame(self, frame: Frame) -> None:
+        call = self._plan.frames(frame.place, self.process, (frame.local, frame.entry))
+        self._asker.ask(call, lambda answer: frame.done(outcomes_of(answer, 1)[0]))
+
+    # Not registered: told by somebody else, declared dead, or forgotten by Redis?
+
+    def _ask_registered(self, ask: Callable[[Call, Done], None], call: Call, done: Done) -> None:
+        """Ask what Redis answers with GONE if it does not know the process or socket."""
+
+        def repeat() -> None:
+            ask(call, lambda answer: done(_outcome(answer)))
+
+        ask(call, lambda answer: self._told(_outcome(answer), repeat, done))
+
+    def _told(self, outcome: Outcome, repeat: Callable[[], None], done: Done) -> None:
+        """Pass an outcome on; a first GONE waits for a beat, and is asked again if Redis lost its data."""
+        if outcome is not Outcome.GONE:
+            done(outcome)
+            return
+        self._gone.append((repeat, done))
+        self._registration.beat()
+
+    def _settle(self, outcome: Outcome | None) -> None:
+        """End the wait of what was GONE: with this outcome, or by asking again."""
+        gone, self._gone = self._gone, []
+        for repeat, done in gone:
+            if outcome is None:
+                repeat()
+            else:
+                done(outcome)
+
+    # The registration's owner
+
+    def sockets_to_register(self, data_lost: bool) -> Mapping[str, str]:
+        sockets = {
+            local: path
+            for local, path in self._receiver.open_sockets()
+            if local not in self._connecting and local not in self._ending and local not in self._former
+        }
+        if data_lost:
+            for local, path in self._ending.items():
+                if path is not None and local not in self._former:
+                    sockets[local] = path
+        return sockets
+
+    def registered(self, sockets: Mapping[str, str]) -> None:
+        known = {local for local, _ in self._receiver.open_sockets()} | self._connecting | self._ending.keys()
+        for local, path in sockets.items():
+            if local in known:
+                continue
+            message = messages.WEBSOCKET_DISCONNECT.build(
+                reply_channel=self.process + local, code=ABNORMAL, path=path, order=LAST_ORDER
+            )
+            self.counters["strays"] += 1
+            self.disconnect(local, message, LAST_ORDER, lambda outcome: None)
+
+    def renamed(self) -> None:
+        former, self.process = self.process, self._registration.process
+        for local, _ in self._receiver.open_sockets():
+            self._former.setdefault(local, former)
+        self._settle(Outcome.GONE)
+        self._take_link.drop("the process has a new name")
+        self._receiver.fenced()
+
+    def here(self) -> None:
+        self._asker.resume()
+        self._settle(None)
+        self._groups.changed()
+        self._tell_up()
+
+    def beaten(self) -> None:
+        self._settle(Outcome.GONE)
+        self._asker.resume()
+        self._groups.lay_ghosts()
+        for place in self._plan.places.names:
+            call = self._plan.overdue(place, self._clock.now_ms())
+            self._asker.ask(call, partial(self._kick, place))
+
+    def _kick(self, place: str, sockets: Any) -> None:
+        """Move on mailboxes whose lease has lapsed; harmless if others do it too."""
+        if not isinstance(sockets, Exception):
+            for socket in sockets:
+                self._asker.ask(self._plan.kick(socket, place), lambda answer: None)
+
+    def _tell_members(self, channel: str, members: tuple[str, ...]) -> None:
+        body = {"members": [self.process + local for local in members]}
+        self.send(channel, body, MEMBERS_EXPIRY_SECONDS, lambda outcome: None)
+
+    # Connections
+
+    def _link_up(self) -> None:
+        if not all(link.is_open for link in self._links.values()):
+            return
+        for link in self._links.values():
+            if link.eviction_policy not in ("", "noeviction"):
+                log.warning(
+                    "Redis at %s has maxmemory-policy %s and may throw messages away; set it to noeviction",
+                    link.target.label,
+                    link.eviction_policy,
+                )
+        self._registration.connected()
+
+    def _link_down(self, reason: str) -> None:
+        if not all(link.is_open for link in self._links.values()):
+            self._registration.disconnected()
+            self._settle(Outcome.UNAVAILABLE)
+        if self._told_up is not False:
+            self._told_up = False
+            self._receiver.layer_lost(reason)
+
+    def _tell_up(self) -> None:
+        if self._told_up is not True and self._registration.is_here and self._take_link.is_open:
+            self._told_up = True
+            self._receiver.layer_back()
+
+    # Hearing
+
+    def _take_up(self) -> None:
+        self._take_call = self._plan.take(self._plan.places.home, [self.process], TAKE_LIMIT, TAKE_SECONDS)
+        self._take()
+        self._tell_up()
+
+    def _take(self) -> None:
+        self._take_link.send(self._take_call.args, self._taken)
+        self._take_link.flush()
+
+    def _taken(self, answer: Any) -> None:
+        if isinstance(answer, ReplyError):
+            self._take_link.drop(f"Redis answers {str(answer)!r} to a take")
+        elif not isinstance(answer, Exception):
+            taken = self._take_call.read(answer)
+            if taken is not None:
+                self._inbox.read(taken[1])
+            self._take()
+
+    # The end
+
+    def stop(self, done: Callable[[], None]) -> None:
+        self._stopping = True
+        self._wind_up(self._monotonic() + STOP_SECONDS, done)
+
+    def _wind_up(self, deadline: float, done: Callable[[], None]) -> None:
+        """Wait for the answers that are due."""
+        self._gather()
+        if self._asker.busy and self._monotonic() < deadline:
+            self._reactor.callLater(STOP_LOOK_SECONDS, self._wind_up, deadline, done)
+            return
+        self._registration.stop()
+        self._groups.stop()
+        if not self._asker.open or self._asker.holds:
+            self._close(done)  # what is still owed stays registered, for others to tell
+            return
+        last = self._reactor.callLater(WITHDRAW_SECONDS, self._close, done)
+        withdraw(self._plan, self._asker, self.process, lambda: last.active() and last.reset(0))
+
+    def _close(self, done: Callable[[], None]) -> None:
+        for link in (*self._links.values(), self._take_link):
+            link.stop()
+        done()
+
+
+def _outcome(answer: Any) -> Outcome:
+    return answer if isinstance(answer, Outcome) else outcomes_of(answer, 1)[0]

@@ -1,0 +1,76 @@
+"""The access log: one line a request in the common log format, with time zone and escaping (D6).
+
+Lines are written together, twice a second, so that a request does not pay for a system call.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TextIO
+
+from .http_head import RequestHead
+from .timers import Clock
+
+__all__ = ["AccessLog"]
+
+_FLUSH_SECONDS = 0.5
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+class AccessLog:
+    """Writes to a file by path, or to `stream`."""
+
+    def __init__(self, clock: Clock, path: str | None = None, stream: TextIO | None = None) -> None:
+        """Opens `path` for appending. Raises OSError."""
+        self._clock = clock
+        self._path = path
+        self._stream = stream if path is None else _open(path)
+        self._lines: list[str] = []
+
+    def request(self, head: RequestHead, status: int, size: int) -> None:
+        """A request that was answered; 499 says that its client left before."""
+        target = escape(head.target.decode("latin-1"))
+        self._add(head, f"{head.method} {target} HTTP/{head.http_version}", str(status), str(size))
+
+    def socket(self, action: str, head: RequestHead, code: int | None = None) -> None:
+        """An event of a WebSocket, such as WSCONNECT; `code` is what it was closed with."""
+        self._add(head, f"{action} {escape(head.path)}", "-" if code is None else str(code), "-")
+
+    def reopen(self) -> None:
+        """Open the file again: it was rotated. Keeps the old one if that fails, and raises OSError."""
+        self.flush()
+        if self._path is not None and self._stream is not None:
+            old, self._stream = self._stream, _open(self._path)
+            old.close()
+
+    def flush(self) -> None:
+        """Write what is waiting. A full disk or closed pipe loses the lines, never a request."""
+        lines, self._lines = self._lines, []
+        if lines and self._stream is not None:
+            try:
+                self._stream.write("".join(lines))
+                self._stream.flush()
+            except OSError:
+                return
+
+    def _add(self, head: RequestHead, what: str, status: str, size: str) -> None:
+        host = "-" if head.client is None else escape(str(head.client[0]))
+        if not self._lines:
+            self._clock.callLater(_FLUSH_SECONDS, self.flush)
+        self._lines.append(f'{host} - - [{_now()}] "{what}" {status} {size}\n')
+
+
+def _open(path: str) -> TextIO:
+    return open(path, "a", encoding="utf-8")
+
+
+def _now() -> str:
+    at = time.localtime()
+    return f"{at.tm_mday:02d}/{_MONTHS[at.tm_mon - 1]}/{at.tm_year}:" + time.strftime("%H:%M:%S %z", at)
+
+
+def escape(text: str) -> str:
+    """Make a client's text safe between quotes on one line of ASCII."""
+    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
+        return text
+    return text.encode("unicode_escape").decode("ascii").replace('"', '\\"')

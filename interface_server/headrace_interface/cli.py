@@ -1,0 +1,100 @@
+"""`headrace-interface`: reads the command line, opens what it names, runs the server.
+
+What cannot work is one line on stderr and exit status 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from headrace_asgi.contract import ChannelLayer
+from headrace_asgi.errors import ConfigurationError
+from headrace_asgi.layers.from_config import layer_from_config, layer_from_url
+
+from . import log
+from .access_log import AccessLog
+from .listeners import make_endpoints
+from .options import make_parser, normalised, settings_from
+from .server import run
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the server until a signal ends it; the exit status."""
+    options = make_parser().parse_args(normalised(sys.argv[1:] if arguments is None else arguments))
+    try:
+        return _run(options)
+    except ConfigurationError as error:
+        print(f"headrace-interface: {_one_line(error)}", file=sys.stderr)  # noqa: T201 (the one line)
+        return 1
+
+
+def _run(options: argparse.Namespace) -> int:
+    if options.lifeline and options.fd == 0:
+        raise ConfigurationError("--lifeline watches stdin, so --fd must not be 0 with it")
+    settings = settings_from(options)
+    log.configure(options.verbosity)
+    layer = _open_layer(options)
+    return run(
+        layer,
+        settings,
+        partial(
+            make_endpoints,
+            host=options.bind,
+            port=options.port,
+            unix_socket=options.unix_socket,
+            fd=options.fd,
+            strings=options.endpoint,
+        ),
+        partial(_open_access_log, options),
+        ready_fd=options.ready_fd,
+        lifeline=options.lifeline,
+    )
+
+
+def _open_layer(options: argparse.Namespace) -> ChannelLayer:
+    given = [each for each in (options.layer, options.channel_layer) if each]
+    if len(given) + (options.layer_config_fd is not None) != 1:
+        raise ConfigurationError(
+            "give one channel layer: --layer redis://127.0.0.1:6379, or module:attribute"
+        )
+    # A layer by import path is looked for where the command is run, as daphne did.
+    sys.path.insert(0, ".")
+    if options.layer_config_fd is not None:
+        return layer_from_config(_read_config(options.layer_config_fd))
+    return layer_from_url(given[0])
+
+
+def _read_config(fd: int) -> dict[str, Any]:
+    """Keys and passwords come through a pipe: an argument list is readable for everybody."""
+    try:
+        with os.fdopen(fd, encoding="utf-8") as pipe:
+            config = json.load(pipe)
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"--layer-config-fd {fd} has no JSON to read: {error}") from None
+    if not isinstance(config, dict):
+        raise ConfigurationError(f'--layer-config-fd {fd}: expected {{"BACKEND": …, "CONFIG": …}}')
+    return config
+
+
+def _open_access_log(options: argparse.Namespace, clock: Any) -> AccessLog | None:
+    path = options.access_log
+    if options.no_access_log or (path is None and options.verbosity < 1):
+        return None
+    if path is None or path == "-":
+        return AccessLog(clock, stream=sys.stdout)
+    try:
+        return AccessLog(clock, path=path)
+    except OSError as error:
+        raise ConfigurationError(f"--access-log {path} cannot be opened: {error.strerror}") from None
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

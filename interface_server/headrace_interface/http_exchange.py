@@ -1,0 +1,187 @@
+"""One request and its response: what happens when. Pure; every transition stands in `TABLE`.
+
+    NEW ── begin ──► QUEUED ── running ──► RUNNING ── start ──► STREAMING ── last ──► DONE
+      └─ layer down ─► HELD ── layer back ──► QUEUED
+
+A request is QUEUED until a reply, a credit, or a note that it has been running for a second. The queue
+deadline covers that state and is answered 503; the response deadline covers RUNNING (504) and each wait for a
+next part (the connection is dropped, H8). A pair that is not in the table is ignored: it is late news.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from headrace_asgi import messages
+from headrace_asgi.contract import Outcome
+from headrace_asgi.envelope import Message
+from headrace_asgi.errors import BadMessage
+
+from .actions import Action
+from .deadlines import Deadlines
+
+__all__ = ["RUNNING_NOTICE_SECONDS", "TABLE", "Event", "HttpExchange", "State"]
+
+#: A message taken at the last moment is known to be running after a second; this is that and the way here.
+RUNNING_NOTICE_SECONDS = 2.0
+
+
+class State(StrEnum):
+    """Where a request is."""
+
+    NEW = "new"
+    HELD = "held"
+    QUEUED = "queued"
+    RUNNING = "running"
+    STREAMING = "streaming"
+    DONE = "done"
+
+
+class Event(StrEnum):
+    """What can happen to it."""
+
+    BEGIN = "begin"
+    BEGIN_WITHOUT_LAYER = "begin without layer"
+    LAYER_BACK = "layer back"
+    FULL = "full"
+    NOT_SENT = "not sent"
+    UNKNOWN = "unknown"
+    REFUSED = "refused"
+    RUNNING = "running"
+    WHOLE = "whole"
+    START = "start"
+    PART = "part"
+    LAST = "last"
+    #: The reply cannot be used, or nobody will reply, or the request's body broke.
+    FAILED = "failed"
+    DEADLINE = "deadline"
+    CLIENT_LEFT = "client left"
+
+
+_REPLIES: dict[Event, tuple[State, Action]] = {
+    Event.WHOLE: (State.DONE, Action.WHOLE),
+    Event.START: (State.STREAMING, Action.START),
+    Event.FAILED: (State.DONE, Action.FAIL),
+    Event.CLIENT_LEFT: (State.DONE, Action.TELL_LEFT),
+}
+
+#: state -> event -> (next state, what to do)
+TABLE: dict[State, dict[Event, tuple[State, Action | None]]] = {
+    State.NEW: {
+        Event.BEGIN: (State.QUEUED, Action.SEND),
+        Event.BEGIN_WITHOUT_LAYER: (State.HELD, Action.HOLD),
+    },
+    State.HELD: {
+        Event.LAYER_BACK: (State.QUEUED, Action.SEND),
+        Event.DEADLINE: (State.DONE, Action.SHED),
+        Event.FAILED: (State.DONE, Action.FAIL),
+        # Nothing was sent, so nobody is told.
+        Event.CLIENT_LEFT: (State.DONE, None),
+    },
+    State.QUEUED: {
+        **_REPLIES,
+        Event.FULL: (State.DONE, Action.SHED),
+        Event.REFUSED: (State.DONE, Action.FAIL),
+        Event.NOT_SENT: (State.HELD, Action.HOLD),
+        # It may be a POST that is running: neither repeated nor refused, the reply is waited for.
+        Event.UNKNOWN: (State.RUNNING, None),
+        Event.RUNNING: (State.RUNNING, None),
+        Event.DEADLINE: (State.DONE, Action.SHED),
+    },
+    State.RUNNING: {
+        **_REPLIES,
+        Event.DEADLINE: (State.DONE, Action.TIMEOUT),
+    },
+    State.STREAMING: {
+        Event.PART: (State.STREAMING, Action.PART),
+        Event.LAST: (State.DONE, Action.LAST),
+        Event.FAILED: (State.DONE, Action.ABORT),
+        Event.DEADLINE: (State.DONE, Action.ABORT),
+        Event.CLIENT_LEFT: (State.DONE, Action.TELL_LEFT),
+    },
+    State.DONE: {},
+}
+
+_OUTCOMES = {
+    Outcome.FULL: Event.FULL,
+    Outcome.UNAVAILABLE: Event.NOT_SENT,
+    Outcome.UNKNOWN: Event.UNKNOWN,
+    Outcome.GONE: Event.REFUSED,
+    Outcome.STALE: Event.REFUSED,
+}
+
+
+class HttpExchange:
+    """The state of one request.
+
+    `message` is the last reply, with defaults filled in; `failure` is (status, text for the log) of the last
+    FAILED event. Both are for the shell that carries out the action.
+    """
+
+    __slots__ = ("failure", "message", "moved", "state")
+
+    def __init__(self) -> None:
+        self.state = State.NEW
+        #: Whether the last event meant something, so that the deadline of the state starts anew.
+        self.moved = False
+        self.message: Message = {}
+        self.failure: tuple[int, str] = (500, "")
+
+    @property
+    def open(self) -> bool:
+        """Whether something is still to come."""
+        return self.state is not State.DONE
+
+    def end(self) -> None:
+        """It is over, whatever the table says: the shell could not go on."""
+        self.state = State.DONE
+
+    def happened(self, event: Event) -> Action | None:
+        """Take an event; what to do about it, if anything."""
+        found = TABLE[self.state].get(event)
+        self.moved = found is not None
+        if found is None:
+            return None
+        self.state, action = found
+        return action
+
+    def outcome(self, outcome: Outcome) -> Action | None:
+        """The layer's answer to sending the request. Success needs nothing: the reply is waited for."""
+        event = _OUTCOMES.get(outcome)
+        if event is None:
+            self.moved = False
+            return None
+        if event is Event.REFUSED:
+            self.failure = (500, f"the layer refused the request ({outcome.name})")
+        return self.happened(event)
+
+    def failed(self, status: int, reason: str) -> Action | None:
+        """Nobody will answer, or what was answered cannot be used; `reason` is for the log."""
+        self.failure = (status, reason)
+        return self.happened(Event.FAILED)
+
+    def reply(self, message: Message) -> Action | None:
+        """A message on the reply channel. One that breaks the specification fails the request (H14)."""
+        streaming = self.state is State.STREAMING
+        try:
+            if streaming:
+                if "status" in message:
+                    raise BadMessage("a second response: its first part was sent already")
+                message = messages.HTTP_RESPONSE_CHUNK.check(message)
+            else:
+                message = messages.HTTP_RESPONSE.check(message)
+        except BadMessage as error:
+            return self.failed(500, str(error))
+        self.message = message
+        if message["more_content"]:
+            return self.happened(Event.PART if streaming else Event.START)
+        return self.happened(Event.LAST if streaming else Event.WHOLE)
+
+    def deadline_seconds(self, deadlines: Deadlines) -> float:
+        """How long the present state may last from now on."""
+        state = self.state
+        if state is State.QUEUED:
+            return deadlines.queue + RUNNING_NOTICE_SECONDS
+        if state is State.HELD:
+            return deadlines.layer
+        return deadlines.response

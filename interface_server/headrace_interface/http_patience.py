@@ -1,0 +1,68 @@
+"""How long a client may take for what it owes next: a request, its head, its body, the end. Pure.
+
+Deadlines are absolute: bytes that trickle in do not move them (ST8). Only a body earns time, by its size.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from .deadlines import OFF, Deadlines
+
+__all__ = ["BODY_RATE", "Owed", "Patience"]
+
+#: Bytes a second that a request body must come with in the long run.
+BODY_RATE = 1000
+
+
+class Owed(Enum):
+    """What a client has to do next."""
+
+    NOTHING = "nothing"
+    REQUEST = "request"
+    HEAD = "head"
+    BODY = "body"
+    CLOSE = "close"
+
+
+class Patience:
+    """`due` is when the client has taken too long for `owed`. Times are seconds of one monotonic clock."""
+
+    __slots__ = ("_body_since", "_deadlines", "_paused_at", "due", "owed")
+
+    def __init__(self, deadlines: Deadlines) -> None:
+        self._deadlines = deadlines
+        self.owed = Owed.NOTHING
+        self.due = OFF
+        self._body_since = 0.0
+        self._paused_at: float | None = None
+
+    def expect(self, owed: Owed, now: float, body_bytes: int = 0) -> None:
+        """The client owes this now; nothing changes if it did before, but for a body's bytes so far."""
+        if owed is not self.owed:
+            self.owed = owed
+            if owed is Owed.BODY:
+                self._body_since = now
+            self.due = now + self._seconds(owed)
+        if owed is Owed.BODY:
+            earned = self._body_since + self._deadlines.body + body_bytes / BODY_RATE
+            self.due = OFF if self._paused_at is not None else earned
+
+    def pause(self, now: float) -> None:
+        """We stopped reading: the clock of the body stands still."""
+        self._paused_at = now
+
+    def resume(self, now: float) -> None:
+        """We read again."""
+        if self._paused_at is not None:
+            self._body_since += now - self._paused_at
+            self._paused_at = None
+
+    def _seconds(self, owed: Owed) -> float:
+        if owed is Owed.REQUEST:
+            return self._deadlines.idle
+        if owed is Owed.HEAD:
+            return self._deadlines.header
+        if owed is Owed.CLOSE:
+            return self._deadlines.linger
+        return OFF

@@ -1,0 +1,146 @@
+"""What the layer brings: replies, group messages and notes, each to the client it is for.
+
+Implements `InterfaceReceiver`. Nothing raises: what fails for one client ends that client, with a log line.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from headrace_asgi.envelope import Message
+
+from .connections import Client
+from .site import Site
+
+__all__ = ["Inbox"]
+
+logger = logging.getLogger("headrace.interface")
+
+
+class Inbox:
+    """Routes what the port hears to the clients of `site.connections`."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._grace: Any = None
+        self._told = False
+
+    def reply(self, local: str, message: Message) -> None:
+        """A message for one client; one for a client that is gone is counted."""
+        client = self._site.connections.get(local)
+        if client is None:
+            self._site.counters["discarded"] += 1
+            return
+        try:
+            client.reply(message)
+        except Exception:
+            self._broken(client, "a reply")
+
+    def group_message(self, group: str, members: Sequence[str], message: Message) -> None:
+        """One message for many clients, with one cache for what they build of it."""
+        get = self._site.connections.get
+        frame_cache: dict[Any, Any] = {}
+        for local in members:
+            client = get(local)
+            if client is None:
+                self._site.counters["discarded"] += 1
+                continue
+            try:
+                client.group_message(message, frame_cache)
+            except Exception:
+                self._broken(client, f"a message of group {group}")
+
+    def control(self, kind: str, local: str, body: Message) -> None:
+        """A note about one client."""
+        client = self._site.connections.get(local)
+        if client is None:
+            self._site.counters["discarded"] += 1
+            return
+        try:
+            client.control(kind, body)
+        except Exception:
+            self._broken(client, f"a note ({kind})")
+
+    def layer_lost(self, reason: str) -> None:
+        """Keep what is open; new requests wait, and after the grace sockets are closed 1013."""
+        site = self._site
+        first = not self._told
+        self._told = True
+        if not site.layer_up and not first:
+            return
+        site.layer_up = False
+        site.counters["layer_lost"] += 1
+        grace = site.settings.deadlines.layer_grace
+        logger.warning(
+            "The channel layer cannot be reached (%s). New requests wait up to %g s, open WebSockets %g s; "
+            "it is tried again until it answers.",
+            reason,
+            site.settings.deadlines.layer,
+            grace,
+        )
+        if grace != float("inf") and self._grace is None:
+            self._grace = site.clock.callLater(grace, self._grace_over)
+
+    def layer_back(self) -> None:
+        """Send what waited."""
+        site = self._site
+        if self._told:
+            logger.warning("The channel layer is back.")
+        self._told = True
+        site.layer_up = True
+        site.accepting = not site.draining
+        if self._grace is not None:
+            self._grace.cancel()
+            self._grace = None
+        held, site.held = site.held, {}
+        for shell in held:
+            self._each(shell, shell.layer_back)
+
+    def fenced(self) -> None:
+        """Others told our disconnects: the sockets must not live on."""
+        logger.error(
+            "This process stood still for so long that others declared it dead: all its WebSockets are "
+            "closed with 1012 and it goes on under a new name."
+        )
+        self._close_sockets(1012, "server restarted")
+
+    def is_open(self, local: str) -> bool:
+        """Whether this client is still there."""
+        return self._site.connections.get(local) is not None
+
+    def open_sockets(self) -> Iterable[tuple[str, str]]:
+        """(local part, path) of the sockets whose disconnect is still owed."""
+        return [(shell.local, shell.path) for shell in self._site.connections.sockets() if shell.registered]
+
+    def stop(self) -> None:
+        """Cancel what is scheduled."""
+        if self._grace is not None:
+            self._grace.cancel()
+            self._grace = None
+
+    def _grace_over(self) -> None:
+        self._grace = None
+        self._site.accepting = False
+        count = self._site.connections.socket_count
+        logger.error("The channel layer is still away: %d WebSockets are closed with 1013.", count)
+        self._close_sockets(1013, "service unavailable")
+
+    def _close_sockets(self, code: int, reason: str) -> None:
+        for shell in self._site.connections.sockets():
+            self._each(shell, lambda shell=shell: shell.close(code, reason))  # type: ignore[misc]
+
+    def _each(self, client: Client, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except Exception:
+            self._broken(client, "a change of the layer")
+
+    def _broken(self, client: Client, what: str) -> None:
+        self._site.counters["client_errors"] += 1
+        logger.exception("Handling %s failed; this client's connection is dropped.", what)
+        try:
+            client.abort()
+        except Exception:
+            logger.exception("Dropping that connection failed as well.")

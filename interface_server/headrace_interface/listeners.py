@@ -1,0 +1,136 @@
+"""Where the server listens: endpoints of every kind, each with transports that write at once."""
+
+# ruff: noqa: N802 (Twisted's names, called by Twisted)
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.internet import endpoints, error, protocol
+from twisted.internet.interfaces import IProtocolNegotiationFactory
+from twisted.python.failure import Failure
+from zope.interface import implementer  # type: ignore[import-untyped]
+
+from headrace_asgi.errors import ConfigurationError
+
+from . import direct_send
+from .http_protocol import HttpProtocol, SocketFactory
+from .site import Site
+
+__all__ = ["HttpFactory", "addresses", "describe", "listen", "make_endpoints"]
+
+#: Connections that the kernel keeps while the reactor is busy: a reconnect storm after a deploy.
+_BACKLOG = 1024
+
+
+@implementer(IProtocolNegotiationFactory)
+class HttpFactory(protocol.Factory):
+    """Makes a `HttpProtocol` for each connection.
+
+    Without the negotiation interface Twisted fails every TLS handshake that offers ALPN.
+    """
+
+    noisy = False
+
+    def __init__(self, site: Site, make_socket: SocketFactory) -> None:
+        self._site = site
+        self._make_socket = make_socket
+
+    def acceptableProtocols(self) -> list[bytes]:
+        return [b"http/1.1"]
+
+    def buildProtocol(self, address: Any) -> Any:
+        return HttpProtocol(self._site, self._make_socket)
+
+
+def make_endpoints(
+    reactor: Any,
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    unix_socket: str | None = None,
+    fd: int | None = None,
+    strings: Sequence[str] = (),
+) -> list[tuple[str, Any]]:
+    """(description, endpoint) of everything that was asked for; 127.0.0.1:8000 if nothing was (D4).
+
+    `port` 0 takes a free one. Raises ConfigurationError for what cannot be an endpoint.
+    """
+    made: list[tuple[str, Any]] = []
+    if fd is not None:
+        made.append((f"--fd {fd}", _adopted(reactor, fd)))
+    if unix_socket is not None:
+        quoted = unix_socket.replace("\\", "\\\\").replace(":", "\\:")
+        made.append((f"--unix-socket {unix_socket}", _from_string(reactor, f"unix:{quoted}")))
+    made += [(f"--endpoint {text}", _from_string(reactor, text)) for text in strings]
+    if host is not None or port is not None or not made:
+        host = (host or "127.0.0.1").strip("[]")
+        number = 8000 if port is None else port
+        quoted = host.replace("\\", "\\\\").replace(":", "\\:")
+        kind = "tcp6" if ":" in host else "tcp"
+        text = f"{kind}:{number}:interface={quoted}:backlog={_BACKLOG}"
+        made.append((f"{host} port {number}", _from_string(reactor, text)))
+    return made
+
+
+def _from_string(reactor: Any, text: str) -> Any:
+    try:
+        return endpoints.serverFromString(reactor, text)
+    except Exception as problem:  # endpoint plug-ins raise whatever they like
+        raise ConfigurationError(
+            f"--endpoint {text!r} is not understood ({problem}); it is something like "
+            "'tcp:8000:interface=127.0.0.1' or 'ssl:443:privateKey=key.pem:certKey=cert.pem'"
+        ) from None
+
+
+def _adopted(reactor: Any, fd: int) -> Any:
+    try:
+        with socket.socket(fileno=os.dup(fd)) as copy:
+            listens = copy.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+            family = copy.family
+    except OSError as problem:
+        raise ConfigurationError(f"--fd {fd} is no open socket ({problem.strerror})") from None
+    if not listens:
+        raise ConfigurationError(f"--fd {fd} is a socket that does not listen: call listen() on it first")
+    return endpoints.AdoptedStreamServerEndpoint(reactor, fd, family)
+
+
+async def listen(endpoint: tuple[str, Any], factory: protocol.Factory) -> Any:
+    """Listen; returns the port. Raises ConfigurationError that names the endpoint and the reason."""
+    name, made = endpoint
+    try:
+        port = await made.listen(factory)
+    except error.CannotListenError as problem:
+        raise ConfigurationError(f"Cannot listen on {name}: {_reason(problem.socketError)}") from None
+    except Exception as problem:
+        raise ConfigurationError(f"Cannot listen on {name}: {_reason(problem)}") from None
+    return direct_send.install(port)
+
+
+def _reason(problem: object) -> str:
+    if isinstance(problem, Failure):
+        problem = problem.value
+    text = getattr(problem, "strerror", None) or str(problem)
+    return str(text)
+
+
+def describe(port: Any) -> str:
+    """What a person types to get here: `http://127.0.0.1:8000/`, or `unix:/path`."""
+    address = port.getHost()
+    host = getattr(address, "host", None)
+    if host is None:
+        name = address.name
+        return "unix:" + (name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name))
+    if ":" in host:
+        host = f"[{host}]"
+    # Twisted wraps our factory on a TLS port and keeps the name of the kind here only.
+    scheme = "https" if getattr(port, "_type", "") == "TLS" else "http"
+    return f"{scheme}://{host}:{address.port}/"
+
+
+def addresses(ports: Sequence[Any]) -> list[str]:
+    """`describe` of each."""
+    return [describe(port) for port in ports]

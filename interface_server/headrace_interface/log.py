@@ -1,0 +1,79 @@
+"""Logging: the handlers of the process, Twisted's events as standard records, and a limit to how often.
+
+A record that says the same as others before it (same logger, level and format string) is let through ten
+times a minute; the next one after that says how many were left out.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable
+from typing import TextIO, cast
+
+from twisted.logger import ILogObserver, STDLibLogObserver, globalLogBeginner
+
+__all__ = ["LEVELS", "RateLimit", "configure"]
+
+#: Level of our loggers, by verbosity 0 to 3 (D4: daphne 1.x died of 3).
+LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG, logging.DEBUG)
+
+_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+
+
+class RateLimit(logging.Filter):
+    """Lets `burst` records of a kind through in each window of `window_seconds`."""
+
+    def __init__(
+        self,
+        burst: int = 10,
+        window_seconds: float = 60.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__()
+        self._burst = burst
+        self._window_seconds = window_seconds
+        self._clock = clock
+        #: kind -> [start of its window, let through, left out]
+        self._kinds: dict[tuple[str, int, str], list[float]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is written; one that ends a silence says how long it was."""
+        if record.levelno < logging.INFO:
+            return True
+        now = self._clock()
+        kind = (record.name, record.levelno, str(record.msg))
+        if len(self._kinds) > 1000:  # bounds memory: a format string made of data is a kind of its own
+            self._kinds.clear()
+        seen = self._kinds.setdefault(kind, [now, 0, 0])
+        if now - seen[0] >= self._window_seconds:
+            left_out = int(seen[2])
+            seen[:] = [now, 0, 0]
+            if left_out:
+                record.msg = f"{record.getMessage()} ({left_out} more like this were left out)"
+                record.args = ()
+        if seen[1] >= self._burst:
+            seen[2] += 1
+            return False
+        seen[1] += 1
+        return True
+
+
+def configure(verbosity: int, stream: TextIO | None = None) -> None:
+    """Send our records and Twisted's to `stream` (stderr). Called once, by the program, never by the library.
+
+    Twisted and Autobahn report the ordinary at INFO: below verbosity 2 only their warnings pass.
+    """
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(logging.Formatter(_FORMAT))
+    handler.addFilter(RateLimit())
+    level = LEVELS[max(0, min(verbosity, len(LEVELS) - 1))]
+    for name, least in (("headrace", level), ("twisted", level if verbosity >= 2 else logging.WARNING)):
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        logger.propagate = False
+        logger.setLevel(least)
+    globalLogBeginner.beginLoggingTo(
+        [cast(ILogObserver, STDLibLogObserver("twisted"))], discardBuffer=True, redirectStandardIO=False
+    )

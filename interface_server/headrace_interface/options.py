@@ -1,0 +1,245 @@
+"""The command line of `headrace-interface`, and what it means as `Settings`. Pure.
+
+Options are those of daphne 1.4.2 where it had one; a hyphen and an underscore in a name are the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from ipaddress import ip_network
+from typing import Any
+from urllib.parse import unquote
+
+from headrace_asgi import __version__
+from headrace_asgi.errors import ConfigurationError
+
+from .deadlines import OFF, Deadlines, rows
+from .settings import Network, Settings
+
+__all__ = ["make_parser", "normalised", "settings_from"]
+
+#: Believed when `--proxy-headers` is given without networks: a proxy on the same machine.
+_LOOPBACK = ("127.0.0.0/8", "::1/128")
+
+_EPILOG = (
+    "Seconds may be fractions; 0 or -1 switches a deadline off. Names of options may be written with "
+    "underscores. Without -b, -p, -u, --fd or -e it listens on 127.0.0.1:8000."
+)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser, with a help text for everything."""
+    parser = argparse.ArgumentParser(
+        prog="headrace-interface",
+        description="Serves HTTP and WebSocket clients; workers answer them through the channel layer.",
+        epilog=_EPILOG,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"headrace {__version__}")
+    _add_layer(parser)
+    _add_listening(parser)
+    _add_behaviour(parser)
+    _add_deadlines(parser)
+    _add_limits(parser)
+    return parser
+
+
+def _add_layer(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("channel layer (one of)")
+    group.add_argument(
+        "--layer",
+        metavar="URL",
+        help="redis://host:port/db, rediss://, unix:///path, ipc://NAME, or module:attribute",
+    )
+    group.add_argument(
+        "channel_layer", nargs="?", metavar="module:attribute", help="the same, as in daphne 1.x"
+    )
+    group.add_argument(
+        "--layer-config-fd",
+        type=int,
+        metavar="N",
+        help='read {"BACKEND": …, "CONFIG": …} as JSON from this inherited descriptor',
+    )
+
+
+def _add_listening(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("listening (all that are given)")
+    group.add_argument("-b", "--bind", metavar="HOST", help="address to listen on (127.0.0.1)")
+    group.add_argument("-p", "--port", type=_port, metavar="PORT", help="TCP port, 0 for a free one (8000)")
+    group.add_argument("-u", "--unix-socket", metavar="PATH", help="unix socket to make and listen on")
+    group.add_argument(
+        "--fd", type=int, metavar="N", help="inherited descriptor of a listening socket; may be 0"
+    )
+    group.add_argument(
+        "-e",
+        "--endpoint",
+        action="append",
+        default=[],
+        metavar="STRING",
+        help="Twisted endpoint, such as ssl:443:privateKey=key.pem:certKey=cert.pem; may be repeated",
+    )
+    group.add_argument(
+        "--ready-fd", type=int, metavar="N", help="write the addresses here when listening, then close"
+    )
+
+
+def _add_behaviour(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("behaviour")
+    group.add_argument(
+        "-v", "--verbosity", type=int, choices=range(4), default=1, help="0 warnings to 3 everything (1)"
+    )
+    group.add_argument(
+        "--access-log",
+        metavar="PATH",
+        help="common log format to a file, - is stdout (stdout from verbosity 1 on)",
+    )
+    group.add_argument("--no-access-log", action="store_true", help="no access log at all")
+    group.add_argument(
+        "--root-path", default="", metavar="PATH", help="SCRIPT_NAME of the application, URL-encoded"
+    )
+    group.add_argument(
+        "--proxy-headers",
+        action="store_true",
+        help="believe X-Forwarded-For, -Port and -Proto of trusted proxies",
+    )
+    group.add_argument(
+        "--trusted-proxies",
+        action="append",
+        metavar="NETWORKS",
+        help="their networks, separated by commas (this machine); may be repeated",
+    )
+    group.add_argument(
+        "--no-trust-unix", action="store_true", help="do not take a unix socket's peer for a proxy"
+    )
+    group.add_argument(
+        "--ws-protocol",
+        nargs="*",
+        default=[],
+        metavar="NAME",
+        help="WebSocket subprotocols to choose from if the application does not",
+    )
+    group.add_argument(
+        "--no-websocket-compression", action="store_true", help="do not offer permessage-deflate"
+    )
+    group.add_argument("--lifeline", action="store_true", help="end when stdin is closed: the parent is gone")
+
+
+def _add_deadlines(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("deadlines")
+    for name, default, row in rows():
+        short = ["-t"] if row.option == "--http-timeout" else []
+        shown = f"{default:g}"
+        group.add_argument(
+            *short,
+            row.option,
+            dest=f"deadline_{name}",
+            type=_seconds,
+            default=default,
+            metavar="SECONDS",
+            help=f"{row.help} ({shown})",
+        )
+
+
+_LIMITS = (
+    ("--max-body-size", "max_body_bytes", "of a request body, 0 for no limit"),
+    ("--max-head-size", "max_head_bytes", "of a request's headers"),
+    ("--websocket-max-message-size", "max_websocket_message_bytes", "of a WebSocket message, 0 for no limit"),
+    ("--websocket-max-frame-size", "max_websocket_frame_bytes", "of a WebSocket frame, 0 for no limit"),
+    ("--max-pending-size", "max_pending_bytes", "that may wait for a client that reads slowly"),
+)
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("limits")
+    defaults = Settings()
+    for option, name, text in _LIMITS:
+        default: int = getattr(defaults, name)
+        group.add_argument(
+            option, dest=name, type=_size, default=default, metavar="BYTES", help=f"bytes {text} ({default})"
+        )
+    group.add_argument(
+        "--max-websockets",
+        dest="max_websockets",
+        type=_size,
+        default=defaults.max_websockets,
+        metavar="N",
+        help=f"WebSockets at the same time, 0 for no limit ({defaults.max_websockets})",
+    )
+
+
+def _port(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 65535:
+        raise argparse.ArgumentTypeError("a port is a number from 0 to 65535")
+    return value
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if value in (0, -1):
+        return OFF
+    if not 0 < value < OFF:
+        raise argparse.ArgumentTypeError("a number of seconds, or 0 or -1 for none")
+    return value
+
+
+def _size(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError("a number from 0")
+    return value
+
+
+def normalised(arguments: Sequence[str]) -> list[str]:
+    """The arguments with hyphens in the names of long options, where underscores may stand."""
+    changed: list[str] = []
+    for index, argument in enumerate(arguments):
+        if argument == "--":
+            return [*changed, *arguments[index:]]
+        name, equals, value = argument.partition("=")
+        if name.startswith("--"):
+            name = name.replace("_", "-")
+        changed.append(name + equals + value)
+    return changed
+
+
+def settings_from(options: argparse.Namespace) -> Settings:
+    """What the options mean. Raises ConfigurationError."""
+    given: dict[str, Any] = vars(options)
+    deadlines = Deadlines(**{name: given[f"deadline_{name}"] for name, _, _ in rows()})
+    sizes = {name: given[name] for _, name, _ in _LIMITS}
+    if options.trusted_proxies and not options.proxy_headers:
+        raise ConfigurationError(
+            "--trusted-proxies says whom to believe; add --proxy-headers to believe them"
+        )
+    return Settings(
+        deadlines=deadlines,
+        root_path=_root_path(options.root_path),
+        proxy_headers=options.proxy_headers,
+        trusted_proxies=_networks(options.trusted_proxies or _LOOPBACK),
+        trust_unix=not options.no_trust_unix,
+        websocket_protocols=tuple(options.ws_protocol),
+        websocket_compression=not options.no_websocket_compression,
+        max_websockets=options.max_websockets,
+        **sizes,
+    )
+
+
+def _root_path(text: str) -> str:
+    """D8: it is written URL-encoded, and messages hold it decoded."""
+    path = unquote(text).rstrip("/")
+    if path and not path.startswith("/"):
+        raise ConfigurationError(f"--root-path must begin with a slash, not {text!r}")
+    return path
+
+
+def _networks(texts: Sequence[str]) -> tuple[Network, ...]:
+    found = []
+    for text in ",".join(texts).split(","):
+        if text.strip():
+            try:
+                found.append(ip_network(text.strip(), strict=False))
+            except ValueError as error:
+                raise ConfigurationError(f"--trusted-proxies: {error}") from None
+    return tuple(found)

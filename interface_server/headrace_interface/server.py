@@ -1,0 +1,254 @@
+"""Puts the interface server together, runs it, and ends it: nothing open is dropped without being told.
+
+Ending (SIGTERM, SIGINT): listening stops, WebSockets are closed with 1012 in batches, requests that are being
+answered end, every disconnect is told, then the layer's port stops. A second signal ends it at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.internet import defer
+
+from headrace_asgi.contract import ChannelLayer, InterfacePort
+from headrace_asgi.errors import ConfigurationError
+
+from .access_log import AccessLog
+from .inbox import Inbox
+from .listeners import HttpFactory, describe, listen
+from .settings import Settings
+from .site import Site
+from .websocket_protocol import WebSocketShell
+
+__all__ = ["Server", "run"]
+
+logger = logging.getLogger("headrace.interface")
+
+#: WebSockets closed in one turn, and seconds between turns: a thousand reconnects a second, not all at once.
+_CLOSE_BATCH = 50
+_CLOSE_INTERVAL_SECONDS = 0.05
+#: Seconds for what is open when the parent process is gone: nobody waits for us any more.
+_ORPHAN_SECONDS = 1.0
+
+
+class Server:
+    """One interface server inside a reactor that somebody else runs.
+
+    `when_stopped` is called once, with the exit status, when nothing is left to do.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        port: InterfacePort,
+        settings: Settings,
+        endpoints: Sequence[tuple[str, Any]],
+        access_log: AccessLog | None,
+        when_stopped: Callable[[int], None],
+    ) -> None:
+        self.site = Site(settings, port, reactor, access_log)
+        self.inbox = Inbox(self.site)
+        self._reactor = reactor
+        self._endpoints = endpoints
+        self._when_stopped = when_stopped
+        self._ports: list[Any] = []
+        self._stop_by = 0.0
+        self._stopped = False
+        self._closed: set[str] = set()
+
+    async def start(self) -> list[str]:
+        """Listen everywhere and connect to the layer; the addresses.
+
+        Raises ConfigurationError if one of the endpoints cannot be listened on; the others are given up.
+        """
+        factory = HttpFactory(self.site, WebSocketShell)
+        try:
+            for endpoint in self._endpoints:
+                self._ports.append(await listen(endpoint, factory))
+        except ConfigurationError:
+            await self._stop_listening()
+            raise
+        self.site.port.start(self.inbox)
+        return [describe(port) for port in self._ports]
+
+    def stop(self, seconds: float | None = None) -> None:
+        """Begin to end, or if it is ending, end within `seconds` (the drain deadline)."""
+        site = self.site
+        by = site.clock.seconds() + (site.settings.deadlines.drain if seconds is None else seconds)
+        if site.draining:
+            self._stop_by = min(self._stop_by, by)
+            return
+        self._stop_by = by
+        site.draining = True
+        site.accepting = False
+        logger.info(
+            "Stopping: %d WebSockets and %d requests are open.",
+            site.connections.socket_count,
+            len(site.connections) - site.connections.socket_count,
+        )
+        defer.ensureDeferred(self._stop_listening())
+        for shell in list(site.http_shells):
+            shell.drain()
+        self._drain()
+
+    async def _stop_listening(self) -> None:
+        ports, self._ports = self._ports, []
+        for port in ports:
+            await defer.maybeDeferred(port.stopListening)
+
+    def _drain(self) -> None:
+        """One turn: close some sockets; when all is gone or it is too late, stop the port."""
+        site = self.site
+        if not (site.http_shells or site.connections.socket_count):
+            self._stop_port()
+            return
+        if site.clock.seconds() >= self._stop_by:
+            self._abort_all()
+            return
+        # Sockets that are already closing ignore it, and stay listed until their client has answered.
+        waiting = [shell for shell in site.connections.sockets() if shell.local not in self._closed]
+        for shell in waiting[:_CLOSE_BATCH]:
+            self._closed.add(shell.local)
+            shell.close(1012, "server restarts")
+        site.clock.callLater(_CLOSE_INTERVAL_SECONDS, self._drain)
+
+    def _abort_all(self) -> None:
+        site = self.site
+        sockets = list(site.connections.sockets())
+        shells = list(site.http_shells)
+        logger.warning("%d connections did not end in time and are cut.", len(sockets) + len(shells))
+        for shell in (*sockets, *shells):
+            shell.abort()
+        # Their `connectionLost` comes in a later turn, and tells the disconnects.
+        site.clock.callLater(_CLOSE_INTERVAL_SECONDS, self._stop_port)
+
+    def _stop_port(self) -> None:
+        if not self._stopped:
+            self._stopped = True
+            self.inbox.stop()
+            self.site.port.stop(self._port_stopped)
+
+    def _port_stopped(self) -> None:
+        if self.site.access_log is not None:
+            self.site.access_log.flush()
+        logger.info("Stopped.")
+        self._when_stopped(0)
+
+
+class _Process:
+    """The process around a `Server`: the reactor, signals, the lifeline, the exit status."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._server: Server | None = None
+        self._signals = 0
+        self.status = 0
+        self.error: ConfigurationError | None = None
+
+    def run(self, server: Server, ready_fd: int | None, lifeline: bool) -> int:
+        """Run until stopped; the exit status. Raises ConfigurationError if it cannot start."""
+        self._server = server
+        reactor = self._reactor
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: reactor.callFromThread(self._signalled))
+        signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(self._reopen_log))
+        reactor.callWhenRunning(lambda: defer.ensureDeferred(self._start(ready_fd, lifeline)))
+        reactor.run(installSignalHandlers=False)
+        if self.error is not None:
+            raise self.error
+        return self.status
+
+    def end(self, status: int) -> None:
+        """Leave the reactor."""
+        self.status = status
+        if self._reactor.running:
+            self._reactor.stop()
+
+    async def _start(self, ready_fd: int | None, lifeline: bool) -> None:
+        server = self._server
+        if server is None:
+            return
+        try:
+            addresses = await server.start()
+        except ConfigurationError as error:
+            self.error = error
+            self.end(1)
+            return
+        except Exception:
+            logger.exception("The server could not start.")
+            self.end(1)
+            return
+        for address in addresses:
+            logger.info("Listening on %s", address)
+        if lifeline:
+            threading.Thread(target=self._watch_lifeline, name="lifeline", daemon=True).start()
+        if ready_fd is not None:
+            _tell_ready(ready_fd, addresses)
+
+    def _signalled(self) -> None:
+        self._signals += 1
+        if self._signals > 1 or self._server is None:
+            logger.warning("A second signal: ending at once.")
+            self.end(1)
+        else:
+            self._server.stop()
+
+    def _watch_lifeline(self) -> None:
+        """Blocks in a thread: what stdin is (pipe, file, terminal) makes no difference to `read`."""
+        try:
+            while os.read(0, 4096):
+                pass
+        except OSError as error:
+            logger.debug("The lifeline cannot be read: %s", error)
+        if self._server is not None:
+            self._reactor.callFromThread(self._server.stop, _ORPHAN_SECONDS)
+
+    def _reopen_log(self) -> None:
+        log = None if self._server is None else self._server.site.access_log
+        if log is not None:
+            try:
+                log.reopen()
+            except OSError as error:
+                logger.error("The access log cannot be opened again and stays where it was: %s", error)
+
+
+def _tell_ready(fd: int, addresses: Sequence[str]) -> None:
+    """Write the addresses, a line each, and close: whoever started us reads until the end."""
+    try:
+        os.write(fd, "".join(f"{address}\n" for address in addresses).encode())
+        os.close(fd)
+    except OSError as error:
+        logger.warning("--ready-fd %d cannot be written: %s", fd, error.strerror)
+
+
+def run(
+    layer: ChannelLayer,
+    settings: Settings,
+    make_endpoints: Callable[[Any], Sequence[tuple[str, Any]]],
+    open_access_log: Callable[[Any], AccessLog | None],
+    *,
+    ready_fd: int | None = None,
+    lifeline: bool = False,
+) -> int:
+    """Run an interface server in this process until a signal ends it; the exit status.
+
+    Raises ConfigurationError, before anything is served, if it cannot start. A layer that does not answer yet
+    is no error: requests wait for it.
+    """
+    from twisted.internet import reactor as the_reactor
+
+    from headrace_asgi.layers.from_config import interface_port
+
+    reactor: Any = the_reactor
+    # Twisted's clock is the wall clock: a jump of it would expire every deadline at once, or none (RT24).
+    reactor.seconds = time.monotonic
+    process = _Process(reactor)
+    port = interface_port(layer, reactor)
+    server = Server(reactor, port, settings, make_endpoints(reactor), open_access_log(reactor), process.end)
+    return process.run(server, ready_fd, lifeline)

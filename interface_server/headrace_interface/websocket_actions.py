@@ -1,0 +1,106 @@
+"""What the exchange of a WebSocket tells its shell to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+__all__ = [
+    "AGED",
+    "BUSY",
+    "SLOW",
+    "Abort",
+    "Accept",
+    "Action",
+    "Close",
+    "Deny",
+    "Forget",
+    "Headers",
+    "Pause",
+    "Resume",
+    "SendFrame",
+    "Tell",
+    "Write",
+]
+
+#: Pairs of name and value; those of the application come as lists.
+Headers = Sequence[Sequence[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Accept:
+    """Answer 101."""
+
+    subprotocol: str | None
+    headers: Headers
+
+
+@dataclass(frozen=True, slots=True)
+class Deny:
+    """Answer with an HTTP response and close; `text` is the body where there is no `content`."""
+
+    status: int
+    text: str
+    headers: Headers = ()
+    content: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Send the client a message."""
+
+    payload: str | bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Begin the closing handshake."""
+
+    code: int
+    reason: str
+
+
+@dataclass(slots=True)
+class SendFrame:
+    """Put a `websocket.receive` on its channel; with `ordered` through the socket's mailbox."""
+
+    payload: str | bytes
+    order: int
+    ordered: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Send the `websocket.disconnect`."""
+
+    code: int
+    order: int
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Unregister the socket without a disconnect."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Stop reading from the client."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Read on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """Drop the connection at once."""
+
+
+Action = Accept | Deny | Write | Close | SendFrame | Tell | Forget | Pause | Resume | Abort
+
+#: RFC 9110 10.2.3: a client that waits a moment will probably be served.
+BUSY = Deny(503, "The server is busy; try again in a moment.", ((b"retry-after", b"1"),))
+
+SLOW = Close(1008, "the client reads too slowly")
+AGED = Close(1000, "the connection reached its maximum age")

@@ -1,0 +1,240 @@
+"""Autobahn's protocol for a socket that was accepted, made small, and its factory.
+
+Autobahn answers the canonical head with the 101 and from then on has everything that is not a plain frame:
+fragments, control frames, compression, violations, the closing handshake. An instance keeps only what differs
+between sockets; the rest of what Autobahn stores per connection is the same on all of them and lives on the
+class. Autobahn's own timers are off: they run on the global reactor, in whole seconds.
+"""
+
+# ruff: noqa: N802, N803 (Autobahn's names, called by Autobahn)
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING, Any, cast
+from weakref import WeakKeyDictionary
+
+from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
+from autobahn.websocket import protocol as autobahn_protocol
+from autobahn.websocket.compress import PerMessageDeflateOffer, PerMessageDeflateOfferAccept
+
+from .websocket_actions import Headers
+from .websocket_handshake import Offer, canonical_head
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorTime, ITransport
+
+    from .settings import Settings
+    from .site import Site
+
+__all__ = ["OPEN", "SocketFactory", "SocketProtocol", "socket_factory"]
+
+logger = logging.getLogger("headrace.interface")
+
+#: Autobahn's name for the state after the 101 and before any close frame.
+OPEN: int = WebSocketServerProtocol.STATE_OPEN
+
+#: What differs from socket to socket; everything else is dropped from an instance once it is open.
+_OWN = ("factory", "transport", "connected", "shell", "state", "utf8validator", "_perMessageCompress")
+
+#: The default of RFC 7692 7.1.2.1.
+_MAX_WINDOW_BITS = 15
+
+
+def _no_format(_: object) -> str:
+    return ""
+
+
+# Three quarters of a handshake's time went into formatting the options for a debug line that nobody reads.
+autobahn_protocol.pformat = _no_format  # type: ignore[assignment,attr-defined]
+
+
+class _Log:
+    """Autobahn's log calls: what clients did wrong is of interest, the rest costs more than it tells."""
+
+    def debug(self, *_: Any, **__: Any) -> None:
+        """Nothing."""
+
+    trace = info = debug
+
+    def warn(self, text: str, **values: Any) -> None:
+        """A client broke the protocol or vanished; the socket is closed or closing."""
+        if logger.isEnabledFor(logging.INFO):
+            logger.info("Autobahn: %s", text.format(**values) if values else text)
+
+    def error(self, text: str, **values: Any) -> None:
+        """Something failed inside Autobahn."""
+        logger.error("Autobahn: %s", text.format(**values) if values else text)
+
+    failure = critical = error
+
+
+class _Unheard:
+    """In the place of two Deferreds per socket that nobody waits for."""
+
+    called = False
+
+    def callback(self, _: Any) -> None:
+        """Nothing."""
+
+    errback = callback
+
+
+class SocketProtocol(WebSocketServerProtocol):
+    """One accepted socket. `shell` has `on_message`, `on_close` and `may_write`."""
+
+    log = _Log()
+    is_open = is_closed = _Unheard()
+    _transport_details = None  # type: ignore[assignment]
+    shell: Any = None
+    #: What `onConnect` answers: subprotocol and headers.
+    accepted: tuple[str | None, dict[str, list[str]]] = (None, {})
+
+    def __init__(self) -> None:
+        # Not the base's: it makes two Deferreds and a list of observers for each socket.
+        pass
+
+    @property
+    def peer(self) -> str:  # type: ignore[override]
+        """Who this is, in log lines."""
+        return str(getattr(self.shell, "local", ""))
+
+    def connectionMade(self) -> None:
+        """Not the base's: it describes the transport in texts that nobody reads."""
+        self._connectionMade()
+
+    def onConnect(self, request: Any) -> Any:
+        return self.accepted
+
+    def _onOpen(self) -> None:
+        pass
+
+    def onMessageEnd(self) -> None:
+        """A whole message that was not plain. Not the base's: it notifies observers through Deferreds."""
+        data, self.message_data = self.message_data, []
+        if self.failedByMe:
+            return
+        if self._perMessageCompress is not None:
+            # Each message starts anew (no context takeover): 40 KB that an idle socket need not keep.
+            self._perMessageCompress._decompressor = None
+        self.shell.on_message(b"".join(data), self.message_is_binary)
+
+    def onPing(self, payload: bytes) -> None:
+        if self.state == OPEN and self.shell.may_write():
+            self.sendPong(payload)  # type: ignore[no-untyped-call]
+
+    def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
+        # RFC 6455 7.1.5: 1005 stands for a close frame without a code.
+        self.shell.on_close(1005 if code is None else code)
+
+    def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
+        """Not the base's: it formats a debug line per frame."""
+        transport: Any = self.transport
+        transport.write(data)
+
+    @property
+    def window_bits(self) -> int:
+        """The largest window for messages to this client, or 0 if they may not be compressed."""
+        compress = self._perMessageCompress
+        return compress.server_max_window_bits if compress is not None else 0
+
+    def slim(self) -> None:
+        """Keep what is this socket's own; the rest is found on the class."""
+        own = self.__dict__
+        self.__dict__ = {name: own[name] for name in _OWN if name in own}
+
+
+class SocketFactory(WebSocketServerFactory):
+    """Options that all sockets of a process share, and the class made for them."""
+
+    def __init__(self, settings: Settings, clock: IReactorTime) -> None:
+        """Take the size limits from `settings`. Does not block."""
+        base: Any = super()
+        base.__init__(server=settings.server_name.decode("latin-1") or None, reactor=clock)
+        base.setProtocolOptions(
+            versions=[13],
+            webStatus=False,
+            # A violation is answered with its close code, not with a dropped connection.
+            failByDrop=False,
+            openHandshakeTimeout=0,
+            closeHandshakeTimeout=0,
+            maxFramePayloadSize=settings.max_websocket_frame_bytes,
+            maxMessagePayloadSize=settings.max_websocket_message_bytes,
+            perMessageCompressionAccept=_accept_deflate,
+            allowNullOrigin=True,
+        )
+        self.plain_limit = _least(self.maxFramePayloadSize, self.maxMessagePayloadSize)
+        #: Messages a second that a client may send; 0 is without a limit.
+        self.rate = settings.max_websocket_rate
+        options = {name: getattr(self, name) for name in WebSocketServerProtocol.CONFIG_ATTRS}
+        self.protocol: Any = type("SocketProtocol", (SocketProtocol,), options)
+        self._share_defaults()
+
+    def open(
+        self, shell: Any, transport: ITransport, offer: Offer, subprotocol: str | None, headers: Headers
+    ) -> SocketProtocol:
+        """Write the 101 for a checked acceptance. Its `state` is not OPEN if Autobahn refused after all."""
+        socket = self._shake_hands(shell, transport, offer, subprotocol, headers)
+        socket.slim()
+        return socket
+
+    def _shake_hands(
+        self, shell: Any, transport: Any, offer: Offer, subprotocol: str | None, headers: Headers
+    ) -> SocketProtocol:
+        socket: SocketProtocol = self.protocol()
+        socket.factory = self
+        socket.shell = shell
+        socket.accepted = (subprotocol, _as_dict(headers))
+        socket.makeConnection(transport)  # type: ignore[no-untyped-call]
+        socket._dataReceived(canonical_head(offer, subprotocol))
+        return socket
+
+    def _share_defaults(self) -> None:
+        """Open a socket to nobody and keep on the class what every open socket holds."""
+        model = self._shake_hands(None, _Nowhere(), Offer(b"AAAAAAAAAAAAAAAAAAAAAA==", (), ""), None, ())
+        if model.state != OPEN:
+            raise RuntimeError("Autobahn does not answer the canonical head with 101")
+        for name, value in vars(model).items():
+            if name not in _OWN:
+                setattr(self.protocol, name, value)
+
+
+def _least(*limits: int) -> int:
+    """The smallest limit; 0 is none."""
+    return min([limit for limit in limits if limit], default=sys.maxsize)
+
+
+def _accept_deflate(offers: list[PerMessageDeflateOffer]) -> PerMessageDeflateOfferAccept:
+    # No context takeover in either direction: neither side keeps a window for an idle socket.
+    accept: Any = PerMessageDeflateOfferAccept
+    return cast(
+        PerMessageDeflateOfferAccept,
+        accept(offers[0], request_no_context_takeover=True, no_context_takeover=True),
+    )
+
+
+def _as_dict(headers: Headers) -> dict[str, list[str]]:
+    """Autobahn's form of headers; values of a repeated name stay apart (Set-Cookie)."""
+    listed: dict[str, list[str]] = {}
+    for name, value in headers:
+        listed.setdefault(name.decode("ascii"), []).append(value.decode())
+    return listed
+
+
+_factories: WeakKeyDictionary[Site, SocketFactory] = WeakKeyDictionary()
+
+
+def socket_factory(site: Site) -> SocketFactory:
+    """The factory of a process's site, made at the first socket."""
+    factory = _factories.get(site)
+    if factory is None:
+        factory = _factories[site] = SocketFactory(site.settings, site.clock)
+    return factory
+
+
+class _Nowhere:
+    """The transport of the model socket."""
+
+    def write(self, data: bytes) -> None:
+        """Nothing."""

@@ -1,0 +1,147 @@
+"""The fast path for WebSocket frames: plain ones are read and written here, all others by Autobahn.
+
+Most frames are complete, unfragmented, masked, uncompressed and small. Reading those in place costs a third
+of a general parser. The guards are exact: a frame that is not wholly such a frame, or in any way wrong, is
+left where it lies, untouched, together with everything behind it, and Autobahn judges it.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+from autobahn.websocket.xormasker import create_xor_masker  # type: ignore[attr-defined]
+
+__all__ = [
+    "CLOSE_REASON_BYTES",
+    "DEFLATE_LEAST_BYTES",
+    "PING",
+    "close_body",
+    "encode",
+    "encode_deflated",
+    "encode_for",
+    "take_messages",
+]
+
+#: FIN and opcode 9, no payload, unmasked (RFC 6455 5.5.2).
+PING = b"\x89\x00"
+
+#: What is left of a control frame's 125 bytes behind the close code (RFC 6455 5.5).
+CLOSE_REASON_BYTES = 123
+
+_FIN_TEXT = 0x81
+_FIN_BINARY = 0x82
+#: Messages smaller than this go uncompressed: a packet holds them anyway, and compressing costs 50 µs.
+DEFLATE_LEAST_BYTES = 1_024
+
+_RSV1 = 0x40
+_MASKED = 0x80
+
+#: From this many bytes on, Autobahn's C masker is faster than integers of Python.
+_C_MASKER_BYTES = 1_024
+
+_SHORT_TEXT = tuple(bytes((_FIN_TEXT, size)) for size in range(126))
+_SHORT_BINARY = tuple(bytes((_FIN_BINARY, size)) for size in range(126))
+
+# A window that is larger than the message compresses no better, and costs its set-up: 9 is zlib's least.
+_LEAST_WINDOW_BITS = 9
+_DEFLATE_TAIL = b"\x00\x00\xff\xff"
+
+
+def take_messages(data: bytes, limit_bytes: int) -> tuple[list[str | bytes], int]:
+    """Read the plain messages at the head of `data`, which must begin outside any frame or message.
+
+    Answers their payloads, text as str, and how many bytes they took. RFC 6455 5.2: FIN set, no RSV bit,
+    opcode 1 or 2, masked, length in its shortest form; text is valid UTF-8; at most `limit_bytes` of payload.
+    The first frame that is anything else ends the reading. Does not block or raise.
+    """
+    messages: list[str | bytes] = []
+    at = 0
+    end = len(data)
+    while end - at >= 6:
+        first = data[at]
+        if first != _FIN_TEXT and first != _FIN_BINARY:
+            break
+        size = data[at + 1] - _MASKED
+        mask = at + 2
+        if size >= 126:
+            if size > 126 or end - at < 8:
+                break
+            size = data[at + 2] << 8 | data[at + 3]
+            if size < 126:
+                break
+            mask = at + 4
+        stop = mask + 4 + size
+        if size < 0 or stop > end or size > limit_bytes:
+            break
+        payload = _unmasked(data, mask, size)
+        if first == _FIN_BINARY:
+            messages.append(payload)
+        else:
+            try:
+                messages.append(payload.decode())
+            except UnicodeDecodeError:
+                break
+        at = stop
+    return messages, at
+
+
+def _unmasked(data: bytes, mask: int, size: int) -> bytes:
+    start = mask + 4
+    if size > _C_MASKER_BYTES:
+        masker: Any = create_xor_masker(data[mask:start], size)  # type: ignore[no-untyped-call]
+        return bytes(masker.process(data[start : start + size]))
+    key = (data[mask:start] * ((size + 3) >> 2))[:size]
+    return (int.from_bytes(data[start : start + size], "little") ^ int.from_bytes(key, "little")).to_bytes(
+        size, "little"
+    )
+
+
+def encode(payload: str | bytes) -> bytes:
+    """One unmasked frame with FIN for a whole message; an empty payload is a frame too (S10)."""
+    if payload.__class__ is str:
+        # No layer can carry a lone surrogate; should one come, it must not end the connection.
+        data = payload.encode("utf-8", "replace")
+        size = len(data)
+        return _SHORT_TEXT[size] + data if size < 126 else _long_head(_FIN_TEXT, size) + data
+    size = len(payload)
+    return (_SHORT_BINARY[size] if size < 126 else _long_head(_FIN_BINARY, size)) + payload  # type: ignore[operator]
+
+
+def encode_for(payload: str | bytes, window_bits: int) -> bytes:
+    """A frame for a client that agreed to compression with this window, or with 0 did not."""
+    if window_bits and len(payload) >= DEFLATE_LEAST_BYTES:
+        return encode_deflated(payload, window_bits)
+    return encode(payload)
+
+
+def encode_deflated(payload: str | bytes, window_bits: int) -> bytes:
+    """One compressed frame (RFC 7692 7.2.1), independent of any message before it, or a plain one if smaller.
+
+    `window_bits` is the largest window that the peer agreed to. The same payload and window give the same
+    frame, so that all members of a group share one.
+    """
+    data = payload.encode("utf-8", "replace") if isinstance(payload, str) else payload
+    bits = min(window_bits, max(len(data).bit_length(), _LEAST_WINDOW_BITS))
+    deflater = zlib.compressobj(zlib.Z_DEFAULT_COMPRESSION, zlib.DEFLATED, -bits, max(1, bits - 7))
+    packed = deflater.compress(data) + deflater.flush(zlib.Z_SYNC_FLUSH)
+    packed = packed[: -len(_DEFLATE_TAIL)]
+    if len(packed) >= len(data):
+        return encode(payload)
+    first = (_FIN_TEXT if isinstance(payload, str) else _FIN_BINARY) | _RSV1
+    return _head(first, len(packed)) + packed
+
+
+def close_body(reason: str) -> bytes:
+    """A close reason as UTF-8, cut at a character so that it fits into a control frame."""
+    return reason.encode("utf-8", "replace")[:CLOSE_REASON_BYTES].decode("utf-8", "ignore").encode()
+
+
+def _head(first: int, size: int) -> bytes:
+    return bytes((first, size)) if size < 126 else _long_head(first, size)
+
+
+def _long_head(first: int, size: int) -> bytes:
+    if size < 0x10000:
+        return bytes((first, 126, size >> 8, size & 0xFF))
+    return bytes((first, 127)) + size.to_bytes(8, "big")

@@ -1,0 +1,75 @@
+"""Is the client still there, is the socket too old, does it send too fast? Pure: times in, what to do out."""
+
+from __future__ import annotations
+
+import math
+from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .deadlines import Deadlines
+
+__all__ = ["Beat", "Heartbeat"]
+
+#: Seconds' worth of messages that a client may send at once, where their rate is limited.
+_BURST_SECONDS = 1.0
+
+
+class Beat(Enum):
+    """What a look at a socket decides."""
+
+    WAIT = "wait"
+    PING = "ping"
+    #: No pong came, and nothing else either.
+    SILENT = "silent"
+    #: It reached its maximum age.
+    AGED = "aged"
+
+
+class Heartbeat:
+    """The times of one socket, all in seconds of one clock, infinity for never.
+
+    Only what the client sends counts as a sign of life, never what it is sent (S9): a push to a dead peer
+    would postpone its ping for ever. Any of its bytes will do, a pong in particular.
+    """
+
+    __slots__ = ("_deadlines", "_pinged_at", "ends_at", "heard_at", "held_until")
+
+    def __init__(self, deadlines: Deadlines, now: float) -> None:
+        self._deadlines = deadlines
+        self._pinged_at = self.held_until = -math.inf
+        self.heard_at = now
+        #: When the handshake, later the socket, has taken too long.
+        self.ends_at = now + deadlines.handshake
+
+    def opened(self, now: float) -> float:
+        """The handshake is over; answers when to look first."""
+        self.heard_at = now
+        self.ends_at = now + self._deadlines.socket_age
+        return min(now + self._deadlines.ping_interval, self.ends_at)
+
+    def look(self, now: float, reading: bool) -> tuple[Beat, float]:
+        """What to do at `now`, and when to look again. A client that is not read from cannot be silent."""
+        if now >= self.ends_at:
+            return Beat.AGED, math.inf
+        if not reading:
+            self.heard_at = now
+        beat, due = self._listen(now)
+        due = min(due, self.ends_at)
+        return beat, min(due, self.held_until) if self.held_until > now else due
+
+    def _listen(self, now: float) -> tuple[Beat, float]:
+        interval, patience = self._deadlines.ping_interval, self._deadlines.ping
+        if self._pinged_at > self.heard_at:
+            late = self._pinged_at + patience
+            return (Beat.SILENT, math.inf) if now >= late else (Beat.WAIT, late)
+        if now < self.heard_at + interval:
+            return Beat.WAIT, self.heard_at + interval
+        self._pinged_at = now
+        return Beat.PING, now + patience
+
+    def meter(self, count: int, rate: float) -> bool:
+        """Whether the client must wait until `held_until`, as it may send `rate` messages a second (S12)."""
+        now = self.heard_at
+        self.held_until = max(self.held_until, now - _BURST_SECONDS) + count / rate
+        return self.held_until > now

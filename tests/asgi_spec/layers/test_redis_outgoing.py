@@ -1,0 +1,70 @@
+"""Outgoing: entries for one queue in one call, in their order."""
+
+from __future__ import annotations
+
+import pytest
+
+from headrace_asgi.contract import Outcome
+from headrace_asgi.envelope import decode, pack_message, unpack_message
+from headrace_asgi.errors import ChannelFull, LayerUnavailable, MessageTooLarge, OutcomeUnknown
+from headrace_asgi.layers.places import Places
+from headrace_asgi.layers.redis_outgoing import Outgoing, group_copies, message_entry, outcomes_of
+from headrace_asgi.layers.redis_plan import ENTRIES_PER_CALL, Plan
+from headrace_asgi.limits import Capacities
+from headrace_asgi.names import new_process_queue
+
+PROCESS = new_process_queue("0")
+
+
+@pytest.fixture
+def outgoing() -> Outgoing[int]:
+    return Outgoing(Plan(Places(["redis://localhost"]), Capacities(100), 60, 86400))
+
+
+def test_there_is_one_call_per_queue_with_its_entries_in_order(outgoing: Outgoing[int]) -> None:
+    for number, channel in enumerate((PROCESS + "a", "test", PROCESS + "b", "foreign!x", "foreign!y")):
+        outgoing.add(channel, b"entry %d" % number, number)
+    calls = outgoing.calls()
+    assert [senders for _, senders in calls] == [[0, 2], [1], [3, 4]]
+    assert [call.script.name for call, _ in calls if call.script] == ["push", "send", "send"]
+    assert calls[0][0].args[-2:] == (b"entry 0", b"entry 2")
+    assert outgoing.calls() == []
+
+
+def test_a_call_holds_no_more_entries_than_lua_can_unpack(outgoing: Outgoing[int]) -> None:
+    count = 2 * ENTRIES_PER_CALL + 1
+    for number in range(count):
+        outgoing.add("test", b"entry", number)
+    senders = [senders for _, senders in outgoing.calls()]
+    assert [len(one) for one in senders] == [ENTRIES_PER_CALL, ENTRIES_PER_CALL, 1]
+    assert [one for part in senders for one in part] == list(range(count))
+
+
+def test_the_full_name_goes_along_where_the_queue_has_a_shorter_one() -> None:
+    assert decode(message_entry("foreign!x", b"", 5)).channel == "foreign!x"
+    assert decode(message_entry("single?x", b"", 5)).channel is None
+
+
+def test_a_group_message_is_one_note_per_process_and_a_message_per_plain_member() -> None:
+    message = {"value": 1}
+    payload = pack_message(message)
+    copies = dict(group_copies("group", message, payload, ([PROCESS], ["test"]), 5, 1000))
+    note, plain = decode(copies[PROCESS]), decode(copies["test"])
+    assert note.control
+    assert unpack_message(note.payload) == {"control": "group", "group": "group", "message": message}
+    assert unpack_message(plain.payload) == message
+
+
+def test_the_names_in_a_note_do_not_count_against_the_limit_of_the_message() -> None:
+    message = {"bytes": b"x" * 980}
+    payload = pack_message(message, 1000)
+    assert len(list(group_copies("g" * 150, message, payload, ([PROCESS], []), 5, 1000))) == 1
+    with pytest.raises(MessageTooLarge):
+        list(group_copies("g", {"bytes": b"x" * 5000}, payload, ([PROCESS], []), 5, 1000))
+
+
+def test_an_error_is_the_outcome_of_every_entry_of_its_call() -> None:
+    assert outcomes_of(ChannelFull(), 2) == [Outcome.FULL] * 2
+    assert outcomes_of(OutcomeUnknown(), 1) == [Outcome.UNKNOWN]
+    assert outcomes_of(LayerUnavailable(), 1) == [Outcome.UNAVAILABLE]
+    assert outcomes_of([Outcome.SENT], 1) == [Outcome.SENT]

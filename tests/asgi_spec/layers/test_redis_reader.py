@@ -1,0 +1,67 @@
+"""ChannelReader: fair among channels, and robust against what is in them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from headrace_asgi.envelope import encode, pack_message
+from headrace_asgi.layers import redis_reader
+from headrace_asgi.layers.redis_blocking import RedisChannelLayer
+from headrace_asgi.layers.redis_reader import ChannelReader
+
+NEVER = 2**60
+
+
+@pytest.fixture
+def reader(redis_url: str) -> Iterator[ChannelReader]:
+    layer = RedisChannelLayer([redis_url])
+    executor = layer.executor("0")
+    executor.put_back(executor.take_out())
+    yield ChannelReader(layer.plan, "0", executor)
+    layer.close()
+
+
+def first_keys(reader: ChannelReader, channels: list[str], count: int) -> list[str]:
+    calls = [reader.take(channels, 1, None)[0] for _ in range(count)]
+    return [str(call.args[2]).rpartition(":")[2] for call in calls]
+
+
+def test_every_channel_comes_first_once_in_as_many_takes(reader: ChannelReader) -> None:
+    assert sorted(first_keys(reader, ["a", "b", "c"], 3)) == ["a", "b", "c"]
+
+
+def test_takes_are_kept_ready_and_their_number_is_bounded(
+    reader: ChannelReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert reader.take(["a"], 1, None)[0] is reader.take(["a"], 1, None)[0]
+    monkeypatch.setattr(redis_reader, "TAKES_KEPT", 3)
+    for limit in range(1, 20):
+        reader.take(["a"], limit, None)
+    assert len(reader._takes) <= 3
+
+
+def test_what_cannot_be_read_is_counted_and_told_once(
+    reader: ChannelReader, caplog: pytest.LogCaptureFixture
+) -> None:
+    good = encode(pack_message({"n": 1}), NEVER)
+    with caplog.at_level(logging.ERROR, "headrace.layer"):
+        taken = reader.read("test", [b"", b"\x02rubbish of another version", good, encode(b"\xc1", NEVER)])
+    assert [one.message for one in taken.alive] == [{"n": 1}]
+    assert (reader.counters["test|taken"], reader.counters["test|unreadable"]) == (4, 3)
+    assert len(caplog.records) == 1
+
+
+def test_an_ordered_entry_that_was_dropped_is_to_be_finished(reader: ChannelReader) -> None:
+    expired = encode(pack_message({"reply_channel": "hr1.0.x!a"}), 1, order=7)
+    unreadable = encode(b"\xc1", NEVER, order=8, channel="hr1.0.x!b")
+    taken = reader.read("websocket.receive", [expired, unreadable])
+    assert taken.alive == []
+    assert taken.dropped == [("hr1.0.x!a", 7), ("hr1.0.x!b", 8)]
+
+
+def test_notes_between_processes_are_no_messages(reader: ChannelReader) -> None:
+    note = encode(pack_message({"control": "verdict"}), NEVER, control=True)
+    assert reader.read("test", [note]).alive == []

@@ -1,0 +1,58 @@
+"""URLs and options as redis-py reads them."""
+
+from __future__ import annotations
+
+import pytest
+
+from headrace_asgi.errors import ConfigurationError
+from headrace_asgi.layers.redis_target import Target, Tls, parse_target
+
+
+@pytest.mark.parametrize(
+    ("url", "target"),
+    [
+        ("redis://", Target()),
+        ("redis://r.example:6380/3", Target("r.example", 6380, db=3)),
+        ("redis://:s%40crt@r/1", Target("r", password="s@crt", db=1)),
+        ("redis://me:pw@r", Target("r", username="me", password="pw")),
+        ("redis://r?db=4&socket_connect_timeout=2.5", Target("r", db=4, connect_timeout_seconds=2.5)),
+        ("unix:///run/v.sock?db=2", Target(path="/run/v.sock", db=2)),
+        ("unix://me:pw@/run/v.sock", Target(path="/run/v.sock", username="me", password="pw")),
+        ("rediss://r", Target("r", tls=Tls())),
+        ("rediss://r?ssl_ca_certs=/ca.pem", Target("r", tls=Tls(ca_file="/ca.pem"))),
+        ("rediss://r?ssl_cert_reqs=none", Target("r", tls=Tls(verify=False, check_hostname=False))),
+        ("rediss://r?ssl_check_hostname=false", Target("r", tls=Tls(check_hostname=False))),
+    ],
+)
+def test_a_url_says_where_and_how(url: str, target: Target) -> None:
+    assert parse_target(url) == target
+
+
+def test_options_win_over_the_url() -> None:
+    target = parse_target("redis://:old@r/1", {"password": "new", "db": 2, "socket_keepalive": True})
+    assert (target.password, target.db) == ("new", 2)
+
+
+@pytest.mark.parametrize(
+    ("url", "options", "names"),
+    [
+        ("http://r", {}, "redis://"),
+        ("redis://:secret@r?db=x", {}, "Invalid value"),
+        ("redis://r", {"port": "many"}, "many"),
+        ("redis://r:99999999", {}, "no URL"),
+        ("unix://", {}, "path"),
+        ("redis://r", {"ssl_ca_certs": "/ca.pem"}, "rediss://"),
+        ("rediss://r", {"ssl_validate_ocsp": True}, "ssl_validate_ocsp"),
+        ("rediss://r", {"ssl_cert_reqs": "perhaps"}, "perhaps"),
+        ("redis://r", {"credential_provider": object()}, "credential_provider"),
+    ],
+)
+def test_what_cannot_work_is_named(url: str, options: dict[str, object], names: str) -> None:
+    with pytest.raises(ConfigurationError, match=names) as caught:
+        parse_target(url, options)
+    assert "secret" not in str(caught.value)
+
+
+def test_the_label_for_log_lines_has_no_password() -> None:
+    assert parse_target("rediss://me:secret@r:6380/2").label == "rediss://r:6380/2"
+    assert parse_target("unix://me:secret@/run/v.sock").label == "unix:///run/v.sock"

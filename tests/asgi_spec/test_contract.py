@@ -1,0 +1,51 @@
+"""What the contract itself holds; `conformance` tests it on every layer."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from headrace_asgi import ChannelFull, MessageTooLarge, contract
+from headrace_asgi.contract import ChannelLayer, Delivery, Outcome, Send, WorkerPort
+
+
+def test_accepted_are_the_outcomes_after_which_the_message_is_where_it_should_be() -> None:
+    accepted = {outcome for outcome in Outcome if outcome.accepted}
+    assert accepted == {Outcome.SENT, Outcome.BOXED, Outcome.DUPLICATE, Outcome.TOLD}
+
+
+def test_the_outcomes_are_the_numbers_that_the_scripts_answer() -> None:
+    assert {outcome.name: int(outcome) for outcome in Outcome} == {
+        "SENT": 1, "BOXED": 2, "FULL": 0, "GONE": -1, "DUPLICATE": -2, "TOLD": -3, "STALE": -4,
+        "UNAVAILABLE": -8, "UNKNOWN": -9,
+    }  # fmt: skip
+
+
+def test_a_layer_carries_its_exceptions_as_in_asgi() -> None:
+    assert ChannelLayer.ChannelFull is ChannelFull
+    assert ChannelLayer.MessageTooLarge is MessageTooLarge
+
+
+def test_a_layer_or_port_that_lacks_a_method_cannot_be_made() -> None:
+    for abstract in (ChannelLayer, WorkerPort):
+        with pytest.raises(TypeError, match="abstract"):
+            abstract()
+
+
+def test_every_method_of_the_contract_says_what_it_does() -> None:
+    for cls in (ChannelLayer, WorkerPort, contract.InterfacePort, contract.InterfaceReceiver):
+        for name, method in inspect.getmembers(cls, inspect.isfunction):
+            if not name.startswith("_"):
+                assert method.__doc__, f"{cls.__name__}.{name}"
+
+
+def test_a_retried_send_equals_its_first_try() -> None:
+    send = Send("test", {"a": 1})
+    retried = Send("test", {"a": 1}, first_tried=5.0, packed=b"packed")
+    assert send == retried
+
+
+def test_a_delivery_is_not_ordered_and_was_not_retried_unless_it_says_so() -> None:
+    delivery = Delivery("test", {}, b"", 0, "0", 0.0)
+    assert (delivery.order, delivery.retries) == (None, 0)

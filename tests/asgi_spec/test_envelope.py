@@ -1,0 +1,116 @@
+"""Packing messages, and the envelope around them."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from itertools import product
+from typing import Any
+
+import msgpack
+import pytest
+
+from headrace_asgi import envelope
+from headrace_asgi.errors import MessageTooLarge, UnreadableEntry
+
+MESSAGE: dict[str, Any] = {
+    "bytes": b"\x00\xff", "text": "ä\n", "int": -(2**63), "float": 0.1, "none": None, "list": [[b"a", "b"]],
+    "dict": {"deep": {"deeper": True}},
+}  # fmt: skip
+
+
+def test_a_message_is_unpacked_as_it_was_packed() -> None:
+    assert envelope.unpack_message(envelope.pack_message(MESSAGE)) == MESSAGE
+
+
+def test_tuples_become_lists() -> None:
+    assert envelope.unpack_message(envelope.pack_message({"pair": (1, 2)})) == {"pair": [1, 2]}
+
+
+@pytest.mark.parametrize("value", [object(), {1}, 1j, 2**64, -(2**63) - 1])
+def test_a_value_that_no_message_holds_is_a_type_error(value: Any) -> None:
+    with pytest.raises(TypeError, match="A message holds"):
+        envelope.pack_message({"value": value})
+
+
+@pytest.mark.parametrize("message", [None, "text", ["a"], {1: "int key"}, {b"bytes": 1}])
+def test_what_is_no_dict_with_string_keys_is_a_type_error(message: Any) -> None:
+    with pytest.raises(TypeError, match="dict whose keys are strings"):
+        envelope.pack_message(message)
+
+
+def test_a_message_over_the_limit_says_how_large_it_is_and_what_to_do() -> None:
+    assert len(envelope.pack_message({"b": bytes(90)}, 100)) <= 100
+    with pytest.raises(MessageTooLarge, match=r"is 10\d bytes .* limit of 100; send it in chunks"):
+        envelope.pack_message({"b": bytes(100)}, 100)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"\xc1",
+        b"rubbish",
+        msgpack.packb([1]),
+        msgpack.packb({1: 1}),
+        msgpack.packb({b"bytes": 1}),
+        msgpack.packb({"a": 1}) + b"more",
+        msgpack.packb({"a": 1})[:-1],
+    ],
+)
+def test_a_payload_that_is_no_message_is_unreadable(payload: bytes) -> None:
+    with pytest.raises(UnreadableEntry):
+        envelope.unpack_message(payload)
+
+
+FIELDS = {
+    "expiry_ms": (0, 1_700_000_000_000, 2**64 - 1),
+    "order": (None, 0, 2**32 - 1),
+    "channel": (None, "hr1.0.abc!client", "x" * 200),
+    "retries": (0, 3),
+    "control": (False, True),
+}
+
+
+def test_every_combination_of_fields_is_read_as_it_was_written() -> None:
+    for values in product(*FIELDS.values()):
+        fields = dict(zip(FIELDS, values, strict=True))
+        entry = envelope.decode(envelope.encode(b"payload", **fields))
+        assert {name: getattr(entry, name) for name in FIELDS} == fields
+        assert entry.payload == b"payload"
+
+
+def test_the_plain_header_is_ten_bytes_and_the_order_number_follows_it() -> None:
+    assert envelope.encode(b"p", 258) == b"\x01\x00" + bytes(6) + b"\x01\x02" + b"p"
+    raw = envelope.encode(b"p", 0, order=7, channel="a!b", retries=1, control=True)
+    assert raw[10:14] == b"\x00\x00\x00\x07"
+
+
+def test_more_retries_than_a_byte_holds_stay_at_255() -> None:
+    assert envelope.decode(envelope.encode(b"", retries=300)).retries == 255
+
+
+def test_a_trace_is_skipped() -> None:
+    raw = bytes((1, envelope.TRACE | envelope.RETRIES)) + bytes(8) + b"t" * 24 + b"\x02" + b"payload"
+    entry = envelope.decode(raw)
+    assert (entry.retries, entry.payload) == (2, b"payload")
+
+
+def test_another_version_is_named() -> None:
+    with pytest.raises(UnreadableEntry, match="version 2, this process reads 1"):
+        envelope.decode(b"\x02\x00" + bytes(8))
+
+
+def test_a_header_cut_anywhere_is_unreadable() -> None:
+    raw = envelope.encode(b"", 1, order=1, channel="abc!d", retries=1)
+    for end in range(len(raw)):
+        with pytest.raises(UnreadableEntry):
+            envelope.decode(raw[:end])
+
+
+def test_random_bytes_are_read_or_unreadable_but_raise_nothing_else() -> None:
+    chance = random.Random(1)
+    for _ in range(5_000):
+        raw = b"\x01" + chance.randbytes(chance.randrange(60))
+        with contextlib.suppress(UnreadableEntry):
+            envelope.unpack_message(envelope.decode(raw).payload)

@@ -1,0 +1,56 @@
+"""Fixtures for every test: real Redis servers, with a prefix of its own for each test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+
+import pytest
+
+from tests.support.services import RedisServer, redis_binary, skip_or_fail, valkey_binary
+
+_prefixes = count(1)
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """A Valkey server that all tests share. Do not stop it: take `private_redis_server` for that."""
+    with RedisServer(valkey_binary()) as server:
+        yield server
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer) -> str:
+    """URL of the shared Valkey server, with a prefix that no other test has."""
+    return f"{redis_server.url}?prefix=t{next(_prefixes)}"
+
+
+@pytest.fixture
+def private_redis_server() -> Iterator[RedisServer]:
+    """A Valkey server for one test, which may kill it."""
+    with RedisServer(valkey_binary()) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis7_server() -> Iterator[RedisServer]:
+    """A Redis server (7.0 or later) from PATH that all tests share; skipped at home where there is none."""
+    binary = redis_binary()
+    if binary is None:
+        skip_or_fail("there is no redis-server >= 7.0 on PATH; `make services` installs one")
+    assert binary is not None
+    with RedisServer(binary) as server:
+        yield server
+
+
+@pytest.fixture
+def redis7_url(redis7_server: RedisServer) -> str:
+    """URL of the shared Redis server, with a prefix that no other test has."""
+    return f"{redis7_server.url}?prefix=t{next(_prefixes)}"
+
+
+@pytest.fixture(params=["valkey", "redis"])
+def any_redis_url(request: pytest.FixtureRequest) -> str:
+    """Runs the test twice: over Valkey and over Redis."""
+    url: str = request.getfixturevalue("redis_url" if request.param == "valkey" else "redis7_url")
+    return url

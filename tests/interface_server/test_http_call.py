@@ -1,0 +1,213 @@
+"""One request: what is made of every kind of reply, and of none."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+
+from headrace_asgi import control
+from headrace_asgi.contract import Outcome
+from headrace_interface.access_log import AccessLog
+from headrace_interface.settings import Settings
+from tests.support.http_lab import GET, Lab, answers, response
+
+HEAD = GET.replace(b"GET", b"HEAD")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {},
+        {"content": b"no status"},
+        {"status": "200"},
+        {"status": 99},
+        {"status": 200, "content": "text"},
+        {"status": 200, "headers": [["Content-Type", "text/html"]]},
+        {"status": 200, "headers": {"a": "b"}},
+        {"status": 200, "unknown": 1},
+    ],
+)
+def test_a_malformed_reply_is_500_at_once_h14(message: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+    lab = Lab()
+    client = lab.connect()
+    client.send(GET)
+    lab.reply(message)
+    assert [answer.status for answer in client.answers] == [500]
+    assert client.closed
+    assert len(caplog.records) == 1
+    assert "GET /hello" in caplog.text
+
+
+def test_a_second_status_cuts_the_response_h14(caplog: pytest.LogCaptureFixture) -> None:
+    lab = Lab()
+    client = lab.connect()
+    client.send(GET)
+    lab.reply(response(b"a", more_content=True))
+    lab.reply(response(b"b"))
+    assert client.aborted
+    assert not client.received.endswith(b"0\r\n\r\n"), "the client must notice"
+    assert "a second response" in caplog.text
+
+
+def test_what_comes_after_the_last_message_is_ignored() -> None:
+    lab = Lab()
+    client = lab.connect()
+    client.send(GET)
+    lab.reply()
+    before = client.received
+    lab.reply()
+    assert client.received == before
+    assert lab.site.counters["discarded"] == 1
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [[b"X", b"a\r\nSet-Cookie: b=c"]],
+        [[b"X", b"a\nb"]],
+        [[b"X", b"a\0b"]],
+        [[b"X\r\nY", b"a"]],
+        [[b"X Y", b"a"]],
+        [[b"X:", b"a"]],
+        [[b"", b"a"]],
+        [["ä".encode(), b"a"]],
+        [[b"Content-Length", b"1\r\n"]],
+        [[b"Content-Length", b"many"]],
+    ],
+)
+@pytest.mark.parametrize("streams", [False, True])
+def test_a_response_that_would_split_is_500_with_a_log_line_st15(
+    headers: list[list[bytes]], streams: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    lab = Lab()
+    client = lab.connect()
+    client.send(GET)
+    lab.reply({"status": 200, "headers": headers, "content": b"x", "more_content": streams})
+    [answer] = client.answers
+    assert answer.status == 500
+    assert answer.header("Set-Cookie") is None
+    assert client.closed
+    assert len(caplog.records) == 1
+    if streams:
+        lab.reply({"content": b"late"})
+        assert len(client.answers) == 1
+
+
+def test_a_stream_is_chunked_and_ends() -> None:
+    lab = Lab()
+    client = lab.connect()
+    client.send(GET)
+    lab.reply(response(b"one ", more_content=True))
+    lab.reply({"content": b"two ", "more_content": True})
+    lab.reply({"content": b"", "more_content": True})
+    lab.reply({"content": b"three"})
+    [answer] = client.answers
+    assert answer.body == b"one two three"
+    assert answer.header("Transfer-Encoding") == "chunked"
+    assert not client.closed
+
+
+def test_a_stream_to_http_1_0_ends_with_the_connection() -> None:
+    lab = Lab()
+    client = lab.connect()
+    client.send(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+    lab.reply(response(b"one ", more_content=True))
+    lab.reply({"content": b"two"})
+    [answer] = client.answers
+    assert (answer.header("Transfer-Encoding"), answer.body) == (None, b"one two")
+    assert client.closed
+
+
+def test_a_stream_with_a_length_that_is_wrong_is_cut(caplog: pytest.LogCaptureFixture) -> None:
+    lab = Lab()
+    for last in (b"too long", b"-"):
+        client = lab.connect()
+        client.send(GET)
+        lab.reply({"status": 200, "headers": [[b"Content-Length", b"5"]], "content": b"abc", "more_content": True})
+        lab.reply({"content": last})
+        assert client.aborted
+    assert "longer than its Content-Length" in caplog.text
+    assert "shorter than its Content-Length" in caplog.text
+
+
+def test_head_has_the_length_and_no_body() -> None:
+    lab = Lab()
+    client = lab.connect()
+    client.send(HEAD * 2)
+    lab.reply(response(b"12345"))
+    lab.reply(response(b"12", more_content=True))
+    lab.reply({"content": b"345"})
+    whole, streamed = answers(client.received, ("HEAD", "HEAD"))
+    assert whole.header("Content-Length") == "5"
+    assert streamed.header("Content-Length") is None
+    assert not client.closed
+
+
+def test_nobody_will_answer() -> None:
+    lab = Lab()
+    for body, status in (({"status": 502}, 502), ({"status": 200}, 500), ({}, 500), ({"status": "x"}, 500)):
+        client = lab.connect()
+        client.send(GET)
+        lab.note(control.FAILED, reason="the consumer raised", **body)
+        assert [answer.status for answer in client.answers] == [status]
+        assert b"consumer" not in client.received, "the reason is for the log"
+
+
+def test_a_refused_reply_leaves_a_gap_so_the_response_is_cut() -> None:
+    lab = Lab()
+    client = lab.connect()
+    client.send(GET)
+    lab.reply(response(b"a", more_content=True))
+    lab.note(control.CLOSE, code=1013)
+    assert client.aborted
+
+
+def test_unknown_notes_and_group_messages() -> None:
+    lab = Lab()
+    client = lab.connect()
+    client.send(GET)
+    lab.note("from the future", number=1)
+    lab.note(control.VERDICT, ordered=True)
+    lab.note(control.CREDIT, bytes=10)
+    lab.inbox.group_message("g", [lab.requests[0].local], response(b"to all"))
+    assert client.answers[0].body == b"to all"
+
+
+def test_a_lost_body_chunk_ends_the_request() -> None:
+    lab = Lab(Settings(inline_body_bytes=10))
+    lab.port.outcomes = [Outcome.SENT, Outcome.UNKNOWN]
+    client = lab.connect()
+    client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n" + b"a" * 50)
+    assert [answer.status for answer in client.answers] == [502]
+    assert client.closed
+
+
+def test_the_access_log_has_one_line_for_each_end() -> None:
+    import io
+
+    lab = Lab()
+    stream = io.StringIO()
+    lab.site.access_log = AccessLog(lab.clock, stream=stream)
+    client = lab.connect()
+    client.send(GET * 2)
+    lab.reply(response(b"12345"))
+    client.leave()
+    lab.connect().send(GET)
+    lab.reply({})
+    lab.clock.advance(1)
+    statuses = [line.rpartition('"')[2].split() for line in stream.getvalue().splitlines()]
+    assert [status for status, _ in statuses] == ["200", "499", "500"]
+    assert statuses[0] == ["200", "5"]
+
+
+def test_a_request_that_fails_before_it_is_sent_leaves_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    lab = Lab()
+    caplog.set_level(logging.WARNING)
+    lab.port.outcomes = [Outcome.GONE]
+    client = lab.connect()
+    client.send(GET)
+    assert [answer.status for answer in client.answers] == [500]
+    assert len(lab.site.connections) == 0
+    assert "GONE" in caplog.text

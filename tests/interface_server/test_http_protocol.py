@@ -1,0 +1,505 @@
+"""One HTTP/1 connection: pipelines, refusals, bodies, deadlines, the end. Time is moved by hand."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from headrace_asgi import control
+from headrace_asgi.contract import Outcome
+from headrace_interface.deadlines import OFF, Deadlines
+from headrace_interface.settings import Settings
+from tests.support.http_lab import GET, Lab, response
+from tests.support.smuggling import REFUSED
+
+CLOSE = b"GET /hello HTTP/1.1\r\nHost: example.com\r\nConnection: close\r\n\r\n"
+UPGRADE = (
+    b"GET /ws HTTP/1.1\r\nHost: example.com\r\nConnection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n\r\n"
+)
+
+
+def post(length: int, *headers: bytes) -> bytes:
+    lines = [b"POST /upload HTTP/1.1", b"Host: example.com", b"Content-Length: %d" % length, *headers]
+    return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+def deadlines(**seconds: float) -> Settings:
+    return Settings(deadlines=replace(Deadlines(), **seconds))
+
+
+# Requests and answers.
+
+
+def test_a_request_becomes_a_message_and_its_reply_a_response() -> None:
+    lab = Lab()
+    client = lab.connect()
+    client.send(b"GET /caf%C3%A9?a=%20 HTTP/1.1\r\nHost: example.com\r\nX-A: 1\r\nx_b: 2\r\n\r\n")
+    [asked] = lab.requests
+    assert asked.message == {
+        "reply_channel": lab.port.process + asked.local,
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": "/café",
+        "query_string": b"a=%20",
+        "root_path": "",
+        "headers": [(b"host", b"example.com"), (b"x-a", b"1")],
+        "client": ["192.168.1.1", 54321],
+        "server": ["10.0.0.1", 12345],
+    }
+    lab.reply(response(b"hello"))
+    [answer] = client.answers
+    assert (answer.status, answer.body) == (200, b"hello")
+    assert [name for name, _ in answer.headers] == ["Content-Type", "Content-Length", "Date", "Server"]
+    assert not client.closed
+
+
+def test_a_connection_is_used_again_and_each_request_has_a_reply_channel_of_its_own() -> None:
+    lab = Lab()
+    client = lab.connect()
+    for _ in range(3):
+        client.send(GET)
+        lab.reply()
+    assert len(client.answers) == 3
+    assert len({asked.local for asked in lab.requests}) == 3
+    assert len(lab.site.connections) == 0
+
+
+def test_connection_close_is_honoured() -> None:
+    lab = Lab()
+    client = lab.connect()
+    client.send(CLOSE)
+    lab.reply()
+    assert client.answers[0].header("Connection") == "close"
+    assert client.closed
+
+
+def test_http_1_0_is_closed_unless_it_asks_for_more() -> None:
+    lab = Lab()
+    once, kept = lab.connect(), lab.connect()
+    once.send(b"GET / HTTP/1.0\r\n\r\n")
+    lab.reply()
+    kept.send(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+    lab.reply()
+    assert once.closed
+    assert not kept.closed
+    assert kept.answers[0].header("Connection") == "keep-alive"
+
+
+def test_a_pipeline_is_answered_one_at_a_time_in_order_st5() -> None:
+    lab = Lab()
+    client = lab.connect()
+    chance = random.Random(5)
+    kinds = [chance.choice(["GET", "HEAD", "POST", "PUT"]) for _ in range(100)]
+    sent = b""
+    for number, kind in enumerate(kinds):
+        sent += b"%s /%d HTTP/1.1\r\nHost: a\r\n" % (kind.encode(), number)
+        if kind == "POST":
+            sent += b"Content-Length: 3\r\n\r\nabc"
+        elif kind == "PUT":
+            sent += b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+        else:
+            sent += b"\r\n"
+    client.send(sent, pieces=1777)
+    for number, kind in enumerate(kinds):
+        assert len(lab.requests) == number + 1, "one at a time"
+        assert lab.requests[-1].message["path"] == f"/{number}"
+        assert lab.requests[-1].message.get("body", b"") == (b"abc" if kind in ("POST", "PUT") else b"")
+        lab.wait(chance.random())
+        lab.reply(response(b"%d" % number))
+    bodies = [b"" if kind == "HEAD" else b"%d" % number for number, kind in enumerate(kinds)]
+    from tests.support.http_lab import answers
+
+    assert [answer.body for answer in answers(client.received, tuple(kinds))] == bodies
+    assert not client.closed
+
+
+def test_a_pipeline_is_held_back_while_the_first_waits_and_bounded() -> None:
+    lab = Lab()
+    client = lab.connect()
+    client.send(GET * 2000, pieces=65_536)
+    assert client.paused
+    assert len(lab.requests) == 1
+    for _ in range(2000):
+        lab.reply()
+    assert len(client.answers) == 2000
+    assert not client.paused
+    assert not client.closed
+
+
+def test_a_request_behind_a_refused_one_is_never_read() -> None:
+    lab = Lab()
+    client = lab.connect()
+    client.send(GET + b"GET / HTTP/1.1\r\n\r\n" + GET)
+    lab.reply()
+    client.send(GET)
+    assert [answer.status for answer in client.answers] == [200, 400]
+    assert len(lab.requests) == 1
+    assert client.closed
+
+
+@pytest.mark.parametrize(("data", "status"), [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED])
+def test_a_hostile_request_reaches_nobody_and_closes_the_connection_st2_st4(data: bytes, status: int) -> None:
+    lab = Lab()
+    client = lab.connect()
+    client.send(data)
+    client.send(GET)
+    assert lab.port.asked == []
+    assert [answer.status for answer in client.answers] == [status]
+    assert client.answers[0].header("Connection") == "close"
+    assert client.closed
+
+
+# Bodies.
+
+
+def test_a_body_travels_inside_up_to_its_limit() -> None:
+    lab = Lab(Settings(inline_body_bytes=1000))
+    client = lab.connect()
+    client.send(post(1000) + b"a" * 999)
+    assert not lab.requests
+    client.send(b"a")
+    assert lab.requests[0].message["body"] == b"a" * 1000
+    assert "body_channel" not in lab.requests[0].message
+
+
+def test_a_larger_body_is_streamed_as_it_is_read_h1() -> None:
+    lab = Lab(Settings(inline_body_bytes=1000, body_window_bytes=600_000))
+    client = lab.connect()
+    data = random.Random(1).randbytes(2_000_000)
+    client.send(post(len(data)))
+    at = 0
+    asked = lab.port.of("http.request.body?")
+    whole = b""
+    while at < len(data):
+        client.send(data[at : at + 65_536])
+        at += 65_536
+        if client.paused:
+            unread = sum(len(each.message["content"]) for each in lab.port.of("http.request.body?")) - len(whole)
+            assert unread <= 600_000
+            lab.note(control.CREDIT, bytes=unread)
+            whole += bytes(unread)
+            assert not client.paused
+    lab.note(control.CREDIT, bytes=2_000_000)
+    asked = lab.port.of("http.request.body?")
+    first = lab.requests[0].message
+    assert {each.channel for each in asked} == {first["body_channel"]}
+    assert first["body"] + b"".join(each.message["content"] for each in asked) == data
+    assert [each.message["more_content"] for each in asked] == [True] * (len(asked) - 1) + [False]
+    lab.reply()
+    assert client.answers[0].status == 200
+    assert not client.closed
+
+
+def test_a_client_that_leaves_in_the_middle_of_its_body_is_told_to_both_readers() -> None:
+    lab = Lab(Settings(inline_body_bytes=10))
+    client = lab.connect()
+    client.send(post(1000) + b"a" * 500)
+    client.leave()
+    assert lab.port.of("http.request.body?")[-1].message == {"closed": True}
+    assert len(lab.port.of("http.disconnect")) == 1
+
+
+def test_100_continue_is_sent_when_the_request_is_in_front() -> None:
+    lab = Lab()
+    client = lab.connect()
+    client.send(GET + post(3, b"Expect: 100-continue"))
+    assert client.received == b""
+    lab.reply()
+    assert client.received.endswith(b"HTTP/1.1 100 Continue\r\n\r\n")
+    client.send(b"abc")
+    assert lab.requests[-1].message["body"] == b"abc"
+
+
+def test_no_continue_for_a_body_that_is_too_large_or_already_there() -> None:
+    lab = Lab(Settings(max_body_bytes=5))
+    there, large = lab.connect(), lab.connect()
+    there.send(post(3, b"Expect: 100-continue") + b"abc")
+    assert there.received == b""
+    large.send(post(6, b"Expect: 100-continue"))
+    assert [answer.status for answer in large.answers] == [413]
+    assert large.closed
+
+
+def test_a_response_before_the_end_of_the_body_closes_the_connection() -> None:
+    lab = Lab(Settings(inline_body_bytes=10))
+    client = lab.connect()
+    client.send(post(1000) + b"a" * 500)
+    lab.reply(response(status=403))
+    assert client.answers[0].status == 403
+    assert client.answers[0].header("Connection") == "close"
+    assert client.closed
+
+
+def test_a_broken_chunk_in_a_streamed_body_ends_the_request() -> None:
+    lab = Lab(Settings(inline_body_bytes=10))
+    client = lab.connect()
+    client.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n20\r\n" + b"a" * 32 + b"\r\n")
+    assert len(lab.requests) == 1
+    client.send(b"zz\r\n")
+    assert lab.port.of("http.request.body?")[-1].message == {"closed": True}
+    assert [answer.status for answer in client.answers] == [400]
+    assert client.closed
+
+
+# The client leaves.
+
+
+def test_a_disconnect_is_told_only_for_a_client_that_left_too_early_h10() -> None:
+    lab = Lab()
+    patient, hasty = lab.connect(), lab.connect()
+    patient.send(GET)
+    lab.reply()
+    patient.leave()
+    assert lab.port.of("http.disconnect") == []
+    hasty.send(GET)
+    hasty.leave()
+    [told] = lab.port.of("http.disconnect")
+    assert told.message == {"reply_channel": lab.requests[-1].message["reply_channel"], "path": "/hello"}
+    lab.reply()
+    assert lab.site.counters["discarded"] == 1
+
+
+def test_a_client_that_leaves_before_its_request_is_whole_is_told_to_nobody() -> None:
+    lab = Lab()
+    client = lab.connect()
+    client.send(post(100) + b"abc")
+    client.leave()
+    assert lab.port.asked == []
+    assert not lab.site.http_shells
+
+
+# Deadlines.
+
+
+def test_an_idle_connection_is_closed_without_a_word() -> None:
+    lab = Lab(deadlines(idle=75))
+    client = lab.connect()
+    lab.wait(74)
+    assert not client.closed
+    lab.wait(2)
+    assert client.closed
+    assert client.received == b""
+
+
+def test_a_slow_head_meets_an_absolute_deadline_st8() -> None:
+    lab = Lab(deadlines(header=10))
+    client = lab.connect()
+    for byte in b"GET / HTTP/1.1\r\nHost: a\r\nX: slow":
+        client.send(bytes((byte,)))
+        lab.wait(1)
+        if client.closed:
+            break
+    assert [answer.status for answer in client.answers] == [408]
+    assert 10 <= lab.clock.seconds() <= 12
+
+
+def test_empty_lines_before_a_request_do_not_keep_a_connection_open_st8() -> None:
+    lab = Lab(deadlines(idle=20))
+    client = lab.connect()
+    for _ in range(30):
+        client.send(b"\r\n")
+        lab.wait(1)
+    assert client.closed
+
+
+def test_a_slow_body_meets_a_deadline_that_grows_with_what_arrived_st8() -> None:
+    lab = Lab(deadlines(body=30))
+    slow, steady = lab.connect(), lab.connect()
+    slow.send(post(100_000))
+    steady.send(post(100_000))
+    for _ in range(40):
+        slow.send(b"a")
+        steady.send(b"a" * 1100)
+        lab.wait(1)
+    assert [answer.status for answer in slow.answers] == [408]
+    assert slow.closed
+    assert not steady.closed
+
+
+def test_no_worker_takes_the_request_503() -> None:
+    lab = Lab(deadlines(queue=30))
+    client = lab.connect()
+    client.send(GET)
+    assert lab.requests[0].expiry_seconds == 30, "H9: nobody executes it later"
+    lab.wait(31)
+    assert not client.closed, "taken in the last moment, it would be known to run a second later"
+    lab.wait(2)
+    [answer] = client.answers
+    assert (answer.status, answer.header("Retry-After")) == (503, "5")
+    assert client.closed
+
+
+def test_a_worker_that_runs_too_long_504() -> None:
+    lab = Lab(deadlines(queue=30, response=120))
+    client = lab.connect()
+    client.send(GET)
+    lab.wait(1)
+    lab.note(control.RUNNING)
+    lab.wait(119)
+    assert not client.closed
+    lab.wait(2)
+    assert [answer.status for answer in client.answers] == [504]
+    assert client.closed
+
+
+def test_without_a_response_deadline_a_request_may_run_for_ever() -> None:
+    lab = Lab(deadlines(response=OFF))
+    client = lab.connect()
+    client.send(GET)
+    lab.note(control.RUNNING)
+    lab.wait(1000)
+    lab.reply()
+    assert client.answers[0].status == 200
+
+
+def test_a_stalled_stream_is_cut_and_all_other_deadlines_live_on_h8() -> None:
+    lab = Lab(deadlines(response=20, idle=60))
+    client, other = lab.connect(), lab.connect()
+    client.send(GET)
+    lab.reply(response(b"part", more_content=True))
+    lab.wait(21)
+    assert client.aborted
+    client.leave()
+    other.send(GET)
+    lab.note(control.RUNNING)
+    lab.wait(21)
+    assert [answer.status for answer in other.answers] == [504]
+
+
+# The layer.
+
+
+def test_a_full_channel_is_503_and_closes_h12() -> None:
+    lab = Lab()
+    lab.port.outcomes = [Outcome.FULL]
+    client = lab.connect()
+    client.send(GET)
+    [answer] = client.answers
+    assert (answer.status, answer.header("Retry-After"), answer.header("Connection")) == (503, "5", "close")
+    assert client.closed
+
+
+def test_requests_wait_for_a_lost_layer_and_are_sent_when_it_is_back() -> None:
+    lab = Lab()
+    early, late = lab.connect(), lab.connect()
+    lab.port.outcomes = [Outcome.UNAVAILABLE]
+    early.send(GET)
+    lab.inbox.layer_lost("connection refused")
+    late.send(GET)
+    assert len(lab.requests) == 1
+    lab.wait(5)
+    lab.port.process = "hr1.0.ffffffffffffffffffffffffffffffff!"
+    lab.inbox.layer_back()
+    assert [asked.message["reply_channel"][:8] for asked in lab.requests[1:]] == ["hr1.0.ff"] * 2
+    for number in (1, 2):
+        lab.reply(number=number)
+    assert [len(client.answers) for client in (early, late)] == [1, 1]
+
+
+def test_a_layer_that_stays_away_is_503() -> None:
+    lab = Lab(deadlines(layer=10))
+    lab.inbox.layer_lost("connection refused")
+    client = lab.connect()
+    client.send(GET)
+    lab.wait(11)
+    assert [answer.status for answer in client.answers] == [503]
+    assert lab.requests == []
+    assert not lab.site.held
+
+
+def test_requests_that_wait_for_the_layer_have_a_bound() -> None:
+    lab = Lab(Settings(max_held=2), layer_up=False)
+    clients = [lab.connect() for _ in range(3)]
+    for client in clients:
+        client.send(GET)
+    assert [bool(client.received) for client in clients] == [False, False, True]
+    clients[0].leave()
+    assert len(lab.site.held) == 1
+    assert lab.port.asked == [], "nothing was sent, so nobody is told"
+
+
+def test_an_unknown_outcome_waits_for_the_reply() -> None:
+    lab = Lab(deadlines(queue=30, response=60))
+    lab.port.outcomes = [Outcome.UNKNOWN, Outcome.UNKNOWN]
+    client, other = lab.connect(), lab.connect()
+    client.send(GET)
+    other.send(GET)
+    lab.wait(40)
+    assert not client.received
+    lab.reply(number=0)
+    assert client.answers[0].status == 200
+    lab.wait(21)
+    assert other.answers[0].status == 504
+    assert len(lab.requests) == 2, "it may be a POST: never repeated"
+
+
+# Upgrades.
+
+
+def test_an_upgrade_hands_the_connection_over_with_its_early_bytes() -> None:
+    lab = Lab()
+    client = lab.connect()
+    client.send(UPGRADE + b"early")
+    client.send(b" bird")
+    [upgraded] = lab.upgraded
+    assert upgraded.started
+    assert upgraded.received == b"early bird"
+    assert upgraded.head.path == "/ws"
+    lab.wait(1000)
+    assert not client.closed, "its deadlines are the shell's own"
+    client.leave()
+    assert upgraded.lost
+
+
+def test_an_upgrade_behind_another_request_waits_for_its_turn() -> None:
+    lab = Lab()
+    client = lab.connect()
+    client.send(GET + UPGRADE + b"1")
+    client.send(b"2")
+    assert lab.upgraded == []
+    lab.reply()
+    assert lab.upgraded[0].received == b"12"
+    assert len(client.answers) == 1
+
+
+def test_another_upgrade_is_an_ordinary_request_and_the_next_one_follows() -> None:
+    lab = Lab()
+    client = lab.connect()
+    h2c = b"GET /h2c HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\r\n"
+    client.send(h2c + GET)
+    for _ in range(2):
+        lab.reply()
+    assert [asked.message["path"] for asked in lab.requests] == ["/h2c", "/hello"]
+    assert [answer.status for answer in client.answers] == [200, 200]
+
+
+# The end of the process.
+
+
+def test_a_drain_closes_idle_connections_and_lets_requests_end() -> None:
+    lab = Lab()
+    idle, busy = lab.connect(), lab.connect()
+    busy.send(GET)
+    lab.site.draining, lab.site.accepting = True, False
+    for shell in list(lab.site.http_shells):
+        shell.drain()
+    assert idle.closed
+    assert not busy.closed
+    lab.reply()
+    assert busy.answers[0].status == 200
+    assert busy.answers[0].header("Connection") == "close"
+    assert busy.closed
+
+
+def test_a_request_that_comes_during_the_drain_is_503() -> None:
+    lab = Lab()
+    client = lab.connect()
+    client.send(GET[:10])
+    lab.site.draining, lab.site.accepting = True, False
+    client.send(GET[10:])
+    assert [answer.status for answer in client.answers] == [503]
+    assert lab.requests == []
+    assert client.closed

@@ -1,0 +1,144 @@
+"""The interface side of the Redis layer without an interface server: a port on a hand-turned reactor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import redis
+
+from headrace_asgi.contract import Outcome
+from headrace_asgi.layers.options import hosts_option
+from headrace_asgi.layers.places import Places
+from headrace_asgi.layers.redis_call import Call
+from headrace_asgi.layers.redis_plan import Plan
+from headrace_asgi.layers.redis_target import parse_target
+from headrace_asgi.layers.redis_twisted import RedisInterfacePort
+from headrace_asgi.limits import Capacities
+
+from .reactors import HandReactor
+
+__all__ = ["InterfaceSide", "Recorder", "interface_side", "plan_for"]
+
+
+class Recorder:
+    """An InterfaceReceiver that writes down what it hears."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[Any, ...]] = []
+        self.sockets: dict[str, str] = {}
+
+    def of(self, kind: str) -> list[tuple[Any, ...]]:
+        """What was heard of one kind, without the kind."""
+        return [what[1:] for what in self.heard if what[0] == kind]
+
+    def reply(self, local: str, message: dict[str, Any]) -> None:
+        self.heard.append(("reply", local, message))
+
+    def group_message(self, group: str, members: Sequence[str], message: dict[str, Any]) -> None:
+        self.heard.append(("group", group, tuple(members), message))
+
+    def control(self, kind: str, local: str, body: dict[str, Any]) -> None:
+        self.heard.append(("control", kind, local, body))
+
+    def layer_lost(self, reason: str) -> None:
+        self.heard.append(("lost", reason))
+
+    def layer_back(self) -> None:
+        self.heard.append(("back",))
+
+    def fenced(self) -> None:
+        self.heard.append(("fenced",))
+
+    def is_open(self, local: str) -> bool:
+        return local in self.sockets
+
+    def open_sockets(self) -> Iterable[tuple[str, str]]:
+        return list(self.sockets.items())
+
+
+def plan_for(url: str, **limits: Any) -> tuple[Plan, str]:
+    """The plan of a layer at `url`, whose prefix is taken out, and the URL without it."""
+    urls, prefix = hosts_option([url], "")
+    capacities = Capacities(limits.pop("capacity", 100))
+    return Plan(Places(urls, prefix), capacities, limits.pop("expiry", 60), 86_400, **limits), urls[0]
+
+
+class InterfaceSide:
+    """A port, its receiver, and a plain client that asks the same Redis."""
+
+    def __init__(self, reactor: HandReactor, url: str, **limits: Any) -> None:
+        self.reactor = reactor
+        self.plan, self.url = plan_for(url, **limits)
+        self.client = redis.Redis.from_url(self.url)
+        self.receiver = Recorder()
+        self.port = RedisInterfacePort(self.plan, {self.plan.places.home: parse_target(self.url)}, reactor)
+        self.ended = False
+
+    def start(self) -> InterfaceSide:
+        """Start the port and wait until it is registered."""
+        self.port.start(self.receiver)
+        self.until_back(1)
+        return self
+
+    def until_back(self, times: int) -> None:
+        """Wait until the layer was there so many times."""
+        self.reactor.until(lambda: len(self.receiver.of("back")) >= times)
+
+    def ask(self, call: Call) -> Any:
+        """Carry out a call as another process would."""
+        return call.read(self.client.execute_command(*call.whole()))
+
+    def key(self, kind: str, name: str = "") -> str:
+        """A key at the only place."""
+        return self.plan.key(self.plan.places.home, kind, name)
+
+    def channel(self, name: str) -> list[bytes]:
+        """The entries of a shared channel."""
+        entries: list[bytes] = self.client.lrange(self.key("c", name), 0, -1)  # type: ignore[assignment]
+        return entries
+
+    def connect(self, local: str, path: str = "/chat") -> Outcome:
+        """Open a socket and wait for the outcome."""
+        self.receiver.sockets[local] = path
+        message = {"reply_channel": self.port.process + local, "path": path}
+        outcomes: list[Outcome] = []
+        self.port.connect(local, path, message, 10, outcomes.append)
+        return self.outcome(outcomes)
+
+    def frame(self, local: str, order: int, ordered: bool = False) -> Outcome:
+        """Send a frame and wait for the outcome."""
+        outcomes: list[Outcome] = []
+        self.port.frame(local, {"text": str(order)}, order, ordered, outcomes.append)
+        return self.outcome(outcomes)
+
+    def disconnect(self, local: str, order: int = 9, outcomes: list[Outcome] | None = None) -> list[Outcome]:
+        """Close a socket; the outcome comes later."""
+        told: list[Outcome] = [] if outcomes is None else outcomes
+        path = self.receiver.sockets.pop(local)
+        message = {"reply_channel": self.port.process + local, "path": path, "code": 1000, "order": order}
+        self.port.disconnect(local, message, order, told.append)
+        return told
+
+    def outcome(self, outcomes: list[Outcome], count: int = 1) -> Outcome:
+        """Wait for so many outcomes; the answer is the last."""
+        self.reactor.until(lambda: len(outcomes) >= count)
+        return outcomes[-1]
+
+    def stop(self) -> None:
+        """Stop the port and wait for its end."""
+        ended: list[bool] = []
+        self.port.stop(lambda: ended.append(True))
+        self.reactor.until(lambda: ended)
+        self.reactor.turn(0.01)
+
+
+@contextmanager
+def interface_side(reactor: HandReactor, url: str, **limits: Any) -> Iterator[InterfaceSide]:
+    """A started InterfaceSide, whose plain client is closed afterwards."""
+    side = InterfaceSide(reactor, url, **limits)
+    try:
+        yield side.start()
+    finally:
+        side.client.close()

@@ -1,0 +1,79 @@
+"""An interface process held by a test: what the Twisted port asks of Redis, asked by hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from headrace_asgi.contract import Outcome
+from headrace_asgi.envelope import Message, decode, encode, pack_message, unpack_message
+from headrace_asgi.layers.redis_blocking import RedisChannelLayer
+from headrace_asgi.names import local_part, new_process_queue
+
+__all__ = ["Heard", "RedisProcess"]
+
+
+@dataclass
+class Heard:
+    """What came for one client."""
+
+    local: str
+    message: Message
+    control: str = ""
+
+
+class RedisProcess:
+    """A registered process, its queue and its sockets."""
+
+    def __init__(self, layer: RedisChannelLayer) -> None:
+        self._layer = layer
+        self._plan = layer.plan
+        self._place = layer.places.home
+        self.process = new_process_queue(self._place)
+        self.register()
+
+    def register(self) -> None:
+        """Make the process known, as after a start and after Redis lost its data."""
+        self._layer.run(self._plan.register(self.process, "{}"))
+
+    def connect(self, local: str, path: str, message: Message) -> Outcome:
+        """Register a socket and send its connect."""
+        return self._ask(self._plan.connect(self.process + local, path, self._entry(message, 0)))
+
+    def frame(self, local: str, message: Message, order: int, ordered: bool = True) -> Outcome:
+        """Send a frame, through the mailbox if `ordered`."""
+        if ordered:
+            return self._ask(
+                self._plan.frame_ordered(self.process + local, order, self._entry(message, order))
+            )
+        answer = self._layer.ask(self._plan.frames(self._place, self.process, [local, self._entry(message)]))
+        return Outcome(answer[0])
+
+    def disconnect(self, local: str, message: Message, order: int) -> Outcome:
+        """Unregister a socket and send its disconnect."""
+        entry = encode(pack_message(message), 0, order)
+        return self._ask(self._plan.disconnect(self.process + local, order, entry))
+
+    def heard(self) -> list[Heard]:
+        """Everything that came to the queue since the last call."""
+        taken = self._layer.ask(self._plan.take(self._place, [self.process], 10_000, None))
+        return [self._heard(raw) for raw in (taken[1] if taken else ())]
+
+    def close(self) -> None:
+        """Withdraw the process."""
+        self._layer.run(self._plan.withdraw(self.process))
+
+    @staticmethod
+    def _heard(raw: bytes) -> Heard:
+        entry = decode(raw)
+        message = unpack_message(entry.payload)
+        if entry.control:
+            return Heard(message.get("local", ""), message, message["control"])
+        return Heard(local_part(entry.channel or ""), message)
+
+    def _entry(self, message: Message, order: int | None = None) -> bytes:
+        seconds = self._plan.ordered_expiry_seconds if order is not None else self._layer.expiry
+        return encode(pack_message(message), self._layer.expiry_ms(self._place, seconds), order)
+
+    def _ask(self, call: Any) -> Outcome:
+        return Outcome(self._layer.ask(call))

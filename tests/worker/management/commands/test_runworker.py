@@ -1,0 +1,253 @@
+"""`manage.py runworker`, as a real process over a real Redis."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace_asgi import RedisChannelLayer
+
+ROOT = Path(__file__).parents[4]
+
+SETTINGS = """
+SECRET_KEY = "x"
+INSTALLED_APPS = ["headrace"]
+ROOT_URLCONF = "site_routing"
+USE_TZ = True
+CHANNEL_LAYERS = {layers}
+"""
+ROUTING = """
+import os, time
+from headrace import route
+
+urlpatterns = []
+
+def said(message):
+    if message.get("pause"):
+        message.reply_channel.send({"started": True}, immediately=True)
+        time.sleep(message["pause"])
+    message.reply_channel.send({"pid": os.getpid(), "n": message.get("n")})
+
+def fatal(message):
+    os._exit(9)
+
+routes = [route(["work", "other"], said), route("fatal", fatal)]
+"""
+
+
+class Project:
+    """A project in a folder, and the workers started from it."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self.folder = folder
+        self.url = url
+        self.workers: list[subprocess.Popen[str]] = []
+        self.layer = RedisChannelLayer(hosts=[url])
+        self.write("site_routing.py", ROUTING)
+        self.configure(
+            {
+                "default": {
+                    "BACKEND": "headrace_asgi.RedisChannelLayer",
+                    "ROUTING": "site_routing.routes",
+                    "CONFIG": {"hosts": [url]},
+                }
+            }
+        )
+
+    def write(self, name: str, text: str) -> None:
+        (self.folder / name).write_text(text, encoding="utf-8")
+
+    def configure(self, layers: Any) -> None:
+        self.write("site_settings.py", SETTINGS.format(layers=repr(layers)))
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        path = [str(self.folder), *(str(ROOT / name) for name in ("asgi_spec", "worker"))]
+        self.workers.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "django", "runworker", *arguments],
+                cwd=self.folder,
+                env={
+                    **os.environ,
+                    "PYTHONPATH": os.pathsep.join(path),
+                    "DJANGO_SETTINGS_MODULE": "site_settings",
+                },
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        )
+        return self.workers[-1]
+
+    def ask(self, channel: str = "work", seconds: float = 10, **content: Any) -> Any:
+        reply_channel = self.layer.new_channel("answer?")
+        self.layer.send(channel, {"reply_channel": reply_channel, **content})
+        received = self.layer.receive_many([reply_channel], 1, seconds)
+        return received[0][1] if received else None
+
+    def close(self) -> None:
+        for worker in self.workers:
+            if worker.poll() is None:
+                worker.kill()
+            worker.communicate(timeout=10)
+        self.layer.close()
+
+
+@pytest.fixture
+def project(tmp_path: Path, redis_url: str) -> Iterator[Project]:
+    project = Project(tmp_path, redis_url)
+    yield project
+    project.close()
+
+
+def stopped(worker: subprocess.Popen[str], number: int = signal.SIGTERM) -> str:
+    """Stop a worker; what it said. It must leave with 0."""
+    worker.send_signal(number)
+    output, _ = worker.communicate(timeout=10)
+    assert worker.returncode == 0, output
+    return output
+
+
+def test_w6_an_idle_worker_leaves_with_0_at_once(project: Project) -> None:
+    worker = project.start()
+    assert project.ask(n=1)["pid"] == worker.pid
+    began = time.monotonic()
+    output = stopped(worker)
+    assert time.monotonic() - began < 2
+    assert "Taking from default (headrace_asgi.layers.redis_blocking.RedisChannelLayer)" in output
+    assert "Stopped; handled since the start: done 1" in output
+
+
+@pytest.mark.parametrize("arguments", [[], ["--threads", "2"], ["--processes", "2"]])
+def test_w6_a_running_consumer_is_finished_before_a_worker_leaves(
+    project: Project, arguments: list[str]
+) -> None:
+    worker = project.start(*arguments)
+    project.ask()
+    reply_channel = project.layer.new_channel("answer?")
+    project.layer.send("work", {"reply_channel": reply_channel, "pause": 0.3})
+    assert project.layer.receive_many([reply_channel], 1, 10)[0][1] == {"started": True}
+    stopped(worker, signal.SIGINT)
+    assert "pid" in project.layer.receive_many([reply_channel], 1, 0)[0][1]
+
+
+def eventually(check: Callable[[], Any]) -> None:
+    give_up = time.monotonic() + 10
+    while not check():
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+
+
+def test_a_second_signal_is_hard(project: Project) -> None:
+    worker = project.start()
+    project.ask()
+    assert project.ask(pause=30) == {"started": True}
+    worker.send_signal(signal.SIGTERM)
+    time.sleep(0.1)
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(5) == -signal.SIGTERM
+
+
+def test_several_processes_share_the_work_and_the_dead_are_replaced(project: Project) -> None:
+    worker = project.start("--processes", "2")
+    pids = {project.ask()["pid"] for _ in range(20)}
+    assert worker.pid not in pids
+    project.layer.send("fatal", {})
+    eventually(lambda: project.ask()["pid"] not in pids or len(pids) < 2)
+    assert "failed with status 9; starting another" in stopped(worker)
+
+
+def test_threads_answer_too(project: Project) -> None:
+    worker = project.start("--threads", "3")
+    for number in range(20):
+        assert project.ask(n=number)["n"] == number
+    stopped(worker)
+
+
+def test_channels_are_chosen_by_globs(project: Project) -> None:
+    worker = project.start("--only-channels", "w*", "--only-channels", "oth*", "--exclude-channels", "o?her")
+    assert project.ask("work")
+    assert project.ask("other", seconds=0.1) is None
+    assert "channels websocket.connect, websocket.disconnect, websocket.receive, work" in stopped(worker)
+
+
+def test_every_message_is_shown_if_asked(project: Project) -> None:
+    worker = project.start("-v", "2")
+    project.ask()
+    assert "< work answer?" in stopped(worker)
+
+
+def test_a_change_of_the_code_restarts_a_worker_with_reload(project: Project) -> None:
+    worker = project.start("--reload")
+    first = project.ask()["pid"]
+    # The reloader compares times of files in whole seconds on some systems, so the new one is set apart.
+    project.write("site_routing.py", ROUTING.replace('message.get("n")', '"new"'))
+    later = time.time() + 5
+    os.utime(project.folder / "site_routing.py", (later, later))
+    eventually(lambda: project.ask(n="old")["n"] == "new")
+    assert project.ask()["pid"] != first
+    worker.send_signal(signal.SIGTERM)
+    worker.wait(10)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "layers", "said"),
+    [
+        (["--layer", "other"], None, "CHANNEL_LAYERS['other']: there is no such layer"),
+        ([], {}, "CHANNEL_LAYERS is not set"),
+        ([], {"default": {}}, "it has no ROUTING"),
+        ([], {"default": {"ROUTING": "no.routing"}}, "ModuleNotFoundError: No module named 'no'"),
+        ([], {"default": {"ROUTING": "broken.routes"}}, "'ROUTING'] = 'broken.routes' cannot be imported"),
+        ([], {"default": {"ROUTING": [], "BACKEND": "no.Layer"}}, "no.Layer"),
+        (
+            [],
+            {"default": {"ROUTING": [], "BACKEND": "headrace_asgi.InMemoryChannelLayer"}},
+            "lives in one process",
+        ),
+        (
+            [],
+            {
+                "default": {
+                    "ROUTING": [],
+                    "BACKEND": "headrace_asgi.RedisChannelLayer",
+                    "CONFIG": {"hosts": ["http://x"]},
+                }
+            },
+            "CHANNEL_LAYERS['default']:",
+        ),
+        (["--only-channels", "nothing"], None, "leave no channel"),
+        (
+            ["--settings", "broken_urls"],
+            None,
+            "ROOT_URLCONF = 'broken' cannot be imported: ZeroDivisionError",
+        ),
+        (["--reload", "--processes", "2"], None, "--reload works with one process"),
+    ],
+)
+def test_what_cannot_work_is_one_line_and_exit_status_1(
+    project: Project, arguments: list[str], layers: Any, said: str
+) -> None:
+    project.write("broken.py", "1 / 0\n")
+    project.write("broken_urls.py", "from site_settings import *\nROOT_URLCONF = 'broken'\n")
+    if layers is not None:
+        project.configure(layers)
+    worker = project.start(*arguments)
+    output, _ = worker.communicate(timeout=20)
+    assert worker.returncode == 1
+    assert said in output
+    assert output.strip().count("\n") == 0, output
+
+
+@pytest.mark.parametrize("arguments", [["--threads", "0"], ["--processes", "-1"], ["--threads", "x"]])
+def test_a_wrong_number_is_refused(project: Project, arguments: list[str]) -> None:
+    worker = project.start(*arguments)
+    output, _ = worker.communicate(timeout=20)
+    assert worker.returncode == 2
+    assert arguments[0] in output

@@ -1,0 +1,121 @@
+"""The project's channel layers."""
+
+from __future__ import annotations
+
+import copy
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from headrace.asgi import (
+    ChannelLayerManager,
+    ChannelLayerWrapper,
+    InvalidChannelLayerError,
+    get_channel_layer,
+)
+from headrace_asgi import InMemoryChannelLayer
+from tests.support.workers import layer_with
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_a_layer_is_made_once_and_kept() -> None:
+    manager = ChannelLayerManager()
+    assert "default" in manager
+    assert "other" not in manager
+    layer = manager["default"]
+    assert manager["default"] is layer
+    assert manager.make_backend("default") is not layer
+    assert manager.make_test_backend("default").channel_layer is not layer.channel_layer
+    assert str(layer).startswith("default (headrace_asgi.layers.memory.")
+    assert layer.router.channels == set()
+    manager.close()
+
+
+def test_an_alias_can_be_given_another_layer() -> None:
+    manager = ChannelLayerManager()
+    layer = layer_with([])
+    assert manager.set("default", layer) is None
+    assert manager["default"] is layer
+    assert manager.set("default", None) is layer
+    assert manager["default"] is not layer
+
+
+def test_a_wrapper_stands_in_for_its_layer() -> None:
+    layer = layer_with([], capacity=7)
+    layer.send("x", {"n": 1})
+    assert layer.receive(["x"]) == ("x", {"n": 1})
+    assert layer.capacities.default == 7
+    assert layer.ChannelFull is InMemoryChannelLayer.ChannelFull
+    assert not hasattr(layer, "no_such_thing")
+    assert copy.copy(layer).channel_layer is layer.channel_layer
+
+
+def test_w13_a_layer_says_itself_whether_it_lives_in_one_process() -> None:
+    class InMemoryByName:
+        """Something else."""
+
+    assert layer_with([]).local_only()
+    assert not ChannelLayerWrapper(InMemoryByName(), "default", []).local_only()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"BACKEND": "headrace_asgi.InMemoryChannelLayer"}, "'default'.: it has no ROUTING"),
+        ({"BACKEND": "no.such.Layer", "ROUTING": []}, "no.such"),
+        ({"BACKEND": "headrace_asgi.InMemoryChannelLayer", "ROUTING": [], "CONFIG": {"x": 1}}, "x"),
+    ],
+)
+def test_a_layer_that_cannot_be_had_is_named(settings: Any, config: Any, said: str) -> None:
+    settings.CHANNEL_LAYERS = {"default": config}
+    with pytest.raises(InvalidChannelLayerError, match=said):
+        ChannelLayerManager()["default"]
+
+
+def test_a_routing_that_cannot_be_had_is_named_with_its_setting() -> None:
+    layer = ChannelLayerWrapper(InMemoryChannelLayer(), "default", "no.routing")
+    with pytest.raises(
+        ImproperlyConfigured, match=r"CHANNEL_LAYERS\['default'\]\['ROUTING'\] = 'no.routing'"
+    ):
+        _ = layer.router
+
+
+def test_the_raw_layer_is_for_an_asgi_module() -> None:
+    assert isinstance(get_channel_layer(), InMemoryChannelLayer)
+
+
+def run(code: str) -> str:
+    paths = [str(ROOT), str(ROOT / "asgi_spec"), str(ROOT / "worker")]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_w15_an_asgi_module_loads_no_app_of_the_project() -> None:
+    assert (
+        run(
+            "import os; os.environ['DJANGO_SETTINGS_MODULE'] = 'tests.support.settings'\n"
+            "from headrace.asgi import get_channel_layer; get_channel_layer()\n"
+            "from django.apps import apps; print(apps.ready)"
+        )
+        == "False"
+    )
+
+
+def test_the_public_names_need_no_configured_django() -> None:
+    assert (
+        run(
+            "from headrace import Channel, Group, channel_layers, include, route, route_class\n"
+            "from django.conf import settings; print(settings.configured)"
+        )
+        == "False"
+    )

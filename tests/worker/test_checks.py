@@ -1,0 +1,86 @@
+"""System checks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.core import checks
+
+from headrace.checks import check_app_order, check_layers, check_production, check_settings, register_all
+
+
+def ids(found: list[checks.CheckMessage]) -> list[str | None]:
+    return [one.id for one in found]
+
+
+def test_a_good_project_has_nothing_to_say() -> None:
+    for check in (check_settings, check_layers, check_app_order):
+        assert check(None) == []
+
+
+def test_the_checks_are_registered_once() -> None:
+    register_all()
+    registered = checks.registry.registry.get_checks(include_deployment_checks=True)
+    assert registered.count(check_layers) == 1
+    assert check_production in registered
+    assert check_production not in checks.registry.registry.get_checks()
+
+
+def test_wrong_settings_are_found(settings: Any) -> None:
+    settings.HEADRACE = {"X": 1}
+    assert ids(check_settings(None)) == ["headrace.E001"]
+
+
+@pytest.mark.parametrize(
+    ("layers", "found"),
+    [
+        ("x", ["headrace.E002"]),
+        ({"default": {}}, ["headrace.E002"]),
+        ({"default": {"ROUTING": "no.routing"}}, ["headrace.E003"]),
+        ({"default": {"ROUTING": []}, "other": {"ROUTING": 5}}, ["headrace.E003"]),
+        ({}, []),
+    ],
+)
+def test_wrong_layers_are_found(settings: Any, layers: Any, found: list[str]) -> None:
+    settings.CHANNEL_LAYERS = layers
+    assert ids(check_layers(None)) == found
+
+
+def test_apps_whose_runserver_would_win_are_found(settings: Any) -> None:
+    settings.CHANNEL_LAYERS = {"default": {"ROUTING": []}}
+    names = [
+        "whitenoise.runserver_nostatic",
+        "django.contrib.staticfiles",
+        "headrace.apps.HeadraceConfig",
+        "daphne",
+    ]
+    settings._wrapped.INSTALLED_APPS = names
+    try:
+        found = check_app_order(None)
+    finally:
+        del settings._wrapped.INSTALLED_APPS
+    assert ids(found) == ["headrace.E004", "headrace.E004"]
+    assert {one.msg.split("'")[1] for one in found} == set(names[:2])
+
+
+def test_deploying_says_what_the_embedded_server_means(settings: Any) -> None:
+    settings.CHANNEL_LAYERS = {"default": {"ROUTING": []}}
+    (found,) = check_production(None)
+    assert found.id == "headrace.W001"
+    assert "one machine" in found.msg
+    assert "RedisChannelLayer" in str(found.hint)
+
+
+def test_deploying_a_layer_of_one_process_is_an_error(settings: Any) -> None:
+    assert ids(check_production(None)) == ["headrace.E005"]
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "headrace_asgi.RedisChannelLayer", "ROUTING": []}}
+    assert check_production(None) == []
+    settings.HEADRACE = {"ORIGIN_CHECK": False}
+    assert ids(check_production(None)) == ["headrace.W002"]
+
+
+def test_plain_django_is_left_alone(settings: Any) -> None:
+    del settings.CHANNEL_LAYERS
+    for check in (check_settings, check_layers, check_app_order, check_production):
+        assert check(None) == []

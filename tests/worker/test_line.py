@@ -1,0 +1,197 @@
+"""A worker's line to the layer."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from headrace.conf import Settings
+from headrace.line import Backoff, Line
+from headrace_asgi import InMemoryChannelLayer
+from headrace_asgi.contract import Delivery, Out, RefusedHandler, Send
+from headrace_asgi.errors import LayerUnavailable
+from headrace_asgi.layers.memory_port import MemoryWorkerPort
+from tests.support.workers import Clock
+
+
+class Layer(InMemoryChannelLayer):
+    """A memory layer of which parts can fail."""
+
+    def __init__(self, **config: Any) -> None:
+        super().__init__(**config)
+        self.down = False
+        self.refuses_requeue = False
+
+    def open_worker_port(self, on_refused: RefusedHandler) -> MemoryWorkerPort:
+        layer = self
+
+        def look() -> None:
+            if layer.down:
+                raise LayerUnavailable("down")
+
+        class Port(MemoryWorkerPort):
+            def turn(
+                self, out: Sequence[Out], channels: Sequence[str], limit: int, block_seconds: float
+            ) -> list[Delivery]:
+                look()
+                return super().turn(out, channels, limit, block_seconds)
+
+            def requeue(self, delivery: Delivery) -> bool:
+                look()
+                return not layer.refuses_requeue and super().requeue(delivery)
+
+            def may_start(self, delivery: Delivery, now: float) -> bool:
+                look()
+                return super().may_start(delivery, now)
+
+            def give_back(self, deliveries: Sequence[Delivery]) -> None:
+                look()
+                super().give_back(deliveries)
+
+        look()
+        return Port(self._hub, on_refused, self.expiry, self.max_message_bytes)
+
+
+class Scene:
+    def __init__(self, **config: Any) -> None:
+        self.clock = Clock()
+        self.layer = Layer(**config)
+        self.counters: Counter[str] = Counter()
+        self.stopping = False
+        self.naps: list[Callable[[], None]] = []
+        self.line = Line(self.layer, Settings(), self.counters, lambda: self.stopping, self.clock, self.sleep)
+
+    def sleep(self, seconds: float) -> None:
+        self.clock.sleep(seconds)
+        if self.naps:
+            self.naps.pop(0)()
+
+    def take(self, limit: int = 5) -> list[Delivery]:
+        return self.line.turn(["work"], limit)
+
+
+def test_pauses_grow_to_a_second_and_differ() -> None:
+    high, low = Backoff(lambda: 1.0), Backoff(lambda: 0.0)
+    assert [round(high.next_seconds(), 3) for _ in range(7)] == [0.05, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
+    assert [round(low.next_seconds(), 3) for _ in range(3)] == [0.025, 0.05, 0.1]
+    high.reset()
+    assert high.next_seconds() == 0.05
+
+
+def test_what_was_said_during_an_outage_is_written_after_it() -> None:
+    scene = Scene()
+    scene.layer.down = True
+    scene.line.put([Send("there", {"n": 1})])
+    assert scene.take() == []
+    assert scene.clock.now > 1000
+    scene.layer.down = False
+    scene.take()
+    assert scene.layer.receive(["there"]) == ("there", {"n": 1})
+
+
+def test_a_stop_ends_a_pause() -> None:
+    scene = Scene()
+    scene.layer.down = True
+    for _ in range(10):
+        scene.take()
+    began = scene.clock.now
+    scene.stopping = True
+    scene.take()
+    assert scene.clock.now == began
+
+
+def test_a_delivery_is_put_back_after_its_pause_with_one_retry_more() -> None:
+    scene = Scene()
+    scene.layer.send("work", {"n": 1})
+    (delivery,) = scene.take()
+    scene.line.put_back(delivery)
+    assert scene.line.wait_seconds(5) == pytest.approx(0.01)
+    assert scene.take() == []
+    scene.clock.sleep(0.02)
+    (again,) = scene.take()
+    assert (again.message, again.retries) == ({"n": 1}, 1)
+
+
+def test_w8_what_cannot_be_put_back_is_tried_again_then_counted_and_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    scene = Scene()
+    scene.layer.send("work", {"n": 1})
+    (delivery,) = scene.take()
+    scene.line.put_back(delivery)
+    scene.layer.refuses_requeue = True
+    for _ in range(25):
+        scene.clock.sleep(0.06)
+        scene.take()
+    assert scene.counters == {"shed": 1}
+    assert "could not be put back; dropped" in caplog.text
+
+
+def test_an_outage_only_delays_putting_back() -> None:
+    scene = Scene()
+    scene.layer.send("work", {"n": 1})
+    (delivery,) = scene.take()
+    scene.line.put_back(delivery)
+    scene.layer.down = True
+    for _ in range(50):
+        scene.clock.sleep(0.06)
+        scene.take()
+    scene.layer.down = False
+    scene.clock.sleep(0.06)
+    assert [one.message for one in scene.take()] == [{"n": 1}]
+
+
+def test_a_start_waits_while_the_layer_cannot_say_whether_it_may() -> None:
+    scene = Scene()
+    delivery = Delivery("work", {"reply_channel": "x!y"}, b"", 0, "0", scene.clock(), order=None)
+    scene.take()
+    scene.layer.down = True
+    scene.naps = [lambda: setattr(scene.layer, "down", False)]
+    assert scene.line.may_start(delivery)
+    scene.layer.down = scene.stopping = True
+    assert not scene.line.may_start(delivery)
+    assert scene.counters["stale"] == 0
+
+
+def test_a_late_holder_may_not_start_and_is_counted() -> None:
+    scene = Scene()
+    late = Delivery("work", {"reply_channel": "hr1.0.x!y"}, b"", 0, "0", scene.clock() - 16, order=3)
+    assert not scene.line.may_start(late)
+    assert scene.counters == {"stale": 1}
+
+
+def test_closing_puts_back_what_waited_and_tries_refused_sends_for_a_second() -> None:
+    scene = Scene(channel_capacity={"full": 1})
+    scene.layer.send("work", {"n": 1})
+    scene.line.put([Send("full", {"n": 1}), Send("full", {"n": 2})])
+    (delivery,) = scene.take()
+    scene.line.put_back(delivery)
+    began = scene.clock.now
+    scene.line.close()
+    assert 1.0 <= scene.clock.now - began < 1.2
+    assert scene.counters == {"shed": 1}
+    assert scene.layer.statistics("work")["pending"] == 1
+    assert scene.layer.receive(["full"]) == ("full", {"n": 1})
+
+
+def test_what_cannot_be_given_back_is_counted(caplog: pytest.LogCaptureFixture) -> None:
+    scene = Scene()
+    scene.layer.send("work", {"n": 1})
+    taken = scene.take()
+    scene.layer.down = True
+    scene.line.give_back(taken)
+    assert scene.counters == {"unknown": 1}
+    assert "Could not give back 1 messages" in caplog.text
+
+
+def test_a_refusal_keeps_the_turn_from_waiting_for_messages() -> None:
+    scene = Scene(channel_capacity={"full": 1})
+    scene.line.put([Send("full", {"n": 1}), Send("full", {"n": 2})])
+    assert scene.line.turn(["work"], 1, block_seconds=60) == []
+
+
+def test_waking_a_line_that_never_spoke_does_nothing() -> None:
+    Scene().line.wake()

@@ -1,0 +1,154 @@
+"""Sends that wait for their consumer, and sends that the layer refused."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from headrace import Channel, outbox
+from headrace.outbox import Outbox, Unsent
+from headrace_asgi.contract import Control, Finish, Outcome, Send, SendGroup
+from headrace_asgi.errors import LayerUnavailable, MessageTooLarge, OutcomeUnknown
+from tests.support.workers import Clock, layer_with
+
+REPLY = "hr1.0.feed!abc"
+FINISH = Finish(REPLY, 3, "0")
+NOTE = Control(REPLY, {"control": "verdict"})
+
+
+def said(number: int, channel: str = "work") -> Send:
+    return Send(channel, {"n": number}, "app.consumer")
+
+
+class Kept:
+    """An Unsent with a clock of its own."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.counters: Counter[str] = Counter()
+        self.unsent = Unsent(1.0, self.counters, self.clock)
+
+    def refuse(self, items: list[Any], outcome: Outcome = Outcome.FULL) -> None:
+        for item in items:
+            self.unsent.refused(item, outcome)
+
+
+def test_a_refused_send_is_tried_again_for_a_second_then_dropped_and_counted_w3(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    kept = Kept()
+    kept.refuse([said(1)])
+    tries = 0
+    while kept.unsent:
+        kept.clock.sleep(0.05)
+        out = kept.unsent.with_held([])
+        tries += bool(out)
+        kept.refuse(out)
+    assert 15 <= tries <= 25
+    assert kept.counters == {"shed": 1}
+    assert "app.consumer said something to work: the channel stayed full for 1 s; dropped" in caplog.text
+
+
+def test_w3_a_client_whose_reply_was_refused_is_told_to_reconnect() -> None:
+    kept = Kept()
+    kept.refuse([said(1, REPLY)])
+    kept.clock.sleep(1.1)
+    kept.refuse(kept.unsent.with_held([]))
+    assert kept.unsent.with_held([]) == [Control(REPLY, {"control": "close", "local": "abc", "code": 1013})]
+    assert not kept.unsent
+
+
+def test_a_refused_send_keeps_its_place_in_front_of_later_ones() -> None:
+    kept = Kept()
+    first, second, third, other = said(1), said(2), said(3), said(4, "other")
+    kept.refuse([first])
+    assert kept.unsent.with_held([second, other, FINISH]) == [other, FINISH]
+    kept.clock.sleep(0.06)
+    assert kept.unsent.with_held([third]) == [first, second, third]
+    kept.refuse([first, second, third])
+    kept.clock.sleep(0.06)
+    assert kept.unsent.with_held([]) == [first, second, third]
+    assert not kept.unsent
+
+
+def test_a_turn_waits_no_longer_than_until_the_next_try() -> None:
+    kept = Kept()
+    assert kept.unsent.wait_seconds(5) == 5
+    kept.refuse([said(1)])
+    assert kept.unsent.wait_seconds(5) == pytest.approx(0.05)
+    kept.refuse([FINISH], Outcome.UNAVAILABLE)
+    assert kept.unsent.wait_seconds(5) == 0
+
+
+def test_what_was_surely_not_executed_is_said_again() -> None:
+    kept = Kept()
+    items = [said(1), SendGroup("g", {}), NOTE, FINISH]
+    kept.unsent.broken(items, LayerUnavailable("no connection"))
+    assert kept.unsent.with_held([]) == items
+
+
+def test_of_what_nobody_knows_only_harmless_repetitions_are_said_again() -> None:
+    kept = Kept()
+    response = Send(REPLY, {"status": 200, "content": b"x"})
+    part = Send(REPLY, {"status": 200, "content": b"x", "more_content": True})
+    group = SendGroup("g", {})
+    kept.unsent.broken([said(1), part, group, NOTE, response, FINISH], OutcomeUnknown("broken pipe"))
+    assert kept.unsent.with_held([]) == [NOTE, response, FINISH]
+    assert kept.counters == {"unknown": 3}
+
+
+def test_what_is_for_a_client_that_left_is_not_missed(caplog: pytest.LogCaptureFixture) -> None:
+    kept = Kept()
+    kept.refuse([said(1, REPLY), NOTE, FINISH], Outcome.GONE)
+    kept.refuse([FINISH], Outcome.STALE)
+    assert not kept.unsent
+    assert kept.counters == {"gone": 1}
+    assert not caplog.records
+
+
+def test_at_the_end_what_is_left_is_counted() -> None:
+    kept = Kept()
+    kept.refuse([said(1), said(2), said(3, REPLY)])
+    kept.unsent.give_up()
+    assert not kept.unsent
+    assert kept.counters == {"shed": 3}
+
+
+def test_an_outbox_belongs_to_its_thread() -> None:
+    layer = layer_with([])
+    mine = Outbox(layer, "app.consumer")
+    before = outbox.enter(mine)
+    try:
+        Channel("work", channel_layer=layer).send({"n": 1})
+        thread = threading.Thread(target=lambda: Channel("work", channel_layer=layer).send({"n": 2}))
+        thread.start()
+        thread.join()
+    finally:
+        outbox.leave(before)
+    assert outbox.current() is None
+    assert layer.receive(["work"]) == ("work", {"n": 2})
+    assert layer.receive(["work"]) == (None, None)
+    assert [item.message for item in mine.items if isinstance(item, Send)] == [{"n": 1}]
+
+
+def test_the_layers_size_limit_holds_where_something_is_said() -> None:
+    layer = layer_with([], max_message_bytes=100)
+    with pytest.raises(MessageTooLarge):
+        Outbox(layer, "").send(layer, "work", {"x": b"x" * 200})
+    with pytest.raises(MessageTooLarge):
+        Outbox(layer, "").send_group(layer, "group", {"x": b"x" * 200})
+
+
+def test_earlier_answers_leave_before_an_immediate_send() -> None:
+    flushed: list[str] = []
+    layer = layer_with([])
+    before = outbox.enter(Outbox(layer, "", lambda: flushed.append("earlier")))
+    try:
+        Channel("work", channel_layer=layer).send({"n": 1}, immediately=True)
+    finally:
+        outbox.leave(before)
+    assert flushed == ["earlier"]
+    assert layer.receive(["work"]) == ("work", {"n": 1})

@@ -1,0 +1,125 @@
+"""The project's channel layers, made from `settings.CHANNEL_LAYERS` when they are first used."""
+
+from __future__ import annotations
+
+import threading
+from functools import cached_property
+from typing import Any
+
+from headrace_asgi.contract import ChannelLayer
+from headrace_asgi.errors import ConfigurationError
+
+from . import conf
+
+__all__ = [
+    "DEFAULT_CHANNEL_LAYER",
+    "ChannelLayerManager",
+    "ChannelLayerWrapper",
+    "InvalidChannelLayerError",
+    "channel_layers",
+    "get_channel_layer",
+]
+
+DEFAULT_CHANNEL_LAYER = "default"
+
+
+class InvalidChannelLayerError(ValueError):
+    """An entry of CHANNEL_LAYERS cannot work; the text names it and says what to do."""
+
+
+class ChannelLayerWrapper:
+    """A channel layer under its alias, together with its routing. Everything else is the layer's own."""
+
+    def __init__(self, channel_layer: ChannelLayer, alias: str, routing: Any) -> None:
+        self.channel_layer = channel_layer
+        self.alias = alias
+        self.routing = routing
+
+    @cached_property
+    def router(self) -> Any:
+        """The compiled routing, made on first use.
+
+        Raises ImproperlyConfigured if the routing cannot be imported or has an impossible route.
+        """
+        from .routing import Router
+
+        return Router(self.routing, setting=f"CHANNEL_LAYERS[{self.alias!r}]['ROUTING']")
+
+    def local_only(self) -> bool:
+        """Whether messages on this layer never leave the process (W13: the layer says so, not its name)."""
+        return bool(getattr(self.channel_layer, "local_only", False))
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "channel_layer":  # only while a copy is being made, before it has attributes
+            raise AttributeError(name)
+        return getattr(self.channel_layer, name)
+
+    def __str__(self) -> str:
+        cls = type(self.channel_layer)
+        return f"{self.alias} ({cls.__module__}.{cls.__qualname__})"
+
+
+class ChannelLayerManager:
+    """Makes each layer of `settings.CHANNEL_LAYERS` once and keeps it. Thread-safe."""
+
+    def __init__(self) -> None:
+        self.backends: dict[str, ChannelLayerWrapper] = {}
+        self._making = threading.RLock()
+
+    @property
+    def configs(self) -> dict[str, dict[str, Any]]:
+        """`settings.CHANNEL_LAYERS`, empty without one: then everything is plain Django."""
+        return conf.channel_layer_configs()
+
+    def make_backend(self, name: str) -> ChannelLayerWrapper:
+        """Make a new layer from the `CONFIG` of an alias."""
+        return self._make(name, "CONFIG")
+
+    def make_test_backend(self, name: str) -> ChannelLayerWrapper:
+        """Make a new layer from the `TEST_CONFIG` of an alias."""
+        return self._make(name, "TEST_CONFIG")
+
+    def _make(self, name: str, key: str) -> ChannelLayerWrapper:
+        from headrace_asgi.layers.from_config import layer_from_config
+
+        try:
+            config = conf.channel_layer_config(name, key)
+            layer = layer_from_config({"BACKEND": config.backend, "CONFIG": config.options})
+        except ConfigurationError as error:
+            raise InvalidChannelLayerError(f"CHANNEL_LAYERS[{name!r}]: {error}") from error
+        return ChannelLayerWrapper(layer, name, config.routing)
+
+    def __getitem__(self, key: str) -> ChannelLayerWrapper:
+        layer = self.backends.get(key)
+        if layer is not None:
+            return layer
+        with self._making:
+            if key not in self.backends:
+                self.backends[key] = self.make_backend(key)
+            return self.backends[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.backends or key in self.configs
+
+    def set(self, key: str, layer: ChannelLayerWrapper | None) -> ChannelLayerWrapper | None:
+        """Put a layer under an alias (None: made again when next used) and return the old one."""
+        old = self.backends.pop(key, None)
+        if layer is not None:
+            self.backends[key] = layer
+        return old
+
+    def close(self) -> None:
+        """Close the connections of every layer made so far; using one again opens new ones."""
+        for layer in self.backends.values():
+            layer.channel_layer.close()
+
+
+channel_layers = ChannelLayerManager()
+
+
+def get_channel_layer(alias: str = DEFAULT_CHANNEL_LAYER) -> ChannelLayer:
+    """The layer itself, for an `asgi.py` that an interface server loads.
+
+    Reads only the settings: no app is loaded and no model imported (W15).
+    """
+    return channel_layers[alias].channel_layer

@@ -1,0 +1,102 @@
+"""`Channel` and `Group`: how consumers, views, commands and threads send messages.
+
+Inside a consumer, what it sends is collected and leaves when it returns; everywhere else it is sent at once.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from headrace_asgi.names import require_channel_name, require_group_name
+
+from . import outbox
+from .asgi import DEFAULT_CHANNEL_LAYER, channel_layers
+
+__all__ = ["Channel", "Group"]
+
+
+class Channel:
+    """One channel by name, on the layer `alias` or on `channel_layer`.
+
+    Raises TypeError for an invalid name. Does not touch the layer before something is sent.
+    """
+
+    __slots__ = ("channel_layer", "name")
+
+    def __init__(
+        self, name: str | bytes, alias: str = DEFAULT_CHANNEL_LAYER, channel_layer: Any = None
+    ) -> None:
+        if isinstance(name, bytes):
+            name = name.decode("ascii")
+        self.name = require_channel_name(name)
+        self.channel_layer = channel_layers[alias] if channel_layer is None else channel_layer
+
+    def send(self, content: dict[str, Any], immediately: bool = False) -> None:
+        """Send a message; it is packed now, so `content` may be changed afterwards.
+
+        Inside a consumer it leaves when the consumer returns, and is dropped if the consumer raises. With
+        `immediately`, and outside of consumers, this waits for the layer's answer and raises ChannelFull,
+        LayerUnavailable or OutcomeUnknown. Raises TypeError for content that is no dict or cannot be packed,
+        MessageTooLarge over the layer's limit.
+        """
+        if not isinstance(content, dict):
+            raise TypeError(f"A message is a dict, not {type(content).__name__}")
+        collecting = outbox.current()
+        if collecting is None:
+            self.channel_layer.send(self.name, content)
+        elif immediately:
+            collecting.before_immediate_send()
+            self.channel_layer.send(self.name, content)
+        else:
+            collecting.send(self.channel_layer, self.name, content)
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __repr__(self) -> str:
+        return f"<Channel {self.name}>"
+
+
+class Group:
+    """A group of channels by name. Raises TypeError for an invalid name."""
+
+    __slots__ = ("channel_layer", "name")
+
+    def __init__(
+        self, name: str | bytes, alias: str = DEFAULT_CHANNEL_LAYER, channel_layer: Any = None
+    ) -> None:
+        if isinstance(name, bytes):
+            name = name.decode("ascii")
+        self.name = require_group_name(name)
+        self.channel_layer = channel_layers[alias] if channel_layer is None else channel_layer
+
+    def add(self, channel: Channel | str) -> None:
+        """Make a channel a member, at once: when this returns, any later send reaches it."""
+        self.channel_layer.group_add(self.name, str(channel))
+
+    def discard(self, channel: Channel | str) -> None:
+        """End a membership, at once. No error if there was none."""
+        self.channel_layer.group_discard(self.name, str(channel))
+
+    def send(self, content: dict[str, Any], immediately: bool = False) -> None:
+        """Send a copy to every member; leaves when a `Channel.send` would.
+
+        Copies for full channels are dropped by the layer, never an error. Raises ValueError for content that
+        is no dict, TypeError for what cannot be packed, MessageTooLarge over the layer's limit.
+        """
+        if not isinstance(content, dict):
+            raise ValueError(f"A message is a dict, not {type(content).__name__}")
+        collecting = outbox.current()
+        if collecting is None:
+            self.channel_layer.send_group(self.name, content)
+        elif immediately:
+            collecting.before_immediate_send()
+            self.channel_layer.send_group(self.name, content)
+        else:
+            collecting.send_group(self.channel_layer, self.name, content)
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __repr__(self) -> str:
+        return f"<Group {self.name}>"

@@ -1,0 +1,112 @@
+"""What `manage.py check` says about a project that uses Headrace, and `check --deploy` about production."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.apps import AppConfig
+from django.conf import settings as django_settings
+from django.core import checks
+from django.core.exceptions import ImproperlyConfigured
+
+from headrace_asgi.errors import ConfigurationError
+
+from . import conf
+
+__all__ = ["check_app_order", "check_layers", "check_production", "check_settings", "register_all"]
+
+#: Apps with a `runserver` of their own: the first one in INSTALLED_APPS wins, without a word.
+_OTHER_RUNSERVERS = ("django.contrib.staticfiles", "daphne", "channels", "whitenoise.runserver_nostatic")
+
+Found = list[checks.CheckMessage]
+Apps = Sequence[AppConfig] | None
+
+
+def register_all() -> None:
+    """Register the checks with Django; doing it again changes nothing."""
+    for check in (check_settings, check_layers, check_app_order):
+        checks.register(check, "headrace")
+    checks.register(check_production, "headrace", deploy=True)
+
+
+def check_settings(app_configs: Apps, **kwargs: Any) -> Found:
+    """The dict HEADRACE."""
+    try:
+        conf.settings()
+    except ImproperlyConfigured as error:
+        return [checks.Error(str(error), id="headrace.E001")]
+    return []
+
+
+def check_layers(app_configs: Apps, **kwargs: Any) -> Found:
+    """Every entry of CHANNEL_LAYERS, and that its routing can be imported."""
+    from .routing import Router
+
+    try:
+        configs = conf.channel_layer_configs()
+    except ImproperlyConfigured as error:
+        return [checks.Error(str(error), id="headrace.E002")]
+    found: Found = []
+    for alias in configs:
+        try:
+            config = conf.channel_layer_config(alias)
+            Router(config.routing, setting=f"CHANNEL_LAYERS[{alias!r}]['ROUTING']")
+        except ConfigurationError as error:
+            found.append(checks.Error(f"CHANNEL_LAYERS[{alias!r}]: {error}", id="headrace.E002"))
+        except (ImproperlyConfigured, ValueError) as error:
+            found.append(checks.Error(str(error), id="headrace.E003"))
+    return found
+
+
+def check_app_order(app_configs: Apps, **kwargs: Any) -> Found:
+    """Django takes the `runserver` of the first app that has one."""
+    if not conf.channel_layer_configs():
+        return []
+    names = [name.split(".apps.")[0] for name in django_settings.INSTALLED_APPS]
+    before = names[: names.index("headrace")] if "headrace" in names else []
+    return [
+        checks.Error(
+            f"{name!r} stands before 'headrace' in INSTALLED_APPS: its runserver is used, without WebSockets",
+            hint="Put 'headrace' first.",
+            id="headrace.E004",
+        )
+        for name in _OTHER_RUNSERVERS
+        if name in before
+    ]
+
+
+def check_production(app_configs: Apps, **kwargs: Any) -> Found:
+    """What is fine at home and not in production."""
+    found: Found = []
+    for alias, config in conf.channel_layer_configs().items():
+        backend = config.get("BACKEND", conf.EMBEDDED_BACKEND)
+        if backend == conf.EMBEDDED_BACKEND:
+            found.append(
+                checks.Warning(
+                    f"CHANNEL_LAYERS[{alias!r}] uses the embedded server: it serves one machine, keeps "
+                    "messages in memory only, and ends when the last process that uses it ends.",
+                    hint="For several machines, or messages that survive a restart, run Redis or Valkey and "
+                    "set BACKEND to 'headrace_asgi.RedisChannelLayer' with CONFIG {'hosts': ['redis://…']}.",
+                    id="headrace.W001",
+                )
+            )
+        elif str(backend).endswith("InMemoryChannelLayer"):
+            found.append(
+                checks.Error(
+                    f"CHANNEL_LAYERS[{alias!r}] uses a layer that lives in one process: no interface server "
+                    "can reach a worker over it.",
+                    hint="Remove BACKEND for the embedded server, or set 'headrace_asgi.RedisChannelLayer'.",
+                    id="headrace.E005",
+                )
+            )
+    if not conf.settings().origin_check and conf.channel_layer_configs():
+        found.append(
+            checks.Warning(
+                "HEADRACE['ORIGIN_CHECK'] is off: any page a visitor opens can use a WebSocket with the "
+                "visitor's cookies.",
+                hint="Set `headrace_any_origin = True` on the consumers meant for all pages instead.",
+                id="headrace.W002",
+            )
+        )
+    return found

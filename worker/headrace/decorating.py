@@ -1,0 +1,40 @@
+"""How a decorator finds the message of the consumer it stands around: a function's first argument, a method's
+second."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial, wraps
+from typing import Any
+
+from .message import Message
+
+__all__ = ["Around", "Consumer", "Run", "decorated", "message_of"]
+
+Consumer = Callable[..., Any]
+#: Calls the consumer with what it was called with.
+Run = Callable[[], Any]
+Around = Callable[[Message, Run], Any]
+
+
+def message_of(args: tuple[Any, ...]) -> Message:
+    """The message among the first two positional arguments of a consumer; ValueError if there is none."""
+    for argument in args[:2]:
+        if isinstance(argument, Message):
+            return argument
+    raise ValueError(
+        "A decorated consumer must be called with a Message as its first argument, a method as its second"
+    )
+
+
+def decorated(consumer: Consumer, around: Around) -> Consumer:
+    """A consumer that calls `around(message, run)`, which calls `run()` for the one given.
+
+    What is marked on the consumer, such as its ordering, is marked on the result.
+    """
+
+    @wraps(consumer)
+    def inner(*args: Any, **kwargs: Any) -> Any:
+        return around(message_of(args), partial(consumer, *args, **kwargs))
+
+    return inner

@@ -1,0 +1,7 @@
+"""Consumers as classes."""
+
+from __future__ import annotations
+
+from .base import BaseConsumer
+
+__all__ = ["BaseConsumer"]

@@ -1,0 +1,254 @@
+"""A worker's line to the layer, as its loop sees it: it never raises, and what it holds survives outages.
+
+A `Line` belongs to one thread. It writes what consumers said and takes the next messages in one turn of a
+`WorkerPort`, keeps what was refused, and puts back what came too early.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from headrace_asgi.contract import Delivery, Out, Outcome, WorkerPort
+from headrace_asgi.errors import LayerUnavailable
+
+from .conf import Settings
+from .log import Seldom, layer_log, worker_log
+from .outbox import RETRY_INTERVAL_SECONDS, Unsent
+
+__all__ = ["Backoff", "Line"]
+
+#: First pause before a message that came too early is put back; each further one doubles (W8).
+FIRST_PAUSE_SECONDS = 0.01
+#: How often putting a message back may be refused, by a full channel, before it is dropped and counted.
+MOST_REFUSALS = 20
+#: A pause is cut into such parts, so that a stop need not wait for its end.
+NAP_SECONDS = 0.05
+
+
+class Backoff:
+    """Growing, jittered pauses: 50 ms, doubling up to 1 s; each is cut to a random part above its half."""
+
+    FIRST_SECONDS = 0.05
+    LONGEST_SECONDS = 1.0
+
+    def __init__(self, random_part: Callable[[], float] = random.random) -> None:
+        self._random_part = random_part
+        self._next = self.FIRST_SECONDS
+
+    def next_seconds(self) -> float:
+        """How long to pause now."""
+        pause = self._next * (0.5 + self._random_part() / 2)
+        self._next = min(self._next * 2, self.LONGEST_SECONDS)
+        return pause
+
+    def reset(self) -> None:
+        """It worked: begin anew."""
+        self._next = self.FIRST_SECONDS
+
+
+class Line:
+    """One thread's way to and from the layer. Only `wake` may be called from elsewhere."""
+
+    def __init__(
+        self,
+        layer: Any,
+        settings: Settings,
+        counters: Counter[str],
+        stopping: Callable[[], bool],
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Take the layer and `stopping`, which says whether pauses should end early."""
+        self._layer = layer
+        self._settings = settings
+        self._counters = counters
+        self._stopping = stopping
+        self._clock = clock
+        self._sleep = sleep
+        self._port: WorkerPort | None = None
+        self._out: list[Out] = []
+        self._unsent = Unsent(settings.send_retry_seconds, counters, clock)
+        self._later: list[tuple[float, int, int, Delivery]] = []
+        self._tickets = itertools.count()
+        self._backoff = Backoff()
+        self._lost_since: float | None = None
+        self._seldom = Seldom(clock=clock)
+
+    @property
+    def pending(self) -> bool:
+        """Whether something waits to be written."""
+        return bool(self._out)
+
+    def put(self, out: list[Out]) -> None:
+        """Write this with the next turn."""
+        self._out += out
+
+    def put_back(self, delivery: Delivery) -> None:
+        """Put a delivery at the tail of its channel, after a pause that grows with its retries."""
+        pause = min(FIRST_PAUSE_SECONDS * 2**delivery.retries, self._settings.retry_pause_seconds)
+        self._put_back_at(self._clock() + pause, 0, delivery)
+
+    def turn(
+        self, channels: Sequence[str] = (), limit: int = 0, block_seconds: float = 0.0
+    ) -> list[Delivery]:
+        """Write what is there and take up to `limit` messages, waiting up to `block_seconds` for the first.
+
+        During an outage this logs once, pauses and answers nothing (W5).
+        """
+        if self._later:
+            self._put_back_due(self._clock())
+        out, self._out = self._out, []
+        if self._unsent:
+            out = self._unsent.with_held(out)
+        try:
+            taken = self._opened().turn(out, channels, limit, self._wait(block_seconds))
+        except LayerUnavailable as error:
+            self._unsent.broken(out, error)
+            self._outage(error)
+            return []
+        except Exception:
+            worker_log.exception("The layer failed at a write of %d items; each is tried alone", len(out))
+            self._write_singly(out)
+            self._pause(self._backoff.next_seconds())
+            return []
+        if self._lost_since is not None:
+            self._back()
+        return taken
+
+    def wait_seconds(self, longest: float) -> float:
+        """How long a caller with nothing new to write may wait before its next turn."""
+        return self._wait(longest)
+
+    def may_start(self, delivery: Delivery) -> bool:
+        """Whether an ordered delivery may start; waits while the layer cannot say, unless we stop."""
+        while True:
+            try:
+                allowed = self._opened().may_start(delivery, self._clock())
+            except LayerUnavailable as error:
+                self._outage(error)
+                if self._stopping():
+                    return False
+                continue
+            if not allowed:
+                self._counters["stale"] += 1
+            return allowed
+
+    def give_back(self, deliveries: Sequence[Delivery]) -> None:
+        """Put what was not started back at the head of its channels."""
+        if not deliveries:
+            return
+        try:
+            self._opened().give_back(deliveries)
+        except Exception as error:
+            self._counters["unknown"] += len(deliveries)
+            worker_log.error(
+                "Could not give back %d messages that were not started: %s", len(deliveries), error
+            )
+        else:
+            worker_log.info("Gave back %d messages that were not started", len(deliveries))
+
+    def wake(self) -> None:
+        """End a waiting turn, or the next one. From any thread, and from a signal handler."""
+        port = self._port
+        if port is not None:
+            port.wake()
+
+    def close(self) -> None:
+        """Write what is left, trying refused sends for as long as they may be; then disconnect."""
+        deadline = self._clock() + self._settings.send_retry_seconds
+        while self._out or self._unsent or self._later:
+            self._put_back_due(float("inf"))
+            self.turn()
+            if self._clock() >= deadline:
+                break
+            self._sleep(RETRY_INTERVAL_SECONDS)
+        for _, _, _, delivery in self._later:
+            self._not_put_back(delivery)
+        self._unsent.give_up()
+        port, self._port = self._port, None
+        if port is not None:
+            try:
+                port.close()
+            except (LayerUnavailable, OSError) as error:
+                worker_log.debug("Closing a worker's connection: %s", error)
+
+    def _opened(self) -> WorkerPort:
+        if self._port is None:
+            self._port = self._layer.open_worker_port(self._refused)
+        return self._port
+
+    def _refused(self, item: Out, outcome: Outcome) -> None:
+        """The port's word, in the middle of a turn, which then must not wait for messages for long."""
+        self._unsent.refused(item, outcome)
+        if self._unsent:
+            self.wake()
+
+    def _wait(self, longest: float) -> float:
+        if self._unsent:
+            longest = self._unsent.wait_seconds(longest)
+        if self._later:
+            longest = min(longest, max(0.0, self._later[0][0] - self._clock()))
+        return longest
+
+    def _put_back_at(self, due: float, refusals: int, delivery: Delivery) -> None:
+        heapq.heappush(self._later, (due, next(self._tickets), refusals, delivery))
+
+    def _put_back_due(self, now: float) -> None:
+        due = []
+        while self._later and self._later[0][0] <= now:
+            due.append(heapq.heappop(self._later))
+        for _, _, refusals, delivery in due:
+            try:
+                accepted = self._opened().requeue(delivery)
+            except LayerUnavailable as error:
+                worker_log.debug("Cannot put back a message on %s yet: %s", delivery.channel, error)
+                self._put_back_at(self._clock() + RETRY_INTERVAL_SECONDS, refusals, delivery)
+                continue
+            if not accepted and delivery.order is not None:
+                self._counters["stale"] += 1  # its lease lapsed: somebody moved on
+            elif not accepted and refusals < MOST_REFUSALS:
+                self._put_back_at(self._clock() + RETRY_INTERVAL_SECONDS, refusals + 1, delivery)
+            elif not accepted:
+                self._not_put_back(delivery)
+
+    def _not_put_back(self, delivery: Delivery) -> None:
+        self._counters["shed"] += 1
+        self._seldom.log(
+            f"later {delivery.channel}",
+            logging.ERROR,
+            "A message on %s that was to be consumed later could not be put back; dropped",
+            delivery.channel,
+        )
+
+    def _write_singly(self, out: Sequence[Out]) -> None:
+        for item in out:
+            try:
+                self._opened().turn([item], (), 0, 0)
+            except LayerUnavailable as error:
+                self._unsent.broken([item], error)
+            except Exception as error:
+                self._counters["shed"] += 1
+                worker_log.error("The layer cannot write a %s; dropped: %r", type(item).__name__, error)
+
+    def _outage(self, error: LayerUnavailable) -> None:
+        if self._lost_since is None:
+            self._lost_since = self._clock()
+            layer_log.warning("The channel layer is unavailable (%s); trying again until it is back", error)
+        self._pause(self._backoff.next_seconds())
+
+    def _back(self) -> None:
+        since, self._lost_since = self._lost_since, None
+        self._backoff.reset()
+        layer_log.warning("The channel layer is back after %.1f s", self._clock() - (since or 0.0))
+
+    def _pause(self, seconds: float) -> None:
+        until = self._clock() + seconds
+        while not self._stopping() and (left := until - self._clock()) > 0:
+            self._sleep(min(left, NAP_SECONDS))

@@ -1,0 +1,323 @@
+"""Which consumer gets a message: routes as projects write them, compiled once into one table per channel.
+
+    channel_routing = [
+        route("websocket.receive", "chat.consumers.said", path=r"^/rooms/(?P<room>[a-z]+)/$"),
+        include("shop.routing.routes", path=r"^/shop"),
+    ]
+
+The first route whose filters all match wins; named groups become keyword arguments of the consumer.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from django.core.exceptions import ImproperlyConfigured
+
+from .filters import EMPTY, Filters
+
+if TYPE_CHECKING:
+    from .message import Message
+
+__all__ = [
+    "Consumer",
+    "Include",
+    "Route",
+    "RouteClass",
+    "Router",
+    "accept_consumer",
+    "consumer_name",
+    "import_named",
+    "include",
+    "null_consumer",
+    "route",
+    "route_class",
+]
+
+Consumer = Callable[..., Any]
+Match = tuple[Consumer, dict[str, Any]]
+
+#: What `ordering_for` keeps of the paths it has seen: a few hundred bytes each.
+_MOST_PATHS = 2000
+
+
+class Route:
+    """One consumer for one or several channels, for messages that pass the filters."""
+
+    def __init__(self, channels: str | Iterable[str], consumer: Consumer | str, **filters: Any) -> None:
+        """Take channel names, a callable or its dotted path, and a regular expression per message key.
+
+        Each expression must match at the start of the value (`re.match`). Raises ImproperlyConfigured for a
+        consumer that is not there, ValueError for an expression that is wrong or has unnamed groups.
+        """
+        names = [channels] if isinstance(channels, str | bytes) else list(channels)
+        self.channels = {name.decode("ascii") if isinstance(name, bytes) else name for name in names}
+        self.consumer = _resolved_consumer(consumer)
+        self.filters = Filters.of(filters)
+
+    def channel_names(self) -> set[str]:
+        """The channels this route takes messages from."""
+        return self.channels
+
+    def match(self, message: Message) -> Match | None:
+        """The consumer and its keyword arguments, None if the message is not for this route."""
+        if message.channel_name not in self.channels:
+            return None
+        kwargs = self.filters.match(message.content)
+        return None if kwargs is None else (self.consumer, kwargs)
+
+    def entries(self, prefix: Filters) -> list[tuple[str, Entry]]:
+        """This route behind an include's prefix, once per channel."""
+        filters = prefix.then(self.filters)
+        return [(name, Entry(filters, self.consumer, self)) for name in sorted(self.channel_names())]
+
+    def __str__(self) -> str:
+        channels = "/".join(sorted(self.channel_names()))
+        return f"{channels} {self.filters} -> {consumer_name(self.consumer)}"
+
+
+class RouteClass(Route):
+    """A route whose channels are those that a class-based consumer names itself."""
+
+    def __init__(self, consumer: Any, **filters: Any) -> None:
+        """Take a class consumer or its dotted path; ValueError if it has no callable `channel_names`."""
+        resolved = _resolved_consumer(consumer)
+        if not callable(getattr(resolved, "channel_names", None)):
+            raise ValueError(
+                f"route_class() needs a consumer with a method channel_names(), not {resolved!r}"
+            )
+        super().__init__(resolved.channel_names(), resolved, **filters)  # type: ignore[attr-defined]
+
+
+class Include:
+    """Other routes, behind filters whose matched prefix the inner routes no longer see."""
+
+    def __init__(self, routing: Any, **filters: Any) -> None:
+        """Take a list or dict of routes or its dotted path; raises as `Route` does."""
+        self.routing = resolve_routing(routing)
+        self.filters = Filters.of(filters)
+
+    def channel_names(self) -> set[str]:
+        """The channels of all inner routes."""
+        return {name for inner in self.routing for name in inner.channel_names()}
+
+    def match(self, message: Message) -> Match | None:
+        """The consumer and its keyword arguments, None if no inner route matches."""
+        return _first([entry for name, entry in self.entries(EMPTY) if name == message.channel_name], message)
+
+    def entries(self, prefix: Filters) -> list[tuple[str, Entry]]:
+        """All inner routes behind this include's prefix."""
+        filters = prefix.then(self.filters)
+        return [entry for inner in self.routing for entry in _entries(inner, filters)]
+
+    def __str__(self) -> str:
+        return f"include {self.filters}: {len(self.routing)} routes"
+
+
+route = Route
+route_class = RouteClass
+include = Include
+
+
+class Entry:
+    """One line of a channel's compiled table."""
+
+    __slots__ = ("consumer", "filters", "foreign", "match")
+
+    def __init__(self, filters: Filters, consumer: Consumer | None, origin: Any) -> None:
+        self.filters = filters
+        self.consumer = consumer
+        #: A route that is no class of ours is asked itself, with a message whose prefix is consumed.
+        self.foreign: Any = None if consumer is not None else origin
+        self.match = self._match_foreign if consumer is None else self._match_plain
+
+    def _match_plain(self, message: Message) -> Match | None:
+        kwargs = self.filters.match(message.content)
+        return None if kwargs is None else (self.consumer, kwargs)  # type: ignore[return-value]
+
+    def _match_foreign(self, message: Message) -> Match | None:
+        seen = self.filters.consumed(message.content)
+        if seen is None:
+            return None
+        content, kwargs = seen
+        inner = message if content is message.content else _with_content(message, content)
+        match: Match | None = self.foreign.match(inner)
+        return None if match is None else (match[0], {**kwargs, **match[1]})
+
+
+class Router:
+    """The compiled routing of one layer."""
+
+    def __init__(self, routing: Any, setting: str = "ROUTING") -> None:
+        """Compile a list, dict or dotted path; `setting` is what errors call it.
+
+        Raises ImproperlyConfigured for what cannot be imported or is no route.
+        """
+        self._setting = setting
+        self.channels: set[str] = set()
+        self._tables: dict[str, list[Entry]] = {}
+        self._ordering: dict[str, bool | str] = {}
+        for item in resolve_routing(routing, setting):
+            self.add_route(item)
+
+    def add_route(self, item: Any) -> None:
+        """Add a route behind the others."""
+        for name, entry in _entries(item, EMPTY):
+            self._tables.setdefault(name, []).append(entry)
+            self.channels.add(name)
+        self._ordering.clear()
+
+    def check_default(self, http_consumer: Consumer | None = None) -> None:
+        """Add what every project needs behind its own routes: views, and sockets that are accepted.
+
+        `http_consumer` runs the views, Django's handler by default.
+        """
+        if http_consumer is None:
+            from .handler import ViewConsumer
+
+            http_consumer = ViewConsumer()
+        self.add_route(Route("http.request", http_consumer))
+        self.add_route(Route("websocket.connect", accept_consumer))
+        self.add_route(Route(["websocket.receive", "websocket.disconnect"], null_consumer))
+
+    def match(self, message: Message) -> Match | None:
+        """The consumer for a message and its keyword arguments; None if no route wants it.
+
+        Whatever the message holds, this only raises what a project's own route class raises (W4).
+        """
+        for entry in self._tables.get(message.channel_name, ()):
+            match = entry.match(message)
+            if match is not None:
+                return match
+        return None
+
+    def ordering_for(self, message: Message) -> bool | str:
+        """Whether the socket of a `websocket.connect` is ordered: True, "slight" or False.
+
+        True if the connect's consumer, or any that the socket's later messages can reach with this path,
+        asks for it (O1). Filters on anything but the path cannot be known yet and count as passed.
+        """
+        path = message.content.get("path")
+        if not isinstance(path, str):
+            path = ""
+        known = self._ordering.get(path)
+        if known is None:
+            if len(self._ordering) >= _MOST_PATHS:
+                self._ordering.clear()
+            known = self._ordering[path] = self._ordering_of(path)
+        return known
+
+    def _ordering_of(self, path: str) -> bool | str:
+        found: bool | str = False
+        for channel in ("websocket.connect", "websocket.receive", "websocket.disconnect"):
+            for entry in self._tables.get(channel, ()):
+                reachable = entry.filters.reachable({"path": path})
+                if reachable is None:
+                    continue
+                wanted = getattr(entry.consumer or entry.foreign, "headrace_ordering", False)
+                if wanted is True:
+                    return True
+                found = wanted or found
+                if reachable and entry.consumer is not None:
+                    break
+        return found
+
+
+def accept_consumer(message: Message) -> None:
+    """Accept every WebSocket: the default for paths without a connect consumer."""
+    if message.reply_channel is not None:
+        message.reply_channel.send({"accept": True})
+
+
+def null_consumer(message: Message, **kwargs: Any) -> None:
+    """Do nothing: the default for frames and disconnects nobody waits for."""
+
+
+def consumer_name(consumer: Consumer) -> str:
+    """What a consumer is called in log lines."""
+    named = consumer if hasattr(consumer, "__qualname__") else type(consumer)
+    return f"{named.__module__}.{named.__qualname__}"
+
+
+def resolve_routing(routing: Any, setting: str = "routing") -> list[Any]:
+    """The routes of a list, a dict from channel to consumer, or the dotted path of either."""
+    if isinstance(routing, str):
+        name = f"{setting} = {routing!r}"
+        resolved = import_named(routing, name)
+    else:
+        name, resolved = setting, routing
+    if isinstance(resolved, Mapping):
+        return [Route(channel, consumer) for channel, consumer in resolved.items()]
+    if not isinstance(resolved, Sequence) or isinstance(resolved, str | bytes):
+        raise ImproperlyConfigured(
+            f"{name} must be a list of routes or a dict, not {type(resolved).__name__}"
+        )
+    for item in resolved:
+        if not callable(getattr(item, "match", None)) or not callable(getattr(item, "channel_names", None)):
+            raise ImproperlyConfigured(f"{name} has {item!r} in it; use route(), route_class() or include()")
+    return list(resolved)
+
+
+def _entries(item: Any, prefix: Filters) -> list[tuple[str, Entry]]:
+    if isinstance(item, Route | Include):
+        return item.entries(prefix)
+    return [(name, Entry(prefix, None, item)) for name in sorted(item.channel_names())]
+
+
+def _first(entries: list[Entry], message: Message) -> Match | None:
+    return next((match for entry in entries if (match := entry.match(message)) is not None), None)
+
+
+def _with_content(message: Message, content: dict[str, Any]) -> Message:
+    return type(message)(content, message.channel_name, message.channel_layer, message.delivery)
+
+
+def _resolved_consumer(consumer: Any) -> Consumer:
+    resolved = import_named(consumer, f"consumer {consumer!r}") if isinstance(consumer, str) else consumer
+    if not callable(resolved):
+        raise ImproperlyConfigured(f"A consumer is a callable or its dotted path, not {consumer!r}")
+    if inspect.iscoroutinefunction(resolved):
+        raise ImproperlyConfigured(
+            f"The consumer {consumer!r} is an async function; consumers are synchronous: "
+            "wrap it in asgiref.sync.async_to_sync"
+        )
+    return resolved  # type: ignore[no-any-return]
+
+
+def import_named(path: str, name: str) -> Any:
+    """Import `package.module.attribute`; `name` is what errors call it.
+
+    Raises ImproperlyConfigured in one line, which tells a missing name from a module that fails.
+    """
+    module_path, _, attribute = path.rpartition(".")
+    if not module_path:
+        raise ImproperlyConfigured(f"{name} is not a dotted path such as 'project.routing.channel_routing'")
+    try:
+        module = importlib.import_module(module_path)
+    except ImproperlyConfigured:
+        raise
+    except Exception as error:
+        raise ImproperlyConfigured(
+            f"{name} cannot be imported: {type(error).__name__}: {error}{_where(error)}"
+        ) from error
+    try:
+        return getattr(module, attribute)
+    except AttributeError:
+        raise ImproperlyConfigured(f"{name}: module {module_path!r} has no {attribute!r}") from None
+
+
+def _where(error: BaseException) -> str:
+    """File and line where an import failed, when that is not Python's own import machinery."""
+    if isinstance(error, SyntaxError):
+        return ""  # its text names them already
+    traceback = error.__traceback__
+    found = ""
+    while traceback is not None:
+        filename = traceback.tb_frame.f_code.co_filename
+        if not filename.startswith("<frozen") and filename not in {__file__, importlib.__file__}:
+            found = f" ({filename}, line {traceback.tb_lineno})"
+        traceback = traceback.tb_next
+    return found

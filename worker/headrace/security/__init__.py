@@ -1,0 +1,1 @@
+"""What protects consumers from other sites' pages."""
