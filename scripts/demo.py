@@ -4,7 +4,7 @@
     python scripts/demo.py --port 9000           # in an environment that has headrace[all]
 
 Starts one interface server, two workers for the pages and sockets, and one worker for the background channel.
-Ends all of them on Ctrl-C or SIGTERM, or when one of them ends.
+Ends all of them on Ctrl-C, SIGTERM or the end of the terminal, or when one of them ends.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import hashlib
 import http.client
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -24,6 +25,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
+#: How long open requests, such as long polls, may hold up Ctrl-C.
+DRAIN_SECONDS = 2
 BACKGROUND_CHANNELS = "chat.reminders"
 
 
@@ -69,6 +72,19 @@ def environment(options: argparse.Namespace) -> dict[str, str]:
     return env
 
 
+def check_port(options: argparse.Namespace) -> None:
+    """Raise DemoError if the address cannot be listened on, before anything is started."""
+    try:
+        socket.create_server(
+            (options.host, options.port), family=socket.AF_INET6 if ":" in options.host else socket.AF_INET
+        ).close()
+    except OSError as error:
+        raise DemoError(
+            f"Cannot listen on {options.host}, port {options.port}: {error.strerror}. "
+            'Choose another port: make demo ARGS="--port 9000"'
+        ) from None
+
+
 def prepare(options: argparse.Namespace, env: dict[str, str]) -> None:
     """Make the database, the demo users and the rooms."""
     options.data.mkdir(parents=True, exist_ok=True)
@@ -83,10 +99,10 @@ def prepare(options: argparse.Namespace, env: dict[str, str]) -> None:
 def start(options: argparse.Namespace, env: dict[str, str], tiers: list[Tier]) -> None:
     """Start every process and note it in `tiers`, so that it is ended whatever happens next."""
     layer = options.redis or f"ipc://{env['CHAT_LAYER_NAME']}"
-    interface = ["-m", "headrace_interface", "-b", options.host, "-p", str(options.port)]
+    listen = ["-b", options.host, "-p", str(options.port), "--drain-timeout", str(DRAIN_SECONDS)]
     runworker = ["manage.py", "runworker"]
     commands = {
-        "interface server": [*interface, "--layer", layer],
+        "interface server": ["-m", "headrace_interface", "--layer", layer, *listen],
         "workers": [
             *runworker,
             *("--processes", str(options.workers), "--exclude-channels", BACKGROUND_CHANNELS),
@@ -163,7 +179,7 @@ def greet(options: argparse.Namespace) -> None:
 
 
 def raise_interrupt(number: int, frame: object) -> None:
-    """SIGTERM is treated as Ctrl-C."""
+    """SIGTERM, and the terminal's end, are treated as Ctrl-C."""
     raise KeyboardInterrupt
 
 
@@ -172,8 +188,10 @@ def main(argv: list[str] | None = None) -> int:
     options = arguments(sys.argv[1:] if argv is None else argv)
     env = environment(options)
     tiers: list[Tier] = []
-    signal.signal(signal.SIGTERM, raise_interrupt)
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, raise_interrupt)
     try:
+        check_port(options)
         prepare(options, env)
         start(options, env, tiers)
         wait_for_answer(options, tiers)
@@ -188,8 +206,8 @@ def main(argv: list[str] | None = None) -> int:
         say(f"{error}")
         return 1
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for ending in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            signal.signal(ending, signal.SIG_IGN)
         stop(tiers)
 
 

@@ -21,7 +21,7 @@ ALLOWED_OURS = {
     "headrace_interface": {"headrace_interface", "headrace_asgi"},
     "headrace": {"headrace", "headrace_asgi"},
 }
-TWISTED = {"twisted", "autobahn", "txaio", "zope", "OpenSSL"}
+TWISTED = {"twisted", "autobahn", "txaio", "zope", "OpenSSL", "cryptography"}
 #: The Twisted executor of the Redis layer.
 TWISTED_IN_ASGI = {"layers/redis_connection.py", "layers/redis_twisted.py"}
 #: The foreign packages that each of ours may import, beside the standard library.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from .envelope import Message
 
-__all__ = ["ADD", "CLOSE", "CREDIT", "DISCARD", "FAILED", "GROUP", "MEMBERS", "RUNNING", "VERDICT"]
+__all__ = ["ADD", "CLOSE", "CREDIT", "DISCARD", "FAILED", "GROUP", "MEMBERS", "RUNNING", "VERDICT", "note"]
 
 #: {local, ordered: True | False | "slight"}: whether the socket's messages are ordered; before any accept.
 VERDICT = "verdict"

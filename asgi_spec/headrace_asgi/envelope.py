@@ -79,7 +79,7 @@ def pack_message(message: Message, limit_bytes: int = MAX_MESSAGE_BYTES) -> byte
 def unpack_message(payload: memoryview | bytes) -> Message:
     """Unpack a message. Raises UnreadableEntry for anything but one dict with str keys."""
     try:
-        message = msgpack.unpackb(payload, raw=False, strict_map_key=True)
+        message = msgpack.unpackb(payload, raw=False, strict_map_key=False)
     except Exception as error:  # msgpack raises half a dozen unrelated types for bad input
         raise UnreadableEntry(f"a payload of {len(payload)} bytes is not msgpack: {error}") from None
     if not _is_message(message):

@@ -6,12 +6,12 @@ Lines are written together, twice a second, so that a request does not pay for a
 from __future__ import annotations
 
 import time
-from typing import TextIO
+from typing import Any, TextIO
 
 from .http_head import RequestHead
 from .timers import Clock
 
-__all__ = ["AccessLog"]
+__all__ = ["AccessLog", "escape"]
 
 _FLUSH_SECONDS = 0.5
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -30,11 +30,15 @@ class AccessLog:
     def request(self, head: RequestHead, status: int, size: int) -> None:
         """A request that was answered; 499 says that its client left before."""
         target = escape(head.target.decode("latin-1"))
-        self._add(head, f"{head.method} {target} HTTP/{head.http_version}", str(status), str(size))
+        self._add(head.client, f"{head.method} {target} HTTP/{head.http_version}", str(status), str(size))
+
+    def refused(self, client: list[Any] | None, status: int) -> None:
+        """Something that was no request, or broke off before it was one."""
+        self._add(client, "-", str(status), "-")
 
     def socket(self, action: str, head: RequestHead, code: int | None = None) -> None:
         """An event of a WebSocket, such as WSCONNECT; `code` is what it was closed with."""
-        self._add(head, f"{action} {escape(head.path)}", "-" if code is None else str(code), "-")
+        self._add(head.client, f"{action} {escape(head.path)}", "-" if code is None else str(code), "-")
 
     def reopen(self) -> None:
         """Open the file again: it was rotated. Keeps the old one if that fails, and raises OSError."""
@@ -42,6 +46,13 @@ class AccessLog:
         if self._path is not None and self._stream is not None:
             old, self._stream = self._stream, _open(self._path)
             old.close()
+
+    def close(self) -> None:
+        """Write what is waiting, and close the file if it is ours."""
+        self.flush()
+        if self._path is not None and self._stream is not None:
+            self._stream.close()
+            self._stream = None
 
     def flush(self) -> None:
         """Write what is waiting. A full disk or closed pipe loses the lines, never a request."""
@@ -53,8 +64,8 @@ class AccessLog:
             except OSError:
                 return
 
-    def _add(self, head: RequestHead, what: str, status: str, size: str) -> None:
-        host = "-" if head.client is None else escape(str(head.client[0]))
+    def _add(self, client: list[Any] | None, what: str, status: str, size: str) -> None:
+        host = "-" if client is None else escape(str(client[0]))
         if not self._lines:
             self._clock.callLater(_FLUSH_SECONDS, self.flush)
         self._lines.append(f'{host} - - [{_now()}] "{what}" {status} {size}\n')

@@ -28,9 +28,9 @@ __all__ = ["main"]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the server until a signal ends it; the exit status."""
-    options = make_parser().parse_args(normalised(sys.argv[1:] if arguments is None else arguments))
     try:
-        return _run(options)
+        given = sys.argv[1:] if arguments is None else arguments
+        return _run(make_parser().parse_args(normalised(given)))
     except ConfigurationError as error:
         print(f"headrace-interface: {_one_line(error)}", file=sys.stderr)  # noqa: T201 (the one line)
         return 1

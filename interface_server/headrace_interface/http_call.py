@@ -16,6 +16,7 @@ from headrace_asgi.contract import Outcome
 from headrace_asgi.envelope import Message
 from headrace_asgi.limits import DEFAULT_EXPIRY_SECONDS
 
+from .access_log import escape
 from .actions import Action
 from .http_exchange import Event, HttpExchange
 from .http_parser import Incoming
@@ -137,7 +138,7 @@ class Call:
                 self._happened(Event.RUNNING)
         elif kind == control.FAILED:
             status = body.get("status")
-            known = isinstance(status, int) and 400 <= status <= 599
+            known = isinstance(status, int) and 500 <= status <= 599
             self.failed(status if known else 500, str(body.get("reason", "")))  # type: ignore[arg-type]
         elif kind == control.CLOSE:
             self.failed(500, "a reply was refused, so the response has a gap")
@@ -165,6 +166,7 @@ class Call:
     def deadline_passed(self) -> None:
         """`due` has come."""
         self.due = math.inf
+        self._exchange.failure = (504, "the application did not send the next part in time")
         self._happened(Event.DEADLINE)
 
     def client_left(self) -> None:
@@ -176,7 +178,10 @@ class Call:
         self._log(_CLIENT_LEFT)
 
     def failed(self, status: int, reason: str) -> None:
-        """Nobody will answer, or the rest of the request will not come."""
+        """Nobody will answer (5xx), or the rest of the request will not come (4xx).
+
+        The client reads `reason` only if it is at fault itself.
+        """
         self._act(self._exchange.failed(status, reason))
 
     def answer(self, status: int, text: str, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
@@ -352,7 +357,7 @@ class Call:
 
     def _complain(self, what: str, *args: object) -> None:
         head = self.incoming.head
-        logger.warning("%s %s from %s " + what, head.method, head.path, head.client, *args)
+        logger.warning("%s %s from %s " + what, head.method, escape(head.path), head.client, *args)
 
     def _log(self, status: int) -> None:
         if self._site.access_log is not None:

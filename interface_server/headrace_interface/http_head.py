@@ -120,15 +120,7 @@ def read_head(
         raise Refused(505, "Only HTTP/1.1 and HTTP/1.0 are spoken here.")
     if b"".join([value for _, value in headers]).translate(None, _VALUE_BYTES):
         raise Refused(400, "A header value has control characters.")
-    kept: list[tuple[bytes, bytes]] = []
-    watched: dict[bytes, bytes] = {}
-    for name, received in headers:
-        value = received.strip(b" \t")
-        if name in _WATCHED:
-            watched[name] = _repeated(name, watched[name], value) if name in watched else value
-        elif b"_" in name:
-            continue
-        kept.append((name, value))
+    kept, watched = _sorted_out(headers)
     path, query_string = _split_target(method, target, watched, kept)
     if http_version == "1.1" and b"host" not in watched:
         raise Refused(400, "A request needs exactly one Host header.")
@@ -150,6 +142,22 @@ def read_head(
     if len(watched) == 1 and b"host" in watched:
         return head, _NO_BODY
     return head, _read_framing(method, http_version, watched)
+
+
+def _sorted_out(
+    headers: list[tuple[bytes, bytes]],
+) -> tuple[list[tuple[bytes, bytes]], dict[bytes, bytes]]:
+    """What the application gets, and those headers that decide something here."""
+    kept: list[tuple[bytes, bytes]] = []
+    watched: dict[bytes, bytes] = {}
+    for name, received in headers:
+        value = received.strip(b" \t")
+        if name in _WATCHED:
+            watched[name] = _repeated(name, watched[name], value) if name in watched else value
+        elif b"_" in name:
+            continue
+        kept.append((name, value))
+    return kept, watched
 
 
 def _repeated(name: bytes, first: bytes, value: bytes) -> bytes:

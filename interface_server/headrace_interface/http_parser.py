@@ -50,19 +50,19 @@ class RequestParser:
         "_fed",
         "_headers",
         "_http",
-        "_origin",
         "_settings",
         "_url",
         "after_upgrade",
         "in_body",
         "in_head",
+        "origin",
         "ready",
         "refused",
     )
 
     def __init__(self, settings: Settings, origin: Origin) -> None:
         self._settings = settings
-        self._origin = origin
+        self.origin = origin
         self._http = httptools.HttpRequestParser(self)
         self._headers: list[tuple[bytes, bytes]] = []
         self._url = b""
@@ -162,9 +162,9 @@ class RequestParser:
             headers,
             http.get_http_version(),
             http.should_keep_alive(),
-            self._origin,
+            self.origin,
         )
-        if self._origin.trusted:
+        if self.origin.trusted:
             forwarded.apply(head, settings.trusted_proxies)
         body = None
         if framing.body_bytes:

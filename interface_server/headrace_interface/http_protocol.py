@@ -199,9 +199,11 @@ class HttpProtocol:
             pass
         if self._socket is not None:
             return
-        if self._call is not None:
-            self._call.body_arrived()
-        if self._paused or self._unfed:
+        call = self._call
+        if call is not None and call.incoming.body is not None:
+            call.body_arrived()
+            self._regulate()
+        elif self._paused or self._unfed:
             self._regulate()
         self._set_deadline()
 
@@ -258,6 +260,8 @@ class HttpProtocol:
             site = self._site
             site.counters[f"refused_{refused.status}"] += 1
             method = "GET" if collecting is None else collecting.head.method
+            if site.access_log is not None:
+                site.access_log.refused(self._parser.origin.client, refused.status)
             self.outlet.write(
                 simple_response(
                     refused.status,

@@ -56,7 +56,7 @@ class _Fields:
         names, values, self.lines = [], [], []
         for name, value in headers:
             lower = name.lower()
-            names.append(lower or b"\0")
+            names.append(name or b"\0")
             values.append(value)
             if lower not in _WATCHED or self._keep(lower, value):
                 self.lines.append(b"%b: %b\r\n" % (name, value))

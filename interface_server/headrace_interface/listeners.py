@@ -64,7 +64,7 @@ def make_endpoints(
         made.append((f"--fd {fd}", _adopted(reactor, fd)))
     if unix_socket is not None:
         quoted = unix_socket.replace("\\", "\\\\").replace(":", "\\:")
-        made.append((f"--unix-socket {unix_socket}", _from_string(reactor, f"unix:{quoted}")))
+        made.append((f"--unix-socket {unix_socket}", _from_string(reactor, f"unix:{quoted}:mode=660")))
     made += [(f"--endpoint {text}", _from_string(reactor, text)) for text in strings]
     if host is not None or port is not None or not made:
         host = (host or "127.0.0.1").strip("[]")
@@ -113,8 +113,8 @@ async def listen(endpoint: tuple[str, Any], factory: protocol.Factory) -> Any:
 def _reason(problem: object) -> str:
     if isinstance(problem, Failure):
         problem = problem.value
-    text = getattr(problem, "strerror", None) or str(problem)
-    return str(text)
+    text = str(getattr(problem, "strerror", None) or problem)
+    return "another process listens there" if text == "Cannot acquire lock" else text
 
 
 def describe(port: Any) -> str:

@@ -6,9 +6,10 @@ Options are those of daphne 1.4.2 where it had one; a hyphen and an underscore i
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from ipaddress import ip_network
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import unquote
 
 from headrace_asgi import __version__
@@ -28,9 +29,16 @@ _EPILOG = (
 )
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line; `--help` says the rest."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigurationError(f"{message}; see --help")
+
+
 def make_parser() -> argparse.ArgumentParser:
-    """The parser, with a help text for everything."""
-    parser = argparse.ArgumentParser(
+    """The parser, with a help text for everything. Raises ConfigurationError; SystemExit for --help."""
+    parser = _Parser(
         prog="headrace-interface",
         description="Serves HTTP and WebSocket clients; workers answer them through the channel layer.",
         epilog=_EPILOG,
@@ -169,26 +177,27 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
 
 
 def _port(text: str) -> int:
-    value = int(text)
-    if not 0 <= value <= 65535:
-        raise argparse.ArgumentTypeError("a port is a number from 0 to 65535")
-    return value
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"a port is a number from 0 to 65535, not {text!r}")
+    return int(text)
 
 
 def _seconds(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
     if value in (0, -1):
         return OFF
     if not 0 < value < OFF:
-        raise argparse.ArgumentTypeError("a number of seconds, or 0 or -1 for none")
+        raise argparse.ArgumentTypeError(f"a number of seconds, or 0 or -1 for none, not {text!r}")
     return value
 
 
 def _size(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError("a number from 0")
-    return value
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"a number from 0, not {text!r}")
+    return int(text)
 
 
 def normalised(arguments: Sequence[str]) -> list[str]:

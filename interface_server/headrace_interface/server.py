@@ -136,7 +136,7 @@ class Server:
 
     def _port_stopped(self) -> None:
         if self.site.access_log is not None:
-            self.site.access_log.flush()
+            self.site.access_log.close()
         logger.info("Stopped.")
         self._when_stopped(0)
 

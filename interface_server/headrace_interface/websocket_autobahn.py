@@ -168,13 +168,17 @@ class SocketFactory(WebSocketServerFactory):
         #: Messages a second that a client may send; 0 is without a limit.
         self.rate = settings.max_websocket_rate
         options = {name: getattr(self, name) for name in WebSocketServerProtocol.CONFIG_ATTRS}
+        options["perMessageCompressionAccept"] = staticmethod(_accept_deflate)
         self.protocol: Any = type("SocketProtocol", (SocketProtocol,), options)
         self._share_defaults()
 
     def open(
         self, shell: Any, transport: ITransport, offer: Offer, subprotocol: str | None, headers: Headers
     ) -> SocketProtocol:
-        """Write the 101 for a checked acceptance. Its `state` is not OPEN if Autobahn refused after all."""
+        """Write the 101 for a checked acceptance.
+
+        Raises RuntimeError if Autobahn does not do so: our checks let something pass that it refuses.
+        """
         socket = self._shake_hands(shell, transport, offer, subprotocol, headers)
         socket.slim()
         return socket
@@ -188,13 +192,13 @@ class SocketFactory(WebSocketServerFactory):
         socket.accepted = (subprotocol, _as_dict(headers))
         socket.makeConnection(transport)  # type: ignore[no-untyped-call]
         socket._dataReceived(canonical_head(offer, subprotocol))
+        if socket.state != OPEN:
+            raise RuntimeError("Autobahn does not answer the canonical head with 101")
         return socket
 
     def _share_defaults(self) -> None:
         """Open a socket to nobody and keep on the class what every open socket holds."""
         model = self._shake_hands(None, _Nowhere(), Offer(b"AAAAAAAAAAAAAAAAAAAAAA==", (), ""), None, ())
-        if model.state != OPEN:
-            raise RuntimeError("Autobahn does not answer the canonical head with 101")
         for name, value in vars(model).items():
             if name not in _OWN:
                 setattr(self.protocol, name, value)

@@ -29,7 +29,9 @@ HEAD = GET.replace(b"GET", b"HEAD")
         {"status": 200, "unknown": 1},
     ],
 )
-def test_a_malformed_reply_is_500_at_once_h14(message: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+def test_a_malformed_reply_is_500_at_once_h14(
+    message: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
     lab = Lab()
     client = lab.connect()
     client.send(GET)
@@ -125,7 +127,9 @@ def test_a_stream_with_a_length_that_is_wrong_is_cut(caplog: pytest.LogCaptureFi
     for last in (b"too long", b"-"):
         client = lab.connect()
         client.send(GET)
-        lab.reply({"status": 200, "headers": [[b"Content-Length", b"5"]], "content": b"abc", "more_content": True})
+        lab.reply(
+            {"status": 200, "headers": [[b"Content-Length", b"5"]], "content": b"abc", "more_content": True}
+        )
         lab.reply({"content": last})
         assert client.aborted
     assert "longer than its Content-Length" in caplog.text
@@ -147,7 +151,7 @@ def test_head_has_the_length_and_no_body() -> None:
 
 def test_nobody_will_answer() -> None:
     lab = Lab()
-    for body, status in (({"status": 502}, 502), ({"status": 200}, 500), ({}, 500), ({"status": "x"}, 500)):
+    for body, status in (({"status": 502}, 502), ({"status": 404}, 500), ({}, 500), ({"status": "x"}, 500)):
         client = lab.connect()
         client.send(GET)
         lab.note(control.FAILED, reason="the consumer raised", **body)
@@ -196,9 +200,10 @@ def test_the_access_log_has_one_line_for_each_end() -> None:
     client.leave()
     lab.connect().send(GET)
     lab.reply({})
+    lab.connect().send(b"nonsense\r\n")
     lab.clock.advance(1)
     statuses = [line.rpartition('"')[2].split() for line in stream.getvalue().splitlines()]
-    assert [status for status, _ in statuses] == ["200", "499", "500"]
+    assert [status for status, _ in statuses] == ["200", "499", "500", "400"]
     assert statuses[0] == ["200", "5"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 import pytest
 
@@ -53,7 +54,7 @@ def found(pieces: list[bytes]) -> list[tuple[object, ...]]:
 
 def cut(data: bytes, at: list[int]) -> list[bytes]:
     ends = [0, *sorted(at), len(data)]
-    return [data[start:end] for start, end in zip(ends, ends[1:], strict=False) if start < end]
+    return [data[start:end] for start, end in pairwise(ends) if start < end]
 
 
 def test_valid_requests_are_found_in_order() -> None:
@@ -92,7 +93,9 @@ def test_valid_requests_are_the_same_in_random_pieces() -> None:
         assert found(cut(VALID, at)) == whole, at
 
 
-@pytest.mark.parametrize(("data", "status"), [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED])
+@pytest.mark.parametrize(
+    ("data", "status"), [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED]
+)
 def test_a_hostile_request_is_refused_byte_by_byte_as_well(data: bytes, status: int) -> None:
     this = parser()
     for at in range(len(data)):
@@ -183,7 +186,9 @@ def test_a_pipeline_has_a_bound() -> None:
 
 def test_bytes_behind_a_websocket_request_are_kept_for_it() -> None:
     this = parser()
-    this.feed(b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n\x81\x00early")
+    this.feed(
+        b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n\x81\x00early"
+    )
     assert this.after_upgrade == b"\x81\x00early"
     assert this.ready[0].framing.upgrade == b"websocket"
 

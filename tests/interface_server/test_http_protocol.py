@@ -11,7 +11,7 @@ from headrace_asgi import control
 from headrace_asgi.contract import Outcome
 from headrace_interface.deadlines import OFF, Deadlines
 from headrace_interface.settings import Settings
-from tests.support.http_lab import GET, Lab, response
+from tests.support.http_lab import GET, Lab, SlowTransport, answers, response
 from tests.support.smuggling import REFUSED
 
 CLOSE = b"GET /hello HTTP/1.1\r\nHost: example.com\r\nConnection: close\r\n\r\n"
@@ -110,8 +110,6 @@ def test_a_pipeline_is_answered_one_at_a_time_in_order_st5() -> None:
         lab.wait(chance.random())
         lab.reply(response(b"%d" % number))
     bodies = [b"" if kind == "HEAD" else b"%d" % number for number, kind in enumerate(kinds)]
-    from tests.support.http_lab import answers
-
     assert [answer.body for answer in answers(client.received, tuple(kinds))] == bodies
     assert not client.closed
 
@@ -140,7 +138,9 @@ def test_a_request_behind_a_refused_one_is_never_read() -> None:
     assert client.closed
 
 
-@pytest.mark.parametrize(("data", "status"), [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED])
+@pytest.mark.parametrize(
+    ("data", "status"), [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED]
+)
 def test_a_hostile_request_reaches_nobody_and_closes_the_connection_st2_st4(data: bytes, status: int) -> None:
     lab = Lab()
     client = lab.connect()
@@ -170,19 +170,20 @@ def test_a_larger_body_is_streamed_as_it_is_read_h1() -> None:
     client = lab.connect()
     data = random.Random(1).randbytes(2_000_000)
     client.send(post(len(data)))
-    at = 0
-    asked = lab.port.of("http.request.body?")
-    whole = b""
-    while at < len(data):
-        client.send(data[at : at + 65_536])
-        at += 65_536
-        if client.paused:
-            unread = sum(len(each.message["content"]) for each in lab.port.of("http.request.body?")) - len(whole)
-            assert unread <= 600_000
-            lab.note(control.CREDIT, bytes=unread)
-            whole += bytes(unread)
-            assert not client.paused
-    lab.note(control.CREDIT, bytes=2_000_000)
+    sent = read = 0
+
+    def unread() -> int:
+        return sum(len(each.message["content"]) for each in lab.port.of("http.request.body?")) - read
+
+    while sent < len(data) or unread():
+        if client.paused or sent >= len(data):
+            assert 0 < unread() <= 600_000
+            assert sent - read < 600_000 + 262_144 + 65_536 + 1000, "what waits is bounded"
+            read, step = read + unread(), unread()
+            lab.note(control.CREDIT, bytes=step)
+        else:
+            client.send(data[sent : sent + 65_536])
+            sent += 65_536
     asked = lab.port.of("http.request.body?")
     first = lab.requests[0].message
     assert {each.channel for each in asked} == {first["body_channel"]}
@@ -236,7 +237,9 @@ def test_a_response_before_the_end_of_the_body_closes_the_connection() -> None:
 def test_a_broken_chunk_in_a_streamed_body_ends_the_request() -> None:
     lab = Lab(Settings(inline_body_bytes=10))
     client = lab.connect()
-    client.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n20\r\n" + b"a" * 32 + b"\r\n")
+    client.send(
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n20\r\n" + b"a" * 32 + b"\r\n"
+    )
     assert len(lab.requests) == 1
     client.send(b"zz\r\n")
     assert lab.port.of("http.request.body?")[-1].message == {"closed": True}
@@ -367,6 +370,87 @@ def test_a_stalled_stream_is_cut_and_all_other_deadlines_live_on_h8() -> None:
     lab.note(control.RUNNING)
     lab.wait(21)
     assert [answer.status for answer in other.answers] == [504]
+
+
+# Slow readers.
+
+
+def test_a_slow_reader_gets_its_next_answer_when_it_has_read_the_last() -> None:
+    lab = Lab()
+    transport = SlowTransport()
+    client = lab.connect(transport)
+    client.send(GET * 3)
+    lab.reply()
+    lab.wait(5)
+    assert len(lab.requests) == 1
+    transport.read_all()
+    assert len(lab.requests) == 2
+    lab.reply()
+    client.send(GET)
+    assert len(lab.requests) == 2
+    transport.read_all()
+    lab.reply()
+    transport.read_all()
+    lab.reply()
+    assert len(client.answers) == 4
+
+
+def test_a_reader_that_stops_is_cut_after_a_deadline() -> None:
+    lab = Lab(deadlines(write=60))
+    client = lab.connect(SlowTransport())
+    client.send(GET)
+    lab.reply()
+    lab.wait(59)
+    assert not client.aborted
+    lab.wait(2)
+    assert client.aborted
+    assert lab.site.counters["slow_readers"] == 1
+
+
+def test_a_large_response_waits_here_in_pieces_and_each_has_a_deadline() -> None:
+    lab = Lab(deadlines(write=60))
+    transport = SlowTransport()
+    client = lab.connect(transport)
+    client.send(CLOSE)
+    lab.reply(response(b"a" * 1_000_000))
+    assert len(client.received) == 262_144
+    for _ in range(3):
+        lab.wait(50)
+        assert not client.closed
+        transport.read_all()
+    assert len(client.received) > 1_000_000
+    assert not client.closed, "not before the last piece was read"
+    transport.read_all()
+    assert client.closed
+    assert not client.aborted
+
+
+def test_a_stream_faster_than_its_reader_is_bounded_and_its_view_is_told_h7_h11() -> None:
+    lab = Lab(Settings(max_response_backlog_bytes=1_000_000))
+    transport = SlowTransport()
+    client = lab.connect(transport)
+    client.send(GET)
+    lab.reply(response(b"a" * 100_000, more_content=True))
+    for _ in range(20):
+        lab.reply({"content": b"a" * 100_000, "more_content": True})
+        if client.aborted:
+            break
+    assert client.aborted
+    assert client.protocol.outlet.queued_bytes <= 1_000_000
+    assert len(lab.port.of("http.disconnect")) == 1
+    client.leave()
+    assert len(lab.port.of("http.disconnect")) == 1
+
+
+def test_a_reader_that_stops_in_a_stream_is_told_as_gone() -> None:
+    lab = Lab(deadlines(write=10, response=OFF))
+    client = lab.connect(SlowTransport())
+    client.send(GET)
+    lab.reply(response(b"a", more_content=True))
+    lab.wait(11)
+    assert client.aborted
+    client.leave()
+    assert len(lab.port.of("http.disconnect")) == 1
 
 
 # The layer.

@@ -76,7 +76,7 @@ def supervised(tmp_path: Path, redis_server: RedisServer) -> Iterator[Supervised
 
 
 def test_http_and_sockets_work_and_a_restart_of_the_workers_keeps_the_socket(supervised: Supervised) -> None:
-    ada = eventually(lambda: signed_in(supervised.port, "ada"), 30, "the chat answers")
+    ada = eventually(lambda: Person.if_served(supervised.port, "ada"), 30, "the chat answers")
     with ada.open_room("kitchen") as room:
         receive_kind(room, "posts")
         send_json(room, {"type": "post", "body": "before"})
@@ -90,14 +90,6 @@ def test_http_and_sockets_work_and_a_restart_of_the_workers_keeps_the_socket(sup
 
 
 def test_the_interface_server_comes_back_on_the_same_port(supervised: Supervised) -> None:
-    ada = eventually(lambda: signed_in(supervised.port, "ada"), 30, "the chat answers")
+    ada = eventually(lambda: Person.if_served(supervised.port, "ada"), 30, "the chat answers")
     supervised.control("restart", "headrace-interface:*")
     assert ada.request("GET", "/whoami/")[0] == 200
-
-
-def signed_in(port: int, name: str) -> Person | None:
-    """The person, once the chat answers."""
-    try:
-        return Person(port, name)
-    except (AssertionError, KeyError):
-        return None

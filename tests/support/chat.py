@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import sys
@@ -16,7 +17,7 @@ from tests.support.services import free_port
 from tests.support.stack import Process
 from tests.support.wsclient import open_socket
 
-__all__ = ["Demo", "Person", "receive_kind"]
+__all__ = ["Demo", "Person", "embedded_servers", "processes_below", "receive_kind"]
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -70,6 +71,14 @@ class Person:
         status, _ = self.request("POST", "/sign-in/", body, headers)
         assert status == 302, f"{name} could not sign in: {status}"
 
+    @classmethod
+    def if_served(cls, port: int, name: str) -> Person | None:
+        """The person, or None while the chat does not answer."""
+        try:
+            return cls(port, name)
+        except (AssertionError, KeyError, OSError, http.client.HTTPException):
+            return None
+
     @property
     def cookie_header(self) -> str:
         return "; ".join(f"{name}={value}" for name, value in self.cookies.items())
@@ -105,3 +114,21 @@ def receive_kind(socket: ClientConnection, kind: str, seconds: float = 15) -> di
         frame: dict[str, Any] = json.loads(socket.recv(timeout=seconds))
         if frame["type"] == kind:
             return frame
+
+
+def processes_below(pid: int) -> list[int]:
+    """Process ids of all descendants."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    found = [int(child) for child in children]
+    return found + [grandchild for child in found for grandchild in processes_below(child)]
+
+
+def embedded_servers(directory: str) -> list[int]:
+    """Process ids of the embedded servers whose socket lies below a runtime directory."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = path.read_bytes().decode(errors="replace")
+            if "valkey-server" in words and directory in words:
+                found.append(int(path.parent.name))
+    return found

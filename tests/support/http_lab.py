@@ -1,5 +1,7 @@
 """HTTP shells without sockets: a clock that is moved by hand, a port that records, clients made of bytes."""
 
+# ruff: noqa: N802 (Twisted's names)
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -10,6 +12,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
+from headrace_interface.direct_send import Wire
 from headrace_interface.http_protocol import HttpProtocol
 from headrace_interface.inbox import Inbox
 from headrace_interface.settings import Settings
@@ -17,7 +20,7 @@ from headrace_interface.site import Site
 
 from .recording_port import Asked, RecordingPort
 
-__all__ = ["GET", "Answer", "Client", "Lab", "Upgraded", "answers", "response"]
+__all__ = ["GET", "Answer", "Client", "Lab", "SlowTransport", "Upgraded", "answers", "response"]
 
 GET = b"GET /hello HTTP/1.1\r\nHost: example.com\r\n\r\n"
 
@@ -96,13 +99,31 @@ class Upgraded:
         self.lost = True
 
 
+class SlowTransport(StringTransport, Wire):
+    """A transport whose client reads nothing unless it is told to."""
+
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        self.backlogged = True
+
+    @property
+    def pending_bytes(self) -> int:
+        return 1 if self.backlogged else 0
+
+    def read_all(self) -> None:
+        """The client reads what was written so far."""
+        self.backlogged = False
+        if self.when_drained is not None:
+            self.when_drained()
+
+
 class Client:
     """One connection, from the client's end."""
 
-    def __init__(self, lab: Lab, **transport: Any) -> None:
+    def __init__(self, lab: Lab, transport: StringTransport) -> None:
         self._lab = lab
         self.protocol = HttpProtocol(lab.site, lab.upgrade)
-        self.transport = StringTransport(**transport)
+        self.transport = transport
         self.protocol.makeConnection(self.transport)
 
     def send(self, data: bytes, pieces: int = 0) -> None:
@@ -154,9 +175,9 @@ class Lab:
         if layer_up:
             self.inbox.layer_back()
 
-    def connect(self, **transport: Any) -> Client:
-        """A new connection; `transport` is for StringTransport."""
-        return Client(self, **transport)
+    def connect(self, transport: StringTransport | None = None) -> Client:
+        """A new connection, over a transport that takes everything if none is given."""
+        return Client(self, StringTransport() if transport is None else transport)
 
     def upgrade(self, site: Site, transport: Any, head: Any, early: bytes) -> Upgraded:
         """Takes over connections that are upgraded."""

@@ -74,7 +74,6 @@ class InterfaceSide:
         self.client = redis.Redis.from_url(self.url)
         self.receiver = Recorder()
         self.port = RedisInterfacePort(self.plan, {self.plan.places.home: parse_target(self.url)}, reactor)
-        self.ended = False
 
     def start(self) -> InterfaceSide:
         """Start the port and wait until it is registered."""
@@ -133,6 +132,12 @@ class InterfaceSide:
         self.reactor.until(lambda: ended)
         self.reactor.turn(0.01)
 
+    def close(self) -> None:
+        """Break the connections."""
+        self.client.close()
+        for link in (*self.port._links.values(), self.port._take_link):
+            link.stop()
+
 
 @contextmanager
 def interface_side(reactor: HandReactor, url: str, **limits: Any) -> Iterator[InterfaceSide]:
@@ -141,4 +146,4 @@ def interface_side(reactor: HandReactor, url: str, **limits: Any) -> Iterator[In
     try:
         yield side.start()
     finally:
-        side.client.close()
+        side.close()

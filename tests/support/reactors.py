@@ -1,4 +1,4 @@
-"""A Twisted reactor of one test's own, turned by hand: nothing global is installed, nothing outlives the test."""
+"""A Twisted reactor of one test's own, turned by hand: nothing is installed, nothing outlives the test."""
 
 from __future__ import annotations
 

@@ -152,6 +152,7 @@ class Lab:
         self.site = Site(settings or Settings(), port, reactor, **more)
         self.site.layer_up = True
         self.shells: list[WebSocketShell] = []
+        self.clients: list[Client] = []
         factory = _Factory()
         factory.lab = self
         self._listening = install(reactor.listenTCP(0, factory, interface="127.0.0.1"))
@@ -166,6 +167,7 @@ class Lab:
         """A client whose handshake has been seen by its shell."""
         count = len(self.shells)
         client = Client(self, receive_buffer)
+        self.clients.append(client)
         client.send(request() if handshake is None else handshake)
         self.reactor.until(lambda: len(self.shells) > count)
         client.shell = self.shells[-1]
@@ -181,6 +183,11 @@ class Lab:
         client.head = client.until(b"\r\n\r\n")
         return client
 
+    def close(self) -> None:
+        """Close the clients' ends."""
+        for client in self.clients:
+            client.close()
+
     def told(self) -> Asked:
         """The one disconnect, as soon as it was told."""
         self.reactor.until(lambda: self.port.of("disconnect"))
@@ -191,7 +198,7 @@ class Lab:
 class _Factory(protocol.Factory):
     lab: Lab
 
-    def buildProtocol(self, _: Any) -> HttpProtocol:
+    def buildProtocol(self, _: Any) -> HttpProtocol:  # noqa: N802 (Twisted calls it)
         return HttpProtocol(self.lab.site, self.lab.upgrade)
 
 
@@ -222,6 +229,13 @@ class Client:
                 self._lab.reactor.iterate(0.001)
             except ConnectionError:
                 return
+
+    def send_some(self, data: bytes) -> int:
+        """Send what fits; 0 if the server does not read any more."""
+        try:
+            return self._socket.send(data)
+        except BlockingIOError:
+            return 0
 
     def poll(self) -> bytes:
         """Everything received so far."""

@@ -5,6 +5,12 @@ from __future__ import annotations
 import os
 
 import django
+import pytest
 
 os.environ["DJANGO_SETTINGS_MODULE"] = "tests.support.settings"
 django.setup()
+
+
+@pytest.fixture(autouse=True)
+def database(db: None) -> None:
+    """Every message closes old database connections, so no test of the tier is without a database."""

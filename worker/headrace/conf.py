@@ -27,6 +27,7 @@ __all__ = [
     "channel_layer_config",
     "channel_layer_configs",
     "channel_session_engine",
+    "project_name",
     "settings",
 ]
 
@@ -122,7 +123,7 @@ def channel_layer_config(alias: str, key: str = "CONFIG") -> LayerConfig:
     options = dict(config.get(key) or {})
     backend = config.get("BACKEND", EMBEDDED_BACKEND)
     if backend == EMBEDDED_BACKEND:
-        options.setdefault("name", _project_name())
+        options.setdefault("name", project_name())
     return LayerConfig(backend=backend, options=options, routing=config["ROUTING"])
 
 
@@ -132,7 +133,7 @@ def channel_session_engine() -> str:
     return engine
 
 
-def _project_name() -> str:
+def project_name() -> str:
     """What tells this project's embedded server from another's: its folder, else its settings module."""
     base = getattr(django_settings, "BASE_DIR", None)
     return str(base or getattr(django_settings, "SETTINGS_MODULE", None) or "headrace")

@@ -34,7 +34,7 @@ def encode_response(
     if response.streaming:
         return _encode_streaming(response, chunk_bytes, body_wanted)
     head = head_of(response)
-    content: bytes = response.content
+    content: bytes = response.content  # type: ignore[attr-defined]
     if len(content) <= chunk_bytes:
         head["content"] = content
         return iter((head,))

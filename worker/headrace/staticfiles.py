@@ -5,6 +5,7 @@ from __future__ import annotations
 from urllib.parse import urlparse
 
 from django.contrib.staticfiles.handlers import StaticFilesHandlerMixin
+from django.core.handlers.exception import response_for_exception
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
@@ -27,9 +28,12 @@ class StaticFilesHandler(StaticFilesHandlerMixin, AsgiHandler):
 
     def get_response(self, request: HttpRequest) -> HttpResponseBase:
         """The file, Django's page about a missing one, or what the views say."""
-        if self._should_handle(request.path):
+        if not self._should_handle(request.path):
+            return AsgiHandler.get_response(self, request)
+        try:
             return StaticFilesHandlerMixin.get_response(self, request)
-        return AsgiHandler.get_response(self, request)
+        except Exception as error:  # such as a path that leads out of the folder
+            return response_for_exception(request, error)
 
 
 class StaticFilesConsumer(ViewConsumer):

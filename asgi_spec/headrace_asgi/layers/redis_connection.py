@@ -245,10 +245,7 @@ def _with_tls(factory: _Factory, host: str, tls: Tls, reactor: Reactor) -> Any:
 
 
 def _tls_creator(host: str, tls: Tls) -> Any:
-    from OpenSSL.SSL import Connection
-    from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
     from twisted.internet.ssl import CertificateOptions, optionsForClientTLS, platformTrust
-    from zope.interface import implementer  # type: ignore[import-untyped, unused-ignore]
 
     try:
         trust: Any = (_trust_root(tls) or platformTrust()) if tls.verify else None
@@ -257,20 +254,13 @@ def _tls_creator(host: str, tls: Tls) -> Any:
         raise ConfigurationError(f"the certificates for TLS to {host} cannot be used: {error!r}") from None
     if tls.check_hostname:
         return optionsForClientTLS(host, trust, extraCertificateOptions=own)
-    context = CertificateOptions(trustRoot=trust, **own).getContext()
-
-    @implementer(IOpenSSLClientConnectionCreator)
-    class AnyName:
-        def clientConnectionForTLS(self, protocol: Any) -> Connection:  # noqa: N802
-            connection = Connection(context, None)
-            connection.set_app_data(protocol)
-            return connection
-
-    return AnyName()
+    return CertificateOptions(trustRoot=trust, **own)
 
 
 def _trust_root(tls: Tls) -> Any:
     """The authorities named in the options, or None for those of the platform."""
+    from cryptography.hazmat.primitives.serialization import Encoding
+    from cryptography.x509 import load_pem_x509_certificates
     from twisted.internet.ssl import Certificate, trustRootFromCertificates
 
     pem = tls.ca_data
@@ -278,24 +268,18 @@ def _trust_root(tls: Tls) -> Any:
         pem = Path(tls.ca_file).read_bytes()
     if pem is None:
         return None
-    blocks = _certificates(pem.encode() if isinstance(pem, str) else pem)
-    return trustRootFromCertificates([Certificate.loadPEM(block) for block in blocks])
+    raw = pem.encode() if isinstance(pem, str) else pem
+    found = [one.public_bytes(Encoding.PEM) for one in load_pem_x509_certificates(raw)]
+    return trustRootFromCertificates([Certificate.loadPEM(one) for one in found])
 
 
 def _own_certificate(tls: Tls) -> dict[str, Any]:
     """What proves to Redis who we are, as arguments of CertificateOptions."""
-    from OpenSSL.crypto import FILETYPE_PEM, load_certificate, load_privatekey
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+    from cryptography.x509 import load_pem_x509_certificates
 
     if tls.certificate_file is None:
         return {}
-    key = load_privatekey(FILETYPE_PEM, Path(tls.key_file or tls.certificate_file).read_bytes())
-    own, *chain = [
-        load_certificate(FILETYPE_PEM, block)
-        for block in _certificates(Path(tls.certificate_file).read_bytes())
-    ]
+    key = load_pem_private_key(Path(tls.key_file or tls.certificate_file).read_bytes(), None)
+    own, *chain = load_pem_x509_certificates(Path(tls.certificate_file).read_bytes())
     return {"privateKey": key, "certificate": own, "extraCertChain": chain}
-
-
-def _certificates(pem: bytes) -> list[bytes]:
-    end = b"-----END CERTIFICATE-----"
-    return [block[block.index(b"-----BEGIN CERT") :] + end for block in pem.split(end)[:-1]]

@@ -55,7 +55,7 @@ def test_what_never_expires_never_does(clock: RedisClock) -> None:
     assert not clock.expired(5_000_001)
 
 
-@pytest.mark.parametrize("jump_ms", [10_000_000, -10_000_000])
+@pytest.mark.parametrize("jump_ms", [10_000_000, -4_000_000])
 def test_after_a_jump_nothing_expires_for_one_expiry_period_rt24(
     clock: RedisClock, monotonic: Monotonic, jump_ms: int
 ) -> None:

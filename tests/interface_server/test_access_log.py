@@ -1,0 +1,101 @@
+"""Lines of the access log (D6)."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+import pytest
+from twisted.internet import task
+
+from headrace_interface.access_log import AccessLog, escape
+from headrace_interface.http_head import RequestHead
+
+LINE = re.compile(
+    r'(\S+) - - \[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\] "(.*)" (\d+|-) (\d+|-)\n', re.ASCII
+)
+
+
+def head(target: bytes = b"/a?b", client: list[object] | None = None) -> RequestHead:
+    return RequestHead("GET", target, "/a\n", b"b", "1.1", [], "http", client, None, "", True)
+
+
+def test_a_line_has_the_common_format_with_a_time_zone() -> None:
+    clock, stream = task.Clock(), io.StringIO()
+    log = AccessLog(clock, stream=stream)
+    log.request(head(client=["192.0.2.1", 5]), 200, 0)
+    log.flush()
+    match = LINE.fullmatch(stream.getvalue())
+    assert match is not None
+    assert match.groups() == ("192.0.2.1", "GET /a?b HTTP/1.1", "200", "0")
+
+
+def test_lines_are_written_together() -> None:
+    clock, stream = task.Clock(), io.StringIO()
+    log = AccessLog(clock, stream=stream)
+    for _ in range(3):
+        log.request(head(), 200, 5)
+    assert stream.getvalue() == ""
+    assert len(clock.getDelayedCalls()) == 1
+    clock.advance(1)
+    assert len(stream.getvalue().splitlines()) == 3
+    log.request(head(), 200, 5)
+    clock.advance(1)
+    assert len(stream.getvalue().splitlines()) == 4
+
+
+def test_a_socket_has_lines_too() -> None:
+    stream = io.StringIO()
+    log = AccessLog(task.Clock(), stream=stream)
+    log.socket("WSCONNECT", head())
+    log.socket("WSDISCONNECT", head(), 1001)
+    log.flush()
+    matches = [LINE.fullmatch(line + "\n") for line in stream.getvalue().splitlines()]
+    assert [match and match.groups() for match in matches] == [
+        ("-", r"WSCONNECT /a\n", "-", "-"),
+        ("-", r"WSDISCONNECT /a\n", "1001", "-"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "escaped"),
+    [
+        ("/plain?a=b", "/plain?a=b"),
+        ('/a"b', r"/a\"b"),
+        ("/a\nb\x1b[31m", r"/a\nb\x1b[31m"),
+        ("/a\\b", r"/a\\b"),
+        ("/é€", r"/\xe9\u20ac"),
+        ("/a\x7f", r"/a\x7f"),
+    ],
+)
+def test_what_clients_wrote_cannot_break_a_line(text: str, escaped: str) -> None:
+    assert escape(text) == escaped
+
+
+def test_a_file_is_appended_to_and_opened_again_after_rotation(tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    path.write_text("old\n")
+    log = AccessLog(task.Clock(), path=str(path))
+    log.request(head(), 200, 1)
+    log.flush()
+    path.rename(tmp_path / "access.log.1")
+    log.request(head(), 201, 1)
+    log.reopen()
+    log.request(head(), 202, 1)
+    log.flush()
+    log.close()
+    old = (tmp_path / "access.log.1").read_text().splitlines()
+    assert old[0] == "old"
+    assert [line.split()[-2] for line in old[1:]] == ["200", "201"]
+    assert path.read_text().split()[-2] == "202"
+
+
+def test_a_stream_that_cannot_be_written_harms_no_request() -> None:
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(28, "No space left on device")
+
+    log = AccessLog(task.Clock(), stream=Full())
+    log.request(head(), 200, 1)
+    log.flush()

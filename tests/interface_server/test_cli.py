@@ -1,0 +1,257 @@
+"""The program: real processes, started, asked and ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace_asgi.layers.from_config import layer_from_url
+from headrace_interface.cli import main
+
+COMMAND = [sys.executable, "-m", "headrace_interface"]
+#: Nothing listens there.
+NOWHERE = "redis://127.0.0.1:1"
+
+
+class Program:
+    """A started interface server."""
+
+    def __init__(self, process: subprocess.Popen[bytes], addresses: list[str]) -> None:
+        self.process = process
+        self.addresses = addresses
+
+    @property
+    def port(self) -> int:
+        """Its TCP port."""
+        return int(self.addresses[-1].rstrip("/").rpartition(":")[2])
+
+    def end(self, number: int = signal.SIGTERM, seconds: float = 10) -> int:
+        """Send a signal and wait for the exit status."""
+        self.process.send_signal(number)
+        return self.process.wait(seconds)
+
+
+@contextmanager
+def program(*arguments: str, stderr: Any = subprocess.DEVNULL, **options: Any) -> Iterator[Program]:
+    """Start the server and wait until it listens."""
+    reading, writing = os.pipe()
+    command = [*COMMAND, *arguments, "--ready-fd", str(writing)]
+    keep = (writing, *options.pop("pass_fds", ()))
+    process = subprocess.Popen(command, pass_fds=keep, stdout=subprocess.PIPE, stderr=stderr, **options)
+    os.close(writing)
+    with process:
+        try:
+            with os.fdopen(reading) as pipe:
+                addresses = pipe.read().splitlines()
+            assert addresses, "it did not start"
+            yield Program(process, addresses)
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+def failing(*arguments: str, **options: Any) -> str:
+    """The one line that a server says which cannot start."""
+    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=30, **options)  # noqa: PLW1510
+    assert (done.returncode, done.stdout) == (1, "")
+    [line] = done.stderr.splitlines()
+    assert line.startswith("headrace-interface: ")
+    return line
+
+
+def serve_one(url: str, content: bytes) -> threading.Thread:
+    """A worker for one request."""
+
+    def work() -> None:
+        layer = layer_from_url(url)
+        for _ in range(20):
+            _, message = layer.receive(["http.request"], block=True)
+            if message is not None:
+                layer.send(message["reply_channel"], {"status": 200, "headers": [], "content": content})
+                break
+        layer.close()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
+
+
+def get(port: int) -> tuple[int, bytes]:
+    connection = HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.request("GET", "/path")
+    response = connection.getresponse()
+    body = response.read()
+    connection.close()
+    return response.status, body
+
+
+def test_a_request_goes_through_and_sigterm_ends_it(redis_url: str) -> None:
+    worker = serve_one(redis_url, b"hello")
+    with program("--layer", redis_url, "-p", "0") as server:
+        assert get(server.port) == (200, b"hello")
+        worker.join()
+        assert server.end() == 0
+        assert server.process.stdout is not None
+        line = server.process.stdout.read()
+    assert b'"GET /path HTTP/1.1" 200 5\n' in line
+
+
+def test_the_access_log_can_be_off_or_a_file(redis_url: str, tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    for options, written in ((["--no-access-log"], False), (["--access_log", str(path)], True)):
+        worker = serve_one(redis_url, b"hello")
+        with program("--layer", redis_url, "-p", "0", *options) as server:
+            assert get(server.port)[0] == 200
+            worker.join()
+            assert server.end(signal.SIGINT) == 0
+            assert server.process.stdout is not None
+            assert server.process.stdout.read() == b""
+        assert path.exists() is written
+    assert '"GET /path HTTP/1.1" 200 5' in path.read_text()
+
+
+def test_descriptor_0_and_nothing_else_d4(redis_url: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        number = listening.getsockname()[1]
+        with program("--layer", redis_url, "--fd", "0", stdin=listening.fileno()) as server:
+            assert server.addresses == [f"http://127.0.0.1:{number}/"]
+            worker = serve_one(redis_url, b"hello")
+            assert get(number) == (200, b"hello")
+            worker.join()
+            assert server.end() == 0
+
+
+def test_several_places_at_once(redis_url: str, tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+    with program("--layer", redis_url, "-u", path, "-e", "tcp:0:interface=127.0.0.1", "-p", "0") as server:
+        assert server.addresses[0] == f"unix:{path}"
+        assert len(server.addresses) == 3
+        assert server.end() == 0
+    assert not os.path.exists(path)
+
+
+def test_the_layer_from_a_pipe(redis_url: str) -> None:
+    reading, writing = os.pipe()
+    config = {"BACKEND": "headrace_asgi.RedisChannelLayer", "CONFIG": {"hosts": [redis_url]}}
+    os.write(writing, json.dumps(config).encode())
+    os.close(writing)
+    arguments = ("--layer-config-fd", str(reading), "-p", "0")
+    with program(*arguments, pass_fds=(reading,)) as server:
+        os.close(reading)
+        worker = serve_one(redis_url, b"hello")
+        assert get(server.port) == (200, b"hello")
+        worker.join()
+
+
+def test_a_layer_by_import_path_where_the_command_runs(redis_url: str, tmp_path: Path) -> None:
+    (tmp_path / "my_asgi.py").write_text(
+        "from headrace_asgi import RedisChannelLayer\n"
+        f"channel_layer = RedisChannelLayer(hosts=[{redis_url!r}])\n"
+    )
+    with program("my_asgi:channel_layer", "-p", "0", cwd=tmp_path) as server:
+        assert server.end() == 0
+
+
+def test_the_end_of_the_parent_is_the_end(redis_url: str) -> None:
+    with program("--layer", redis_url, "-p", "0", "--lifeline", stdin=subprocess.PIPE) as server:
+        waiting = socket.create_connection(("127.0.0.1", server.port))
+        waiting.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        time.sleep(0.2)
+        assert server.process.poll() is None
+        assert server.process.stdin is not None
+        server.process.stdin.close()
+        assert server.process.wait(5) == 0
+        waiting.close()
+
+
+def test_a_second_signal_ends_it_at_once(redis_url: str) -> None:
+    with program("--layer", redis_url, "-p", "0") as server:
+        waiting = socket.create_connection(("127.0.0.1", server.port))
+        waiting.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        time.sleep(0.2)
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        assert server.process.poll() is None, "a request is still waiting"
+        assert server.end(seconds=2) == 1
+        waiting.close()
+
+
+def test_a_redis_that_is_not_there_is_waited_for_and_mentioned_once(tmp_path: Path) -> None:
+    path = tmp_path / "stderr"
+    with (
+        path.open("wb") as stderr,
+        program(*("--layer", NOWHERE, "-p", "0", "--layer-timeout", "1"), stderr=stderr) as server,
+    ):
+        status, _ = get(server.port)
+        assert status == 503
+        assert server.end() == 0
+    lines = [line for line in path.read_text().splitlines() if "cannot be reached" in line]
+    assert len(lines) == 1
+
+
+def test_a_port_in_use_is_one_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        number = taken.getsockname()[1]
+        assert f"port {number}: Address already in use" in failing("--layer", NOWHERE, "-p", str(number))
+
+
+def test_a_memory_layer_is_one_line() -> None:
+    assert "one process" in failing("--layer", "headrace_asgi:InMemoryChannelLayer")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "--layer"),
+        (["--layer", NOWHERE, "a:b"], "one channel layer"),
+        (["--layer", "nonsense://host"], "nonsense"),
+        (["--layer", "no.such.module:layer"], "no.such.module"),
+        (["--layer", NOWHERE, "--fd", "0", "--lifeline"], "--lifeline"),
+        (["--layer", NOWHERE, "--port", "none"], "--port"),
+        (["--layer", NOWHERE, "--nonsense"], "--nonsense"),
+        (["--layer-config-fd", "999"], "--layer-config-fd 999"),
+        (["--layer", NOWHERE, "--root-path", "app"], "--root-path"),
+    ],
+)
+def test_what_cannot_start_is_one_line_that_says_what_to_do(
+    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headrace_interface.log.configure", lambda verbosity: None)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    assert main(arguments) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert says in line
+
+
+def test_json_from_the_pipe_must_be_an_object(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headrace_interface.log.configure", lambda verbosity: None)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    for text in (b"[]", b"{", b"\xff"):
+        reading, writing = os.pipe()
+        os.write(writing, text)
+        os.close(writing)
+        assert main(["--layer-config-fd", str(reading)]) == 1
+    assert len(capsys.readouterr().err.splitlines()) == 3
+
+
+def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
+    for option, says in (("--help", "--websocket-timeout SECONDS"), ("--version", "headrace ")):
+        with pytest.raises(SystemExit) as caught:
+            main([option])
+        assert caught.value.code == 0
+        assert says in capsys.readouterr().out

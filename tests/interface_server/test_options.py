@@ -1,0 +1,118 @@
+"""The command line and what it means."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+
+import pytest
+
+from headrace_asgi.errors import ConfigurationError
+from headrace_interface.deadlines import OFF, Deadlines, rows
+from headrace_interface.options import make_parser, normalised, settings_from
+from headrace_interface.settings import Settings
+
+
+def settings(*arguments: str) -> Settings:
+    return settings_from(make_parser().parse_args(normalised(arguments)))
+
+
+def test_without_options_everything_is_the_default() -> None:
+    this = settings()
+    assert this.deadlines == Deadlines()
+    assert this == Settings(trusted_proxies=this.trusted_proxies)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        *("-p", "-b", "-u", "-e", "-v", "-t", "--port", "--bind", "--unix-socket", "--fd", "--endpoint"),
+        *("--verbosity", "--http-timeout", "--access-log", "--ping-interval", "--ping-timeout"),
+        *("--ws-protocol", "--websocket_timeout", "--websocket_connect_timeout", "--root-path"),
+        *("--proxy-headers", "--trusted-proxies", "--layer"),
+    ],
+)
+def test_the_options_of_daphne_are_there_in_both_spellings(option: str) -> None:
+    values = {"-v": "2", "--verbosity": "2", "--proxy-headers": None, "--trusted-proxies": "10.0.0.0/8"}
+    value = values.get(option, "5")
+    for spelling in {
+        option,
+        option[:2] + option[2:].replace("-", "_"),
+        option[:2] + option[2:].replace("_", "-"),
+    }:
+        make_parser().parse_args(normalised([spelling] if value is None else [spelling, value]))
+
+
+def test_every_option_has_a_help_text() -> None:
+    actions = make_parser()._actions
+    assert len(actions) > 40
+    assert all(action.help for action in actions)
+    for name, seconds, row in rows():
+        assert f"({seconds:g})" in next(
+            action.help or "" for action in actions if row.option in action.option_strings
+        ), name
+
+
+def test_only_names_of_options_are_normalised() -> None:
+    given = ["--http_timeout=5_0", "-u", "/a_b", "my_asgi:layer_x", "--", "--a_b"]
+    assert normalised(given) == ["--http-timeout=5_0", "-u", "/a_b", "my_asgi:layer_x", "--", "--a_b"]
+
+
+def test_deadlines_are_seconds_and_can_be_switched_off_s6() -> None:
+    assert settings("-t", "1.5").deadlines.response == 1.5
+    for off in ("-1", "0"):
+        this = settings("--websocket_timeout", off, "--websocket_connect_timeout", off).deadlines
+        assert (this.socket_age, this.handshake) == (OFF, OFF)
+    assert settings("--websocket-connect-timeout", "60").deadlines.handshake == 60
+
+
+def test_limits_and_names() -> None:
+    this = settings(
+        *("--max-body-size", "5", "--websocket-max-message-size", "6", "--max-websockets", "7"),
+        *("--ws-protocol", "a", "b", "--no-websocket-compression"),
+    )
+    assert (this.max_body_bytes, this.max_websocket_message_bytes, this.max_websockets) == (5, 6, 7)
+    assert this.websocket_protocols == ("a", "b")
+    assert not this.websocket_compression
+
+
+def test_the_root_path_is_decoded_d8() -> None:
+    assert settings("--root-path", "/caf%C3%A9/").root_path == "/café"
+    assert settings("--root-path", "/").root_path == ""
+    with pytest.raises(ConfigurationError, match="slash"):
+        settings("--root-path", "app")
+
+
+def test_proxies_are_believed_only_when_asked_for_and_named_s3() -> None:
+    assert not settings().proxy_headers
+    local = settings("--proxy-headers")
+    assert local.trusted_proxies == (ip_network("127.0.0.0/8"), ip_network("::1/128"))
+    named = settings(
+        "--proxy-headers", "--trusted-proxies", "10.0.0.0/8, 192.0.2.1", "--trusted-proxies", "fd00::/8"
+    )
+    assert named.trusted_proxies == tuple(map(ip_network, ("10.0.0.0/8", "192.0.2.1", "fd00::/8")))
+    with pytest.raises(ConfigurationError, match="--proxy-headers"):
+        settings("--trusted-proxies", "10.0.0.0/8")
+    with pytest.raises(ConfigurationError, match="nonsense"):
+        settings("--proxy-headers", "--trusted-proxies", "nonsense")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("-p", "65536"),
+        ("-p", "-1"),
+        ("-p", "http"),
+        ("-v", "4"),
+        ("-t", "soon"),
+        ("-t", "-5"),
+        ("-t", "nan"),
+        ("-t", "inf"),
+        ("--max-body-size", "-1"),
+        ("--unknown",),
+        ("--http",),
+        ("a", "b"),
+    ],
+)
+def test_what_cannot_be_is_an_error_that_names_it(arguments: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigurationError, match="--help"):
+        settings(*arguments)

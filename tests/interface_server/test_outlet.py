@@ -1,0 +1,59 @@
+"""Bytes on their way to a client."""
+
+from __future__ import annotations
+
+from twisted.internet.testing import StringTransport
+
+from headrace_interface.outlet import PIECE_BYTES, Outlet
+from tests.support.http_lab import SlowTransport
+
+
+class Case:
+    """An outlet that notes what it says."""
+
+    def __init__(self, transport: StringTransport) -> None:
+        self.transport = transport
+        self.said: list[str] = []
+        self.outlet = Outlet(
+            transport, lambda: self.said.append("moved"), lambda: self.said.append("drained")
+        )
+
+
+def test_a_client_that_reads_gets_everything_at_once() -> None:
+    case = Case(StringTransport())
+    case.outlet.write(b"a" * 10)
+    case.outlet.write(b"")
+    case.outlet.write(b"b" * 3 * PIECE_BYTES)
+    assert case.transport.value() == b"a" * 10 + b"b" * 3 * PIECE_BYTES
+    assert not case.outlet.backlogged
+    assert case.said == []
+
+
+def test_the_transport_gets_a_piece_at_a_time_in_order() -> None:
+    transport = SlowTransport()
+    case = Case(transport)
+    data = bytes(range(256)) * (PIECE_BYTES // 100)
+    case.outlet.write(data)
+    case.outlet.write(b"last")
+    assert len(transport.value()) == PIECE_BYTES
+    assert case.outlet.queued_bytes == len(data) + 4 - PIECE_BYTES
+    while case.outlet.backlogged:
+        transport.read_all()
+    assert transport.value() == data + b"last"
+    assert case.outlet.queued_bytes == 0
+    assert case.said == ["moved"] * 3 + ["drained"]
+
+
+def test_nothing_is_said_after_the_end() -> None:
+    transport = SlowTransport()
+    case = Case(transport)
+    case.outlet.write(b"a" * 2 * PIECE_BYTES)
+    case.outlet.stop()
+    transport.read_all()
+    assert case.said == []
+    assert len(transport.value()) == PIECE_BYTES
+
+
+def test_whether_the_transport_is_the_socket() -> None:
+    assert Case(SlowTransport()).outlet.direct
+    assert not Case(StringTransport()).outlet.direct

@@ -1,0 +1,80 @@
+"""Pings, age and pace, on times that are given."""
+
+from __future__ import annotations
+
+import math
+
+from headrace_interface.deadlines import OFF, Deadlines
+from headrace_interface.websocket_heartbeat import Beat, Heartbeat
+
+
+def opened(at: float = 0, **seconds: float) -> Heartbeat:
+    heart = Heartbeat(Deadlines(**{"ping_interval": 20, "ping": 30, "socket_age": 1000, **seconds}), at)
+    heart.opened(at)
+    return heart
+
+
+def test_the_handshake_has_its_own_end() -> None:
+    assert Heartbeat(Deadlines(handshake=5), 100).ends_at == 105
+
+
+def test_a_silent_client_is_pinged_and_then_given_up() -> None:
+    heart = opened()
+    assert heart.look(10, True) == (Beat.WAIT, 20)
+    assert heart.look(20, True) == (Beat.PING, 50)
+    assert heart.look(30, True) == (Beat.WAIT, 50)
+    assert heart.look(50, True)[0] is Beat.SILENT
+
+
+def test_whatever_the_client_sends_is_a_sign_of_life_and_nothing_else_is_s9() -> None:
+    heart = opened()
+    heart.heard_at = 19
+    assert heart.look(20, True) == (Beat.WAIT, 39)
+    assert heart.look(39, True) == (Beat.PING, 69)
+    heart.heard_at = 40
+    assert heart.look(69, True)[0] is Beat.PING
+
+
+def test_a_client_that_vanishes_is_noticed_within_interval_and_timeout() -> None:
+    """RT6: whenever the last byte came, whatever was sent meanwhile."""
+    for last_byte in range(0, 60, 7):
+        heart, now = opened(), 0.0
+        while True:
+            if now <= last_byte:
+                heart.heard_at = now
+            beat, due = heart.look(now, True)
+            if beat is Beat.SILENT:
+                break
+            now = min(due, now + 1)
+        assert now <= last_byte + 20 + 30
+
+
+def test_a_client_that_is_not_read_from_cannot_be_silent() -> None:
+    heart = opened()
+    assert heart.look(20, True)[0] is Beat.PING
+    assert heart.look(50, False) == (Beat.WAIT, 70)
+
+
+def test_an_old_socket_ends() -> None:
+    heart = opened(socket_age=25)
+    assert heart.look(20, True) == (Beat.PING, 25)
+    assert heart.look(25, True)[0] is Beat.AGED
+
+
+def test_everything_can_be_off() -> None:
+    heart = opened(ping_interval=OFF, ping=OFF, socket_age=OFF)
+    assert heart.opened(5) == math.inf
+    assert heart.look(1e9, True) == (Beat.WAIT, math.inf)
+
+
+def test_a_second_of_messages_may_come_at_once_and_then_the_rate_counts_s12() -> None:
+    heart = opened()
+    heart.heard_at = 100
+    assert not heart.meter(10, rate=10)
+    assert heart.meter(5, rate=10)
+    assert heart.held_until == 100.5
+    assert heart.look(100.1, False)[1] == 100.5
+    heart.heard_at = 100.6
+    assert not heart.meter(1, rate=10)
+    heart.heard_at = 200
+    assert not heart.meter(10, rate=10)

@@ -1,0 +1,94 @@
+"""A handshake that nobody has answered yet."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+from twisted.internet.task import Clock
+
+from headrace_asgi.contract import Outcome
+from headrace_interface.deadlines import OFF, Deadlines
+from headrace_interface.settings import Settings
+from headrace_interface.site import Site
+from headrace_interface.websocket_actions import BUSY, Deny
+from headrace_interface.websocket_opening import Opening
+from tests.support.websocket_lab import NotingPort, make_head
+
+
+def opening(settings: Settings | None = None, head: Any = None, early: bytes = b"") -> tuple[Opening, Site]:
+    port: Any = NotingPort(Clock())
+    site = Site(settings or Settings(), port, Clock())
+    site.layer_up = True
+    return Opening(site, head or make_head(), early), site
+
+
+def test_a_good_handshake_is_not_refused() -> None:
+    assert opening()[0].judge() is None
+
+
+def test_a_bad_one_is_refused_with_its_status() -> None:
+    denial = opening(head=make_head(method="POST"))[0].judge()
+    assert denial is not None
+    assert denial.status == 405
+
+
+def test_a_process_that_takes_no_new_work_is_busy() -> None:
+    new, site = opening()
+    site.accepting = False
+    assert new.judge() is BUSY
+
+
+def test_the_number_of_sockets_can_be_bounded_s12() -> None:
+    new, site = opening(Settings(max_websockets=1))
+    assert new.judge() is None
+    shell: Any = object()
+    site.connections.add_socket(shell)
+    assert new.judge() is BUSY
+
+
+def test_only_so_many_wait_for_the_layer() -> None:
+    new, site = opening(Settings(max_held=1))
+    site.layer_up = False
+    assert new.judge() is None
+    site.held[object()] = None
+    assert new.judge() is BUSY
+
+
+@pytest.mark.parametrize(
+    ("deadlines", "seconds"),
+    [
+        (Deadlines(queue=7, handshake=20), 7),
+        (Deadlines(queue=30, handshake=5), 5),
+        (Deadlines(queue=OFF, handshake=OFF), 60),
+    ],
+)
+def test_the_connect_expires_when_its_client_is_turned_away(deadlines: Deadlines, seconds: float) -> None:
+    new, site = opening(Settings(deadlines=deadlines))
+    new.judge()
+    outcomes: list[Outcome] = []
+    new.ask("local", "hr1.0.x!local", outcomes.append)
+    port: Any = site.port
+    (asked,) = port.asked
+    assert asked.expiry == seconds
+    assert asked.path == "/chat/"
+    assert asked.message["reply_channel"] == "hr1.0.x!local"
+
+
+def test_early_bytes_are_kept_and_bounded() -> None:
+    new, _ = opening(Settings(max_early_bytes=5), early=b"ab")
+    assert new.keep(b"cde")
+    assert new.early == b"abcde"
+    assert not new.keep(b"f")
+
+
+def test_a_denial_with_headers_that_cannot_be_sent_goes_without_them(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    new, _ = opening()
+    with caplog.at_level(logging.WARNING, "headrace.interface"):
+        data = new.denial(Deny(403, "no", [[b"x", b"a\r\nset-cookie: b"]], b"body"))
+    assert data.startswith(b"HTTP/1.1 403 ")
+    assert b"set-cookie" not in data
+    assert len(caplog.records) == 1

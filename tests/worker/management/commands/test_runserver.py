@@ -1,0 +1,283 @@
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace.management.commands.runserver import layer_config
+from tests.support.stack import SOURCES, eventually
+from tests.support.wsclient import open_socket
+
+SETTINGS = """
+import json, os
+from pathlib import Path
+BASE_DIR = Path(__file__).parent
+SECRET_KEY = "only for tests"
+DEBUG = True
+INSTALLED_APPS = ["headrace", "django.contrib.staticfiles", "site1"]
+ROOT_URLCONF = "site1.urls"
+STATIC_URL = "/static/"
+DATABASES = {}
+CHANNEL_LAYERS = json.loads(os.environ["LAYERS"])
+"""
+URLS = """
+from django.http import HttpResponse
+from django.urls import path
+urlpatterns = [path("", lambda request: HttpResponse("hello"))]
+"""
+ROUTING = """
+from headrace.generic.websockets import WebsocketConsumer
+VERSION = "first"
+class Echo(WebsocketConsumer):
+    def receive(self, text=None, bytes=None, **kwargs):
+        self.send(text=VERSION + " " + text)
+channel_routing = [Echo.as_route(path="^/ws/")]
+"""
+LAYERS = {"default": {"ROUTING": "site1.routing.channel_routing"}}
+
+
+class Runserver:
+    """`manage.py runserver` of a small project, in a session of its own, as a terminal would have it."""
+
+    def __init__(self, folder: Path, *options: str, layers: Any = LAYERS) -> None:
+        self.routing = folder / "site1" / "routing.py"
+        self._log = folder / "log"
+        env = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
+        env |= {
+            "PYTHONPATH": f"{SOURCES}{os.pathsep}{folder}",
+            "PYTHONUNBUFFERED": "1",
+            "LAYERS": json.dumps(layers),
+        }
+        env |= {"XDG_RUNTIME_DIR": "", "TMPDIR": "/tmp"}
+        with self._log.open("w") as log:
+            self.popen = subprocess.Popen(
+                [sys.executable, "-m", "django", "runserver", "--settings", "site1.settings", *options],
+                cwd=folder,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def output(self) -> str:
+        return self._log.read_text()
+
+    def wait_for(self, pattern: str, seconds: float = 20) -> re.Match[str]:
+        def found() -> re.Match[str] | None:
+            return re.search(pattern, self.output())
+
+        match: re.Match[str] = eventually(found, seconds, f"{pattern!r} in {self.output()}")
+        return match
+
+    def listening(self) -> int:
+        """The port, once the worker says that it is there."""
+        port = int(self.wait_for(r"http://127\.0\.0\.1:(\d+)/")[1])
+        self.wait_for("WebSockets stay open")
+        return port
+
+    def children(self) -> list[int]:
+        """Process ids of everything this command started, by their session or their parents."""
+        listed = subprocess.run(
+            ["ps", "-eo", "pid=,sess="], capture_output=True, text=True, check=True
+        ).stdout
+        pairs = [tuple(map(int, line.split())) for line in listed.splitlines()]
+        return [pid for pid, session in pairs if session == self.popen.pid and pid != self.popen.pid]
+
+    def press_ctrl_c(self) -> int:
+        """What a terminal does: SIGINT to the foreground group."""
+        os.killpg(self.popen.pid, signal.SIGINT)
+        return self.popen.wait(15)
+
+    def close(self) -> None:
+        if self.popen.poll() is None:
+            self.popen.terminate()
+            self.popen.wait(15)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Runserver]]:
+    site = tmp_path / "site1"
+    (site / "static").mkdir(parents=True)
+    files = {"__init__": "", "settings": SETTINGS, "urls": URLS, "routing": ROUTING}
+    for name, text in files.items():
+        (site / f"{name}.py").write_text(text)
+    (site / "static" / "a.css").write_text("body {}")
+    started: list[Runserver] = []
+
+    def run(*options: str, **kwargs: Any) -> Runserver:
+        started.append(Runserver(tmp_path, *options, **kwargs))
+        return started[-1]
+
+    yield run
+    for one in started:
+        one.close()
+
+
+def fetch(port: int, path: str) -> tuple[int, bytes]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as response:
+            return response.status, response.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read()
+
+
+def change(server: Runserver, before: str, after: str) -> None:
+    """Change the routing, and wait until the reloader noticed."""
+    seen = server.output().count("changed, reloading")
+    server.routing.write_text(server.routing.read_text().replace(before, after))
+    times = itertools.count(int(time.time()) + 2)
+
+    def noticed() -> bool:
+        # It compares times of modification, once a second, with those of its tick before.
+        later = next(times)
+        os.utime(server.routing, (later, later))
+        time.sleep(0.2)
+        return server.output().count("changed, reloading") > seen
+
+    eventually(noticed, 20, f"a reload in {server.output()}")
+
+
+def ask(client: Any, text: str) -> str:
+    client.send(text)
+    answer: str = client.recv(timeout=15)
+    return answer
+
+
+def test_open_sockets_survive_a_change_of_the_code_and_ctrl_c_leaves_nothing(
+    start: Callable[..., Runserver],
+) -> None:
+    server = start("0")
+    port = server.listening()
+    assert fetch(port, "/") == (200, b"hello")
+    assert fetch(port, "/static/a.css") == (200, b"body {}")
+    assert fetch(port, "/nowhere")[0] == 404
+    with contextlib.closing(open_socket(port, "/ws/")) as client:
+        assert ask(client, "a") == "first a"
+        change(server, "first", "second")
+        assert ask(client, "b") == "second b"
+        change(server, "channel_routing =", "this is no Python")
+        server.wait_for("SyntaxError")
+        client.send("c")
+        change(server, "this is no Python", "channel_routing =")
+        assert client.recv(timeout=15) == "second c"
+    server.wait_for(r"HTTP GET / 200 \[5, 127\.0\.0\.1\]")
+    server.wait_for(r"WebSocket CONNECT /ws/ \[127\.0\.0\.1\]")
+    children = server.children()
+    assert len(children) >= 2
+    server.press_ctrl_c()
+    eventually(lambda: not any(alive(pid) for pid in children), 10, f"{children} to be gone")
+    assert "Traceback" not in server.output().rpartition("Quit the server")[2]
+
+
+def alive(pid: int) -> bool:
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+
+
+def test_the_interface_server_ends_with_a_killed_parent(start: Callable[..., Runserver]) -> None:
+    server = start("0", "--noreload", "--nothreading")
+    port = server.listening()
+    assert fetch(port, "/")[0] == 200
+    children = server.children()
+    assert children
+    server.popen.kill()
+    server.popen.wait()
+    eventually(lambda: not any(alive(pid) for pid in children), 10, f"{children} to be gone")
+
+
+def test_a_project_that_is_broken_at_the_start_serves_once_it_is_repaired(
+    start: Callable[..., Runserver], tmp_path: Path
+) -> None:
+    broken = tmp_path / "site1" / "models.py"
+    broken.write_text("this is no Python")
+    server = start(str(free_port()))
+    server.wait_for("SyntaxError")
+    time.sleep(1.1)  # one tick of the reloader, which must have seen the file as it is
+    broken.write_text("")
+    later = time.time() + 2
+    os.utime(broken, (later, later))
+    server.wait_for("could not be loaded when this command started")
+    port = server.listening()
+    assert fetch(port, "/") == (200, b"hello")
+    with contextlib.closing(open_socket(port, "/ws/")) as client:
+        assert ask(client, "a") == "first a"
+    server.press_ctrl_c()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def test_a_layer_in_memory_is_replaced_and_a_port_in_use_is_told(start: Callable[..., Runserver]) -> None:
+    layers = {"default": {**LAYERS["default"], "BACKEND": "headrace_asgi.InMemoryChannelLayer"}}
+    server = start("0", "--noreload", layers=layers)
+    port = server.listening()
+    assert "uses the embedded server instead" in server.output()
+    assert fetch(port, "/") == (200, b"hello")
+    second = start(str(port), "--noreload")
+    assert second.popen.wait(15) == 1
+    assert second.output().strip() == "CommandError: That port is already in use."
+
+
+@pytest.mark.parametrize(
+    ("options", "layers"), [(["--noasgi"], LAYERS), ([], {})], ids=["noasgi", "no layers"]
+)
+def test_without_layers_or_with_noasgi_it_is_djangos_own_server(
+    start: Callable[..., Runserver], options: list[str], layers: Any
+) -> None:
+    port = free_port()
+    server = start(str(port), "--noreload", *options, layers=layers)
+    server.wait_for("Quit the server")
+    assert eventually(lambda: fetch(port, "/")) == (200, b"hello")
+    assert server.children() == []
+    assert "WebSockets" not in server.output()
+
+
+def test_a_layer_that_cannot_be_said_in_json_is_one_clear_line(
+    start: Callable[..., Runserver], tmp_path: Path
+) -> None:
+    text = SETTINGS + 'CHANNEL_LAYERS["default"]["CONFIG"] = {"channel_capacity": {b"x": 1}}\n'
+    (tmp_path / "site1" / "settings.py").write_text(text)
+    server = start("0", "--noreload")
+    assert server.popen.wait(15) == 1
+    assert "as JSON" in server.output()
+    assert len(server.output().strip().splitlines()) == 1
+
+
+def test_two_servers_of_one_project_do_not_share_a_queue(settings: Any) -> None:
+    settings.CHANNEL_LAYERS = LAYERS
+    usual, _ = layer_config(8000)
+    other, note = layer_config(8001)
+    shared, _ = layer_config(8001, apart=False)
+    assert "prefix" not in usual.options
+    assert other.options["prefix"] == "port-8001."
+    assert shared.options == usual.options
+    assert note == ""
+
+
+def test_a_layer_of_the_projects_own_is_left_as_it_is(settings: Any) -> None:
+    config = {"BACKEND": "headrace_asgi.RedisChannelLayer", "CONFIG": {"hosts": ["redis://h:1"]}}
+    settings.CHANNEL_LAYERS = {"default": {**LAYERS["default"], **config}}
+    found, note = layer_config(8001)
+    assert (found.backend, found.options, note) == (config["BACKEND"], config["CONFIG"], "")
