@@ -1,8 +1,8 @@
-"""Explores every interleaving of a protocol's actors, breadth first, over the shipped scripts on a real server.
+"""Explores every interleaving of a protocol's actors, breadth first, with the shipped scripts on a server.
 
-A state is what the actors know plus what Redis holds. A model says which moves a state has; a move may carry a
-call of the shipped plan, which is carried out on the server: what Redis held is put back, the call is made, and
-what Redis holds then is read. The same call on the same data is made once and remembered.
+A state is what the actors know plus what Redis holds. A model says which moves a state has; a move may carry
+a call of the shipped plan, which is carried out on the server: what Redis held is put back, the call is made,
+and what Redis holds then is read. The same call on the same data is made once and remembered.
 """
 
 from __future__ import annotations
@@ -162,7 +162,8 @@ class Server:
         for start in range(0, len(calls), BATCH):
             commands: list[tuple[Any, ...]] = []
             for data, command in calls[start : start + BATCH]:
-                commands.append((b"EVALSHA", self._set, len(keys), *keys, msgpack.packb(data, use_bin_type=False)))
+                packed = msgpack.packb(data, use_bin_type=False)
+                commands.append((b"EVALSHA", self._set, len(keys), *keys, packed))
                 commands.append(command)
                 commands.append((b"EVALSHA", self._get, len(keys), *keys))
             answers = self.ask(commands)
@@ -189,7 +190,9 @@ class _Exploration:
     def __init__(self, model: Model, server: Server, broken: Mapping[str, tuple[str, str]]) -> None:
         self.model = model
         self.server = server
-        self.replaced = {script(name).sha: _load_broken(server, name, *texts) for name, texts in broken.items()}
+        self.replaced = {
+            script(name).sha: _load_broken(server, name, *texts) for name, texts in broken.items()
+        }
         self.came_from: dict[State, tuple[State, str] | None] = {}
         self.known: dict[tuple[Data, tuple[Any, ...]], tuple[Any, Data]] = {}
 

@@ -1,8 +1,8 @@
-"""Groups (PROTOCOL 2): one process with the shipped `Membership`, workers that add clients, clients that leave.
+"""Groups (PROTOCOL 2): one process with the shipped `Membership`, workers that add clients, which leave.
 
-A worker registers the process, then puts the add entry on its queue. The process reads entries, clients close, and
-it withdraws when it believes that nobody is left; question and answer of a withdrawal are steps of their own. With
-a kill, a worker dies between its two steps and the ghost it leaves is laid.
+A worker registers the process, then puts the add entry on its queue. The process reads entries, clients close,
+and it withdraws when it believes that nobody is left; question and answer of a withdrawal are steps of their
+own. With a kill, a worker dies between its two steps, and the ghost it leaves is laid.
 """
 
 from __future__ import annotations
@@ -126,10 +126,10 @@ class Groups:
             membership = _thawed(actors.membership)
             for _, processed in membership.leaves(LATER):
                 asked = actors._replace(membership=_frozen(membership), leave=("asked", processed))
-                yield Move(f"the process asks to leave after {processed}", lambda _: asked)
+                yield Move(f"the process asks to leave after {processed}", lambda _, asked=asked: asked)
         elif actors.leave[0] == "asked":
             call = self.plan.group_leave(GROUP, PROCESS, actors.leave[1])
-            yield Move("Redis lets it leave or not", lambda left: actors._replace(leave=("answered", left)), call)
+            yield Move("Redis decides", lambda left: actors._replace(leave=("answered", left)), call)
         else:
             yield Move("the process reads the answer", partial(self._left, actors))
 
@@ -142,14 +142,15 @@ class Groups:
         """A group message comes although nobody is a member; the count is read twice, a minute apart."""
         membership = _thawed(actors.membership)
         call = self.plan.group_adds(GROUP, PROCESS)
+        counted = partial(self._counted, actors, membership)
         if data[0][0] != b"none" and not actors.leave and membership.suspect(GROUP):
-            yield Move("an unexpected message: the count is read", partial(self._counted, actors, membership), call)
+            yield Move("an unexpected message: the count is read", counted, call)
         # Within the minute every living worker tells what it registered, and the queue is read.
         busy = data[2][0] != b"none" or any(
             steps % 2 and at not in actors.dead for at, steps in enumerate(actors.workers)
         )
         if not busy and not actors.leave and membership.suspects_due(LATER):
-            yield Move("a minute later it is read again", partial(self._counted, actors, membership), call)
+            yield Move("a minute later it is read again", counted, call)
 
     def _counted(self, actors: Actors, membership: Membership, count: int | None) -> Actors:
         changed = _thawed(_frozen(membership))
@@ -173,9 +174,7 @@ class Groups:
 
 
 def _step(actors: Actors, at: int) -> Actors:
-    return actors._replace(
-        workers=tuple(steps + (other == at) for other, steps in enumerate(actors.workers))
-    )
+    return actors._replace(workers=tuple(steps + (other == at) for other, steps in enumerate(actors.workers)))
 
 
 def _frozen(membership: Membership) -> tuple[Any, ...]:

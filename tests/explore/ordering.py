@@ -1,7 +1,7 @@
 """The ordering mailbox (PROTOCOL 1): one socket whose messages start in order, whatever happens to workers.
 
-Actors: the interface (connect, frames, disconnect, one send outstanding), two workers, the parent of workers that
-were killed, and whoever kicks mailboxes. Each fault happens at most as often as the bounds say, at any step.
+Actors: the interface (connect, frames, disconnect, one send outstanding), two workers, the parent of workers
+that were killed, and whoever kicks mailboxes. Each fault happens as often as the bounds allow, at any step.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class Ordering:
             return
         plans = [self.plan, self.full_plan] if actors.left[FULL] else [self.plan]
         for chosen in plans:
-            call = chosen.connect(SOCKET, "/", entry(0)) if k == 0 else chosen.frame_ordered(SOCKET, k, entry(k))
+            call = chosen.frame_ordered(SOCKET, k, entry(k)) if k else chosen.connect(SOCKET, "/", entry(0))
             yield Move(f"send {k}", partial(self._sent, actors, k), call)
 
     def _sent(self, actors: Actors, k: int, outcome: Outcome) -> Actors:
@@ -125,9 +125,11 @@ class Ordering:
             return actors._replace(sent=k + 1)
         if outcome is Outcome.FULL and k < self.last:
             # The socket is closed (1013); a connect that was refused is owed no disconnect.
-            fates = tuple("refused" if k <= at < self.last or k == 0 else fate for at, fate in enumerate(actors.fates))
-            used = _less(actors, FULL)
-            return used._replace(sent=self.last if k else self.last + 1, fates=fates)
+            end = self.last if k else self.last + 1
+            refused = _less(actors, FULL)
+            for at in range(k, end):
+                refused = _fate(refused, at, "refused")
+            return refused._replace(sent=end)
         raise Violation(f"send {k} was answered {outcome!r}")
 
     def _takes(self, actors: Actors, data: Data, at: int) -> Iterator[Move]:
@@ -151,7 +153,8 @@ class Ordering:
         if k != self.last and (old or actors.left[EXPIRIES]):
             call = self.plan.finish(SOCKET, k, PLACE)
             used = actors if old else _less(actors, EXPIRIES)
-            yield Move(f"worker {at} drops {k}, expired", partial(self._finished, used, at, k, "expired"), call)
+            dropped = partial(self._finished, used, at, k, "expired")
+            yield Move(f"worker {at} drops {k}, expired", dropped, call)
         if actors.left[GIVE_BACKS]:
             call = self._back(k, head=True)
             used = _less(actors, GIVE_BACKS)
@@ -162,7 +165,8 @@ class Ordering:
         yield Move(f"worker {at} finishes {k}", partial(self._finished, actors, at, k, "done"), call)
         if actors.left[REQUEUES]:
             used = _less(actors, REQUEUES)._replace(requeued=actors.requeued | {k})
-            yield Move(f"worker {at} requeues {k}", partial(self._put_back, used, at, k), self._back(k, head=False))
+            put_back = partial(self._put_back, used, at, k)
+            yield Move(f"worker {at} requeues {k}", put_back, self._back(k, head=False))
 
     def _kills(self, actors: Actors, at: int, worker: Worker) -> Iterator[Move]:
         """A worker is killed; its parent notices, or dies with it."""

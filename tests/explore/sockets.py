@@ -11,8 +11,8 @@ from headrace_asgi.layers.redis_plan import ORDERED_CHANNELS
 from .explorer import PLACE, Data, plan
 
 __all__ = [
-    "GIVEN", "KEYS", "LISTS", "LOCAL", "MAILBOX", "ORDER", "PLAN", "PROCESS", "SOCKET", "WATCHED", "canonical", "entry", "in_flight", "number",
-    "queued",
+    "GIVEN", "KEYS", "LOCAL", "MAILBOX", "ORDER", "PLAN", "PROCESS", "SOCKET", "WATCHED",
+    "canonical", "entry", "in_flight", "number", "queued",
 ]  # fmt: skip
 
 PLAN = plan()

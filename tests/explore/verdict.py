@@ -1,7 +1,7 @@
-"""The verdict (PROTOCOL 1a): a socket that turns out not to be ordered; its mailbox is drained, plain sends follow.
+"""The verdict (PROTOCOL 1a): a socket turns out not to be ordered; its mailbox is drained, plain sends follow.
 
-The interface sends through the mailbox until it reads the verdict, which the worker of the connect writes when its
-consumer has returned, before it finishes. One worker may be killed, its machine lost, at any step.
+The interface sends through the mailbox until it reads the verdict, which the worker of the connect writes when
+its consumer has returned, before it finishes. A worker may be killed or its machine lost, at any step.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ __all__ = ["Verdict"]
 
 
 class Worker(NamedTuple):
-    """`stage`: idle, held, running, returned (the connect's consumer), said (the verdict is written), dead; what
-    a killed one left is held or started."""
+    """`stage`: idle, held, running, returned (the connect's consumer), said (the verdict is written), dead.
+
+    What a killed one left is held or started.
+    """
 
     stage: str = "idle"
     number: int = -1
@@ -51,7 +53,7 @@ class Verdict:
     canonical = staticmethod(sockets.canonical)
 
     def __init__(
-        self, frames: int = 3, workers: int = 2, kills: int = 1, early: bool = False, name: str = "verdict false"
+        self, frames: int = 3, workers: int = 2, kills: int = 1, early: bool = False, name: str = "verdict"
     ) -> None:
         self.name = name
         self.last = frames + 1
@@ -125,7 +127,7 @@ class Verdict:
 
     def _start(self, actors: Actors, at: int, worker: Worker) -> Actors:
         k = worker.number
-        if 0 < k and not actors.connected and not actors.fates[0]:
+        if k > 0 and not actors.connected and not actors.fates[0]:
             raise Violation(f"{k} starts before the connect's consumer returned")
         started = _with(actors, at, worker._replace(stage="running"))
         return started._replace(verdict="written") if self.early and k == 0 else started

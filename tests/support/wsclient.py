@@ -12,7 +12,14 @@ __all__ = ["open_socket", "receive_json", "send_json"]
 
 def open_socket(port: int, path: str, **options: Any) -> ClientConnection:
     """Open a socket to the interface server on a loopback port; closed by the caller."""
-    options = {"open_timeout": 20, "close_timeout": 2, "compression": None, "proxy": None, "legacy": True, **options}
+    options = {
+        "open_timeout": 20,
+        "close_timeout": 2,
+        "compression": None,
+        "proxy": None,
+        "legacy": True,
+        **options,
+    }
     return connect(f"ws://127.0.0.1:{port}{path}", **options)
 
 

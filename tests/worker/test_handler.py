@@ -527,7 +527,7 @@ def test_parts_wait_for_room_in_the_reply_channel_h7() -> None:
         while not received or received[-1] != b"":
             received.extend(message["content"] for _, message in layer.receive_many(["test!"], 10, 1))
 
-    reader = threading.Thread(target=read)
+    reader = threading.Thread(target=read, daemon=True)
     reader.start()
     ViewConsumer()(request_message("/parts/", layer=layer))
     reader.join(5)

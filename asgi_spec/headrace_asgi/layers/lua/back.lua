@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Put the message in flight of an ordered socket back on its list, with its token and a new lease.
 --
 -- KEYS  o: order number in flight  c: the list it was taken from

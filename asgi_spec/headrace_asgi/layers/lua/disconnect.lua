@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Unregister a socket and send its disconnect: one act, so that of interface, reaper and any retry exactly one tells
 -- it. Never refused for capacity; last in the mailbox.
 --

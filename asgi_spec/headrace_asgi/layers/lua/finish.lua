@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- End the message in flight of a socket: the next one in its mailbox goes out, or all of them (drain: the socket is
 -- not ordered). The order number is the fence: whoever comes late changes nothing.
 --

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Withdraw a process from a group, if it has seen every add.
 --
 -- KEYS  g: processes of the group  gq: groups of the process

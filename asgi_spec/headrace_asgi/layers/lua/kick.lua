@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Move on a mailbox whose lease lapsed: whoever held the message in flight is gone.
 --
 -- KEYS  o  m  w: see _mailbox  then the lists, in the order of their numbers

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Renew the lease of the message in flight; also the question of a late starter whether it still is.
 --
 -- KEYS  o: order number in flight

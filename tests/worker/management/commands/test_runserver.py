@@ -55,7 +55,7 @@ class Runserver:
 
     def __init__(self, folder: Path, *options: str, layers: Any = LAYERS) -> None:
         self.routing = folder / "site1" / "routing.py"
-        self._log = folder / "log"
+        self._log = folder / f"log-{len(list(folder.glob('log-*')))}"
         env = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
         env |= {
             "PYTHONPATH": f"{SOURCES}{os.pathsep}{folder}",

@@ -1,0 +1,223 @@
+"""The plan's calls, carried out one by one on a real server by nothing but a plain client."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+
+from headrace_asgi.contract import Outcome
+from headrace_asgi.envelope import decode, encode, pack_message
+from headrace_asgi.layers.places import Places
+from headrace_asgi.layers.redis_plan import ORDERED_CHANNELS, Call, Plan
+from headrace_asgi.limits import Capacities
+from headrace_asgi.names import new_process_queue
+
+SENT, BOXED, FULL, GONE = Outcome.SENT, Outcome.BOXED, Outcome.FULL, Outcome.GONE
+FAR_MS = 10**13
+CONNECT, RECEIVE, DISCONNECT = ORDERED_CHANNELS
+
+
+class Desk:
+    """A plan, and a client that carries its calls out."""
+
+    def __init__(self, url: str) -> None:
+        url, _, query = url.partition("?prefix=")
+        self.client = redis.Redis.from_url(url, protocol=2)
+        self.plan = Plan(Places([url], query), Capacities(5), 60, 86_400)
+        self.process = new_process_queue("0")
+        for call in self.plan.register(self.process, "{}"):
+            self.do(call)
+
+    def do(self, call: Call) -> Any:
+        return call.read(self.client.execute_command(*call.whole()))
+
+    def take(self, *channels: str, limit: int = 20) -> tuple[str, list[Any]] | None:
+        found = self.do(self.plan.take("0", channels, limit, None))
+        return found and (found[0], [decode(entry) for entry in found[1]])
+
+
+@pytest.fixture
+def desk(any_redis_url: str) -> Iterator[Desk]:
+    desk = Desk(any_redis_url)
+    yield desk
+    desk.client.close()
+
+
+def entry(order: int | None = None, expiry_ms: int = FAR_MS, **values: Any) -> bytes:
+    return encode(pack_message(values), expiry_ms, order)
+
+
+def test_a_channel_takes_what_fits_and_refuses_the_rest_from_the_end(desk: Desk) -> None:
+    entries = [entry(n=number) for number in range(7)]
+    assert desk.do(desk.plan.send("work", entries)) == [SENT] * 5 + [FULL] * 2
+    assert desk.do(desk.plan.statistics("work")[0]) == [5, 2]
+    channel, taken = desk.take("idle", "work", limit=3) or ("", [])
+    assert channel == "work"
+    assert [one.payload for one in taken] == [decode(raw).payload for raw in entries[:3]]
+
+
+def test_a_single_reader_channel_that_nobody_reads_goes_away_and_is_not_counted(desk: Desk) -> None:
+    desk.do(desk.plan.send("body?x", [entry()]))
+    assert 60 < desk.client.ttl(desk.plan.key("0", "c", "body?x")) <= 90
+    assert desk.client.hlen(desk.plan.key("0", "n")) == 0
+
+
+def test_a_connect_registers_its_socket_once(desk: Desk) -> None:
+    socket = desk.process + "a"
+    assert desk.do(desk.plan.connect(socket, "/chat/", entry(0))) is SENT
+    assert desk.do(desk.plan.connect(socket, "/chat/", entry(0))) is Outcome.DUPLICATE
+    assert desk.do(desk.plan.registered_sockets("0", desk.process)) == {"a": "/chat/"}
+
+
+def test_nothing_is_registered_for_a_process_that_is_gone(desk: Desk) -> None:
+    for call in desk.plan.withdraw(desk.process):
+        desk.do(call)
+    assert desk.do(desk.plan.connect(desk.process + "a", "/", entry(0))) is GONE
+    assert desk.do(desk.plan.push(desk.process, [entry()], [False])) == [GONE]
+    assert desk.do(desk.plan.group_add("g", desk.process)) == -1
+    assert desk.do(desk.plan.frame_ordered(desk.process + "a", 1, entry(1))) is GONE
+    assert desk.take(CONNECT, RECEIVE) is None
+
+
+def test_frames_of_an_ordered_socket_go_out_one_by_one_and_the_disconnect_last(desk: Desk) -> None:
+    socket = desk.process + "a"
+    desk.do(desk.plan.connect(socket, "/", entry(0)))
+    assert desk.do(desk.plan.frame_ordered(socket, 1, entry(1))) is BOXED
+    assert desk.do(desk.plan.frame_ordered(socket, 2, entry(2))) is BOXED
+    assert desk.do(desk.plan.disconnect(socket, 3, entry(3, 0))) is BOXED
+    assert desk.do(desk.plan.disconnect(socket, 3, entry(3, 0))) is Outcome.TOLD
+    seen = []
+    for order in range(4):
+        channel, taken = desk.take(*ORDERED_CHANNELS) or ("", [])
+        seen.append((channel, [one.order for one in taken]))
+        assert desk.do(desk.plan.finish(socket, order, "0")) is SENT
+        assert desk.do(desk.plan.finish(socket, order, "0")) is Outcome.STALE
+    assert seen == [(CONNECT, [0]), (RECEIVE, [1]), (RECEIVE, [2]), (DISCONNECT, [3])]
+
+
+def test_the_time_in_the_mailbox_does_not_count_for_expiry(desk: Desk) -> None:
+    socket = desk.process + "a"
+    now_ms = desk.do(desk.plan.time("0"))
+    desk.do(desk.plan.connect(socket, "/", entry(0)))
+    desk.do(desk.plan.frame_ordered(socket, 1, entry(1, expiry_ms=now_ms - 1000)))
+    desk.do(desk.plan.finish(socket, 0, "0"))
+    _, (frame,) = desk.take(RECEIVE) or ("", [])
+    assert now_ms + 50_000 < frame.expiry_ms <= desk.do(desk.plan.time("0")) + 60_000
+
+
+def test_draining_moves_the_whole_mailbox_out_without_tokens(desk: Desk) -> None:
+    socket = desk.process + "a"
+    desk.do(desk.plan.connect(socket, "/", entry(0)))
+    for order in (1, 2):
+        desk.do(desk.plan.frame_ordered(socket, order, entry(order)))
+    desk.do(desk.plan.finish(socket, 0, "0", drain=True))
+    assert [one.order for one in (desk.take(RECEIVE) or ("", []))[1]] == [None, None]
+    assert desk.do(desk.plan.overdue("0", FAR_MS)) == []
+
+
+def test_a_lapsed_lease_is_overdue_and_a_kick_moves_the_mailbox_on(desk: Desk) -> None:
+    socket = desk.process + "a"
+    desk.do(desk.plan.connect(socket, "/", entry(0)))
+    desk.do(desk.plan.frame_ordered(socket, 1, entry(1)))
+    assert desk.do(desk.plan.kick(socket, "0")) == 0
+    assert desk.do(desk.plan.overdue("0", FAR_MS)) == [socket]
+    desk.client.delete(desk.plan.key("0", "o", socket))
+    assert desk.do(desk.plan.kick(socket, "0")) == 1
+    assert desk.do(desk.plan.renew(socket, 0, "0")) is Outcome.STALE
+    assert desk.do(desk.plan.renew(socket, 1, "0")) is SENT
+
+
+def test_what_was_not_started_goes_back_to_the_head_in_its_order(desk: Desk) -> None:
+    entries = [entry(n=number) for number in range(3)]
+    desk.do(desk.plan.send("work", entries))
+    (_, taken) = desk.do(desk.plan.take("0", ["work"], 2, None))
+    desk.do(desk.plan.back_plain("work", "0", taken, head=True))
+    assert desk.do(desk.plan.take("0", ["work"], 3, None)) == ("work", entries)
+
+
+def test_plain_frames_of_several_sockets_travel_in_one_call(desk: Desk) -> None:
+    for local in ("a", "b"):
+        desk.do(desk.plan.connect(desk.process + local, "/", entry(0)))
+    one, other = entry(n=1), entry(n=2)
+    assert desk.do(desk.plan.frames("0", desk.process, ["a", one, "b", other])) == [SENT, SENT]
+    strange = desk.do(desk.plan.frames("0", desk.process, ["a", one, "gone", one, *["b", other] * 4]))
+    assert strange == [SENT, GONE, SENT, SENT, FULL, FULL]
+
+
+def test_control_entries_ignore_a_full_process_queue_and_messages_behind_a_refused_one_do_not(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headrace_asgi.layers.redis_plan.PROCESS_QUEUE_CAPACITY", 2)
+    note = encode(b"\x80", control=True)
+    pushed = desk.do(
+        desk.plan.push(desk.process, [entry(), entry(), entry(), note], [False, False, False, True])
+    )
+    assert pushed == [SENT, SENT, FULL, SENT]
+    channel, taken = desk.take(desk.process) or ("", [])
+    assert channel == desk.process
+    assert [one.control for one in taken] == [False, False, True]
+
+
+def test_a_leave_with_an_add_on_its_way_changes_nothing(desk: Desk) -> None:
+    assert desk.do(desk.plan.group_add("g", desk.process)) == 1
+    assert desk.do(desk.plan.group_add("g", desk.process)) == 2
+    assert desk.do(desk.plan.group_leave("g", desk.process, 1)) is False
+    assert desk.do(desk.plan.group_leave("g", desk.process, 2)) is True
+    assert desk.do(desk.plan.group_adds("g", desk.process)) is None
+
+
+def test_plain_members_are_listed_until_they_leave(desk: Desk) -> None:
+    desk.do(desk.plan.group_join_plain("g", "foreign!x"))
+    desk.do(desk.plan.group_add("g", desk.process))
+    assert desk.do(desk.plan.group_read("g")) == ([desk.process], ["foreign!x"])
+    desk.do(desk.plan.group_leave_plain("g", "foreign!x"))
+    assert desk.do(desk.plan.group_read("g")) == ([desk.process], [])
+
+
+def test_a_beat_tells_the_living_the_unknown_and_the_fenced_apart(desk: Desk) -> None:
+    assert desk.do(desk.plan.beat(desk.process)).alive
+    unknown = desk.do(desk.plan.beat(new_process_queue("0")))
+    assert (unknown.alive, unknown.fenced) == (False, False)
+    for call in desk.plan.withdraw(desk.process):
+        desk.do(call)
+    assert desk.do(desk.plan.beat(desk.process)).fenced
+
+
+def test_every_key_of_every_call_carries_the_tag_of_its_place_r11() -> None:
+    plan = Plan(Places(["redis://localhost"], "p"), Capacities(5), 60, 86_400)
+    process = new_process_queue("0")
+    samples = {
+        "place": "0", "process": process, "socket": process + "a", "channel": "work", "group": "g",
+        "entries": [b"e"], "controls": [False], "path": "/", "entry": b"e", "order": 1, "limit": 1,
+        "locals_and_entries": ["a", b"e"], "sockets": [("a", "/")], "channels": ["work"], "head": True,
+        "now_ms": 1, "processed": 1, "description": "{}", "block_seconds": None,
+    }  # fmt: skip
+    checked = 0
+    for name, method in inspect.getmembers(plan, inspect.ismethod):
+        parameters = inspect.signature(method).parameters.values()
+        if name.startswith("_") or method.__annotations__["return"] not in ("Call", "list[Call]"):
+            continue
+        made = method(**{one.name: samples[one.name] for one in parameters if one.name in samples})
+        for call in made if isinstance(made, list) else [made]:
+            if call.script is not None:
+                keys = call.args[3 : 3 + call.args[2]]
+                assert keys
+                assert all(str(key).startswith("hr1:{p.0}:") for key in keys), name
+                checked += 1
+    assert checked >= 15
+
+
+def test_what_ends_something_works_when_redis_is_out_of_memory(private_redis_server: Any) -> None:
+    desk = Desk(private_redis_server.url + "?prefix=oom")
+    socket = desk.process + "a"
+    desk.do(desk.plan.connect(socket, "/", entry(0)))
+    desk.client.config_set("maxmemory", "1")
+    with pytest.raises(redis.OutOfMemoryError):
+        desk.do(desk.plan.send("work", [entry()]))
+    assert desk.do(desk.plan.disconnect(socket, 1, entry(1, 0))) is BOXED
+    assert desk.do(desk.plan.finish(socket, 0, "0")) is SENT
+    desk.client.close()
