@@ -1,7 +1,7 @@
 """Writes docs/reference from the code's own tables, docstrings and help texts.
 
     python scripts/make_reference.py            # write the pages
-    python scripts/make_reference.py --check    # exit 1 and name the pages that no longer say what the code says
+    python scripts/make_reference.py --check    # exit 1 and name the pages that are stale
 
 Nothing is explained here that the code does not say: a poor line in a page is a poor help text in the code.
 """
@@ -45,7 +45,7 @@ LAYERS = (RedisChannelLayer, IPCChannelLayer, InMemoryChannelLayer)
 #: Parameters of a layer that are for tests, not for `CONFIG`.
 NO_OPTIONS = {"clock"}
 #: Where a rule comes from is for readers of the code: sections of the protocol's plan, ids of old defects.
-SOURCES = re.compile(r" \((?:PROTOCOL \w+|[A-Z]{1,2}\d{1,2})(?:: ([^)]*))?\)")
+SOURCES = re.compile(r" \((?:PROTOCOL \w+|[A-Z]{1,2}\d{1,2})(?:: ([^)]*))?\)|, [A-Z]{1,2}\d{1,2}(?=\))")
 NOTICE = "<!-- Made by scripts/make_reference.py from the code. Change the code, then run it again. -->"
 
 
@@ -119,11 +119,11 @@ def settings_page() -> str:
     return page(
         "Settings",
         "Everything that Headrace reads from your Django settings and that Django does not know. Without "
-        "`CHANNEL_LAYERS` nothing changes: the project is plain Django. `manage.py check` names a key that is "
-        "not here; an unknown option in a `CONFIG` is an error of the first command that uses the layer.",
+        "`CHANNEL_LAYERS` nothing changes: the project is plain Django. `manage.py check` names a key that "
+        "is not here; an unknown option in a `CONFIG` is an error of the first command that uses the layer.",
         "## CHANNEL_LAYERS",
-        'A dict of layers by name; `"default"` is the one that `Channel`, `Group` and the commands use unless '
-        'they are told another. The least is `{"default": {"ROUTING": "project.routing.routing"}}`.',
+        'A dict of layers by name; `"default"` is the one that `Channel`, `Group` and the commands use '
+        'unless they are told another. The least is `{"default": {"ROUTING": "project.routing.routing"}}`.',
         table(("key", "what it is"), layer_keys()),
         layer_sections(),
         url_section(),
@@ -266,9 +266,9 @@ def messages_page() -> str:
         parts += [f"## {kind.name}", where_text(kind), fields_table(name, kind), rule_text(kind)]
     return page(
         "Messages",
-        "Every message between the two tiers is a dict with the keys of one of these tables. They are those of "
-        "ASGI 0.x; a key marked *ours* is an addition. Our own servers check a message when they build it, and "
-        "one from elsewhere before they use it: an unknown key or a wrong type is an error that names it.",
+        "Every message between the two tiers is a dict with the keys of one of these tables. They are those "
+        "of ASGI 0.x; a key marked *ours* is an addition. The interface server checks a message when it "
+        "builds one, and a reply before it uses it: an error names the unknown key or the wrong type.",
         *parts,
     )
 
@@ -281,6 +281,8 @@ def kinds() -> dict[str, messages.Kind]:
 
 def where_text(kind: messages.Kind) -> str:
     """Where a kind of message is sent."""
+    if kind is messages.DELAY:
+        return "Specified, but nothing reads it in this version."
     if not kind.channel:
         return "Sent on the client's reply channel."
     if kind.channel.endswith("?"):
@@ -329,7 +331,6 @@ def deadlines_page() -> str:
             f"{seconds:g}",
             row.help,
             str(row.status or ""),
-            str(row.close_code or ""),
         )
         for _, seconds, row in deadlines.rows()
     ]
@@ -338,7 +339,10 @@ def deadlines_page() -> str:
         prose(deadlines.__doc__),
         "All of them belong to the interface server; the times of the worker are in "
         "[the settings](settings.md#headrace).",
-        table(("option", "seconds", "what it is", "HTTP answer", "close code"), rows),
+        table(("option", "seconds", "what it is", "HTTP answer"), rows),
+        "A WebSocket whose handshake is not answered gets the HTTP answer. An open one is closed with 1000 when "
+        "it reaches its age, with 1013 when the layer stays away beyond the grace, with 1012 when the server "
+        "ends. A client that sends no pong is dropped without a close frame.",
     )
 
 
@@ -357,12 +361,12 @@ def states_page() -> str:
         "The life of a request and of a WebSocket in the interface server, drawn from the transition tables "
         "that the code runs on. What happens stands before the stroke, what is done about it behind it.",
         "## An HTTP request",
-        prose(http_exchange.__doc__.rpartition("\n\n")[2]),
+        prose(http_exchange.__doc__).rpartition("\n\n")[2],
         picture(http),
         transitions(http, ("state", "what happens", "next state", "what is done")),
         meanings(http_exchange.State, http_exchange.Event, actions.Action),
         "## A WebSocket",
-        prose(websocket_exchange.__doc__.partition("\n\n")[2]),
+        prose(websocket_exchange.__doc__).partition(" or layer. ")[2],
         picture(socket),
         transitions(socket, ("state", "what happens", "next state", "what is done")),
         meanings(websocket_exchange.State, websocket_exchange.Fact, websocket_exchange.Step),

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from .envelope import Message
 from .errors import ChannelFull, MessageTooLarge
-from .limits import Capacities
+from .limits import RECEIVE_SECONDS, Capacities
 
 __all__ = [
     "ChannelLayer",
@@ -85,7 +85,6 @@ class ChannelLayer(ABC):
         The caller's dict is not changed and may be changed afterwards.
         """
 
-    @abstractmethod
     def receive(
         self, channels: Iterable[str], block: bool = False
     ) -> tuple[str, Message] | tuple[None, None]:
@@ -95,6 +94,8 @@ class ChannelLayer(ABC):
         Process channels are received by their name up to `!`; the full name is returned. Expired messages are
         dropped. Raises LayerUnavailable.
         """
+        received = self.receive_many(channels, 1, RECEIVE_SECONDS if block else 0)
+        return received[0] if received else (None, None)
 
     @abstractmethod
     def new_channel(self, pattern: str) -> str:

@@ -19,6 +19,7 @@ __all__ = [
     "MAX_MESSAGE_BYTES",
     "PROCESS_DEATH_SECONDS",
     "PROCESS_QUEUE_CAPACITY",
+    "RECEIVE_SECONDS",
     "Capacities",
 ]
 
@@ -39,6 +40,8 @@ MAILBOX_CAPACITY = 100
 #: Seconds that the lease of an ordered message outlives the message's expiry, so that no message still
 #: queued can start after its lease lapsed.
 LEASE_MARGIN_SECONDS = 30
+#: Seconds that a blocking `receive` waits: short enough for loops that look at a flag, and yet quiet.
+RECEIVE_SECONDS = 5.0
 #: Seconds of an observer's own monotonic clock after which a heartbeat that stands still means death.
 PROCESS_DEATH_SECONDS = 20
 

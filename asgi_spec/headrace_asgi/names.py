@@ -2,8 +2,8 @@
 
 Three kinds of channel (ASGI 0.x): `http.request` is shared by all workers, `http.request.body?x7` has a
 single reader, and `hr1.0.5f…!a1` belongs to one process, which reads `hr1.0.5f…!` and finds its client by the
-local part `a1`. A process queue of ours says in its name which version of control entries its reader understands
-(`hr1`) and at which place it lies (`0`), so that nobody has to compute it.
+local part `a1`. A process queue of ours says in its name which version of control entries its reader
+understands (`hr1`) and at which place it lies (`0`), so that nobody has to compute it.
 """
 
 from __future__ import annotations

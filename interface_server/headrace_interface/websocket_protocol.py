@@ -117,8 +117,7 @@ class WebSocketShell:
         """Bytes of the client."""
         ws = self._ws
         if ws is None:
-            opening = self._opening
-            if opening is not None and not opening.keep(data):
+            if self._opening is not None and not self._opening.keep(data):
                 self._perform(self._exchange.turn_away(TOO_EARLY))
             return
         self._heartbeat.heard_at = self._site.timers.now()
@@ -190,11 +189,10 @@ class WebSocketShell:
     def control(self, kind: str, body: Message) -> None:
         """A note about this socket."""
         exchange = self._exchange
+        if kind in (control.VERDICT, control.RUNNING):
+            self._taken_by_worker()
         if kind == control.VERDICT:
-            self._taken_by_worker()
             self._perform(exchange.verdict(body.get("ordered", True)))
-        elif kind == control.RUNNING:
-            self._taken_by_worker()
         elif kind == control.FAILED:
             self._site.counters["socket_failed"] += 1
             self._perform(exchange.failed(Deny(int(body.get("status", 500)), str(body.get("reason", "")))))

@@ -1,8 +1,8 @@
 """Groups (PROTOCOL 2): one process with the shipped `Membership`, workers that add clients, which leave.
 
-A worker registers the process, then puts the add entry on its queue. The process reads entries, clients close,
-and it withdraws when it believes that nobody is left; question and answer of a withdrawal are steps of their
-own. With a kill, a worker dies between its two steps, and the ghost it leaves is laid.
+A worker registers the process, then puts the add entry on its queue. The process reads entries, clients
+close, and it withdraws when it believes that nobody is left; question and answer of a withdrawal are steps of
+their own. With a kill, a worker dies between its two steps, and the ghost it leaves is laid.
 """
 
 from __future__ import annotations

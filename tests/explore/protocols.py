@@ -45,6 +45,10 @@ def _protocols(small: bool) -> list[Task]:
         ]
     return [
         Task(Ordering(Bounds())),
+        Task(Ordering(Bounds(lapses=2, requeues=0, full=0), name="ordering mailbox, 2 lapsed leases")),
+        Task(
+            Ordering(Bounds(workers=3, kills=2, expiries=0, full=0), name="ordering mailbox, 2 of 3 killed")
+        ),
         Task(Verdict(frames=4, name="verdict false")),
         Task(Groups((("a", "c"), ("b", "d")), name="groups, 2 workers")),
         Task(Groups((("a", "d"), ("b",), ("c",)), name="groups, 3 workers")),

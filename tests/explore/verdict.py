@@ -1,7 +1,7 @@
-"""The verdict (PROTOCOL 1a): a socket turns out not to be ordered; its mailbox is drained, plain sends follow.
+"""The verdict (PROTOCOL 1a): a socket is not ordered after all; its mailbox is drained, plain sends follow.
 
-The interface sends through the mailbox until it reads the verdict, which the worker of the connect writes when
-its consumer has returned, before it finishes. A worker may be killed or its machine lost, at any step.
+The interface sends through the mailbox until it reads the verdict, which the worker of the connect writes
+when its consumer has returned, before it finishes. A worker may be killed or its machine lost, at any step.
 """
 
 from __future__ import annotations

@@ -118,11 +118,7 @@ class Worker:
         worker_ready.send(sender=type(self), worker=self)
         try:
             while not self.stopping:
-                try:
-                    self.step()
-                except Exception:  # ours or the layer's bug: whatever it is, the next message may be good
-                    worker_log.exception("A turn of the worker failed; it goes on")
-                    time.sleep(AFTER_FAILURE_SECONDS)
+                guarded(self.step)
         finally:
             self.close()
 
@@ -174,6 +170,15 @@ class Worker:
     def _write(self) -> None:
         if self._line.pending:
             self._line.turn()
+
+
+def guarded(step: Callable[[], object]) -> None:
+    """Take one step of a worker, whose failure ends no worker: the next message may be good (W1)."""
+    try:
+        step()
+    except Exception:
+        worker_log.exception("A turn of the worker failed; it goes on")
+        time.sleep(AFTER_FAILURE_SECONDS)
 
 
 def apply_channel_filters(

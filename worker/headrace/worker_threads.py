@@ -26,7 +26,7 @@ from .hooks import Hook, default_hooks
 from .line import Line
 from .log import worker_log
 from .signals import worker_ready
-from .worker import AFTER_FAILURE_SECONDS, BLOCK_SECONDS, Callback, apply_channel_filters
+from .worker import BLOCK_SECONDS, Callback, apply_channel_filters, guarded
 
 __all__ = ["ThreadedWorker"]
 
@@ -92,11 +92,7 @@ class ThreadedWorker:
         worker_ready.send(sender=type(self), worker=self)
         try:
             while not self.stopping:
-                try:
-                    self.step()
-                except Exception:  # ours or the layer's bug: whatever it is, the next message may be good
-                    worker_log.exception("A turn of the worker failed; it goes on")
-                    time.sleep(AFTER_FAILURE_SECONDS)
+                guarded(self.step)
         finally:
             self.close()
 

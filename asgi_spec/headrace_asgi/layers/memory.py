@@ -29,9 +29,6 @@ from .options import number_option, seconds_option
 
 __all__ = ["InMemoryChannelLayer"]
 
-#: Seconds that a blocking `receive` waits.
-_BLOCK_SECONDS = 5.0
-
 
 class InMemoryChannelLayer(ChannelLayer):
     """A channel layer whose messages never leave this process.
@@ -86,13 +83,6 @@ class InMemoryChannelLayer(ChannelLayer):
         with self._hub as store:
             expiry_ms = self._expiry_ms()
             return [store.send(channel, payload, expiry_ms) for channel, payload in packed]
-
-    def receive(
-        self, channels: Iterable[str], block: bool = False
-    ) -> tuple[str, Message] | tuple[None, None]:
-        """Take one message from any of the channels; with `block`, waits up to 5 s for one."""
-        received = self.receive_many(channels, 1, _BLOCK_SECONDS if block else 0)
-        return received[0] if received else (None, None)
 
     def receive_many(
         self, channels: Iterable[str], limit: int = 1, timeout_seconds: float = 0

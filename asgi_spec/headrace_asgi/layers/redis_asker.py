@@ -57,13 +57,16 @@ class Asker:
         self._links[call.place].send(call.args, got)
 
     def insist(self, call: Call, answered: Callable[[Any], None]) -> None:
-        """Ask until Redis answers, through outages and a full memory. Only for calls that may be repeated."""
+        """Ask until Redis answers, through outages. Only for calls that may be repeated.
+
+        The only exception that `answered` may get is ChannelFull.
+        """
         if not self.open:
             self._held.append((call, answered))
             return
 
         def got(answer: Any) -> None:
-            if isinstance(answer, Exception):
+            if isinstance(answer, LayerUnavailable):
                 self._held.append((call, answered))
             else:
                 answered(answer)

@@ -29,8 +29,6 @@ from .redis_socket import ANSWER_SECONDS, RedisAddress
 
 __all__ = ["RedisChannelLayer"]
 
-#: Longest wait of `receive(block=True)`.
-BLOCK_SECONDS = 5.0
 #: Seconds that `group_add` waits for a process which Redis has forgotten to make itself known again.
 FORGOTTEN_SECONDS = 5.0
 FORGOTTEN_PAUSE_SECONDS = 0.1
@@ -159,12 +157,6 @@ class RedisChannelLayer(ChannelLayer):
         return names.new_single_reader(pattern)
 
     # Receiving
-
-    def receive(
-        self, channels: Iterable[str], block: bool = False
-    ) -> tuple[str, Message] | tuple[None, None]:
-        received = self.receive_many(channels, 1, BLOCK_SECONDS if block else 0)
-        return received[0] if received else (None, None)
 
     def receive_many(
         self, channels: Iterable[str], limit: int = 1, timeout_seconds: float = 0

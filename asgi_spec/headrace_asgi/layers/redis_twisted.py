@@ -175,6 +175,7 @@ class RedisInterfacePort(InterfacePort):
         self._ending[local] = path
 
         def finished(outcome: Any) -> None:
+            # Redis takes these scripts even when its memory is full.
             self._ending.pop(local, None)
             done(outcome)
 

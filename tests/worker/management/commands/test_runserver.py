@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from headrace.management.commands.runserver import layer_config
+from headrace_asgi.layers.embedded import runtime_directory
 from tests.support.stack import SOURCES, eventually
 from tests.support.wsclient import open_socket
 
@@ -47,6 +48,8 @@ class Echo(WebsocketConsumer):
         self.send(text=VERSION + " " + text)
 channel_routing = [Echo.as_route(path="^/ws/")]
 """
+#: Where the embedded server of the project is, whatever the tests run under.
+RUNTIME = {"XDG_RUNTIME_DIR": "", "TMPDIR": "/tmp"}
 LAYERS = {"default": {"ROUTING": "site1.routing.channel_routing"}}
 
 
@@ -62,7 +65,7 @@ class Runserver:
             "PYTHONUNBUFFERED": "1",
             "LAYERS": json.dumps(layers),
         }
-        env |= {"XDG_RUNTIME_DIR": "", "TMPDIR": "/tmp"}
+        env |= RUNTIME
         with self._log.open("w") as log:
             self.popen = subprocess.Popen(
                 [sys.executable, "-m", "django", "runserver", "--settings", "site1.settings", *options],
@@ -160,7 +163,7 @@ def ask(client: Any, text: str) -> str:
 
 
 def test_open_sockets_survive_a_change_of_the_code_and_ctrl_c_leaves_nothing(
-    start: Callable[..., Runserver],
+    start: Callable[..., Runserver], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = start("0")
     port = server.listening()
@@ -183,6 +186,15 @@ def test_open_sockets_survive_a_change_of_the_code_and_ctrl_c_leaves_nothing(
     server.press_ctrl_c()
     eventually(lambda: not any(alive(pid) for pid in children), 10, f"{children} to be gone")
     assert "Traceback" not in server.output().rpartition("Quit the server")[2]
+    for name, value in RUNTIME.items():
+        monkeypatch.setenv(name, value)
+    embedded = runtime_directory(str(tmp_path / "site1")) / "v.sock"
+    eventually(lambda: not answers(embedded), 10, "the embedded server to be gone")
+
+
+def answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
 
 
 def alive(pid: int) -> bool:

@@ -11,6 +11,7 @@ import errno
 import os
 import sys
 import threading
+from dataclasses import replace
 from typing import Any
 
 from django.apps import apps
@@ -48,6 +49,8 @@ __all__ = ["Command", "layer_config"]
 INTERFACE_ENV = "HEADRACE_RUNSERVER_PORT"
 #: Enough for a page and what it loads; --nothreading makes it 1.
 WORKER_THREADS = 4
+#: How long what runs may go on after Ctrl-C, in seconds: a developer waits.
+STOP_SECONDS = 2.0
 
 _BIND_ERRORS = {
     errno.EACCES: "You don't have permission to access that port.",
@@ -205,9 +208,10 @@ class Command(BaseCommand):
         layer = ChannelLayerWrapper(raw, DEFAULT_CHANNEL_LAYER, config.routing)
         channel_layers.set(DEFAULT_CHANNEL_LAYER, layer)
         layer.router.check_default(http_consumer=self._http_consumer(options))
+        settings = replace(conf.settings(), stop_deadline_seconds=STOP_SECONDS)
         if not options["use_threading"]:
-            return Worker(layer)
-        return ThreadedWorker(layer, WORKER_THREADS)
+            return Worker(layer, settings=settings)
+        return ThreadedWorker(layer, WORKER_THREADS, settings=settings)
 
     def _http_consumer(self, options: dict[str, Any]) -> Consumer | None:
         if not options.get("use_static_handler"):

@@ -1,0 +1,126 @@
+"""When Redis is told of groups."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+
+from headrace_asgi.errors import OutcomeUnknown
+from headrace_asgi.layers.redis_asker import Asker
+from headrace_asgi.layers.redis_groups import Groups
+from headrace_asgi.membership import GHOST_DELAY_SECONDS, LEAVE_DELAY_SECONDS
+from tests.support.interfaces import plan_for
+from tests.support.links import ScriptedLink
+
+PLAN, _ = plan_for("redis://localhost")
+
+
+class Bench:
+    """Groups with a clock and a place of the test's own."""
+
+    def __init__(self) -> None:
+        self.link = ScriptedLink()
+        self.asker = Asker(cast(Any, {"0": self.link}))
+        self.asker.open = True
+        self.now = 0.0
+        self.timers: list[tuple[float, Callable[[], None]]] = []
+        self.groups = Groups(PLAN, self.asker, self.call_later, lambda: self.now)
+        self.groups.process = "hr1.0.p!"
+
+    def call_later(self, seconds: float, call: Callable[[], None]) -> Any:
+        self.timers.append((self.now + seconds, call))
+        return self
+
+    def cancel(self) -> None:
+        self.timers.clear()
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass; timers that are due run."""
+        self.now += seconds
+        due = [call for at, call in self.timers if at <= self.now]
+        self.timers = [timer for timer in self.timers if timer[0] > self.now]
+        for call in due:
+            call()
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def test_the_last_one_leaving_is_told_once_after_a_second(bench: Bench) -> None:
+    bench.groups.add("g", "a", True)
+    assert not bench.timers
+    bench.groups.close("a")
+    bench.groups.close("a")
+    assert len(bench.timers) == 1
+    bench.wait(LEAVE_DELAY_SECONDS)
+    [command] = bench.link.commands
+    assert command[-3:] == ("hr1.0.p!", "g", 1)
+    bench.link.answer(1)
+    assert bench.groups.membership.groups() == []
+
+
+def test_nothing_is_told_while_the_process_is_not_registered(bench: Bench) -> None:
+    bench.asker.open = False
+    bench.groups.add("g", "a", True)
+    bench.groups.discard("g", "a")
+    bench.wait(2 * LEAVE_DELAY_SECONDS)
+    assert not bench.link.sent
+    bench.asker.open = True
+    bench.groups.changed()
+    bench.wait(0)
+    assert bench.link.sent
+
+
+def test_registering_anew_says_whether_all_of_it_worked(bench: Bench) -> None:
+    done: list[bool] = []
+    bench.groups.reassert(done.append)
+    assert done == [True]
+    for group in "gh":
+        bench.groups.add(group, "a", True)
+    bench.groups.reassert(done.append)
+    bench.link.answer(1)
+    assert done == [True]
+    bench.link.answer(4)
+    assert done == [True, True]
+    bench.groups.reassert(done.append)
+    bench.link.answer(OutcomeUnknown("lost"))
+    bench.link.answer(2)
+    assert done == [True, True, False]
+    bench.groups.reassert(done.append)
+    bench.link.answer(-1)
+    bench.link.answer(3)
+    assert done == [True, True, False, False]
+
+
+def test_a_ghost_is_laid_after_two_looks(bench: Bench) -> None:
+    bench.groups.unexpected("g")
+    bench.groups.unexpected("g")
+    assert len(bench.link.sent) == 1
+    bench.link.answer(b"3")
+    bench.groups.lay_ghosts()
+    assert not bench.link.sent
+    bench.wait(GHOST_DELAY_SECONDS)
+    bench.groups.lay_ghosts()
+    bench.link.answer(b"3")
+    [command] = bench.link.commands
+    assert command[-3:] == ("hr1.0.p!", "g", 3)
+
+
+def test_a_ghost_whose_count_cannot_be_read_is_left_alone(bench: Bench) -> None:
+    bench.groups.unexpected("g")
+    bench.link.answer(OutcomeUnknown("lost"))
+    bench.wait(GHOST_DELAY_SECONDS)
+    bench.groups.lay_ghosts()
+    assert not bench.link.sent
+
+
+def test_stopped_groups_tell_nothing(bench: Bench) -> None:
+    bench.groups.add("g", "a", True)
+    bench.groups.close("a")
+    bench.groups.stop()
+    bench.wait(2 * LEAVE_DELAY_SECONDS)
+    assert not bench.link.sent

@@ -1,0 +1,242 @@
+"""What a registration does with the answers to its beats. Over a real Redis it is tested with the port."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+import pytest
+
+from headrace_asgi.errors import LayerUnavailable
+from headrace_asgi.layers.redis_asker import Asker
+from headrace_asgi.layers.redis_clock import RedisClock
+from headrace_asgi.layers.redis_groups import Groups
+from headrace_asgi.layers.redis_registration import (
+    BEAT_SECONDS,
+    KEEP_SECONDS,
+    RETRY_SECONDS,
+    SOCKETS_PER_CALL,
+    Registration,
+)
+from tests.support.interfaces import plan_for
+from tests.support.links import ScriptedLink
+
+PLAN, _ = plan_for("redis://localhost")
+ALIVE, FENCED, UNKNOWN = 1, -5, -6
+
+
+class Bench:
+    """A registration, its owner, a clock and a place of the test's own."""
+
+    def __init__(self) -> None:
+        self.link = ScriptedLink()
+        self.asker = Asker(cast(Any, {"0": self.link}))
+        self.now = 0.0
+        self.timers: list[tuple[float, Callable[[], None]]] = []
+        self.events: list[Any] = []
+        self.sockets: dict[str, str] = {}
+        monotonic = lambda: self.now  # noqa: E731
+        self.groups = Groups(PLAN, self.asker, self.call_later, monotonic)
+        self.clock = RedisClock(60, monotonic)
+        self.registration = Registration(
+            PLAN, self.asker, self.groups, self.clock, self, self.call_later, monotonic, "test"
+        )
+
+    # The owner
+
+    def sockets_to_register(self, data_lost: bool) -> Mapping[str, str]:
+        self.events.append(("asked", data_lost))
+        return self.sockets
+
+    def registered(self, sockets: Mapping[str, str]) -> None:
+        self.events.append(("registered", dict(sockets)))
+
+    def renamed(self) -> None:
+        self.events.append("renamed")
+
+    def here(self) -> None:
+        self.events.append("here")
+
+    def beaten(self) -> None:
+        self.events.append("beaten")
+
+    # The clock
+
+    def call_later(self, seconds: float, call: Callable[[], None]) -> Any:
+        timer = _Timer(self.now + seconds, call, self.timers)
+        self.timers.append(cast(Any, timer))
+        return timer
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+        for timer in [timer for timer in cast(Any, self.timers) if timer.at <= self.now]:
+            self.timers.remove(timer)
+            timer.call()
+
+    # Redis
+
+    def beat(self, status: int, flushes: int = 0) -> None:
+        assert self.link.commands[0][-1] == self.registration.process
+        self.link.answer([status, 1_000_000, flushes])
+
+    def answer_all(self) -> list[Any]:
+        """Answer everything that waits, as a Redis that has nothing against it."""
+        names = []
+        for _ in range(len(self.link.sent)):
+            names.append(self.link.commands[0][0])
+            self.link.answer([] if names[-1] == b"HGETALL" else 1)
+        return names
+
+    def registered_first(self) -> Bench:
+        """Go through the first registration."""
+        self.registration.connected()
+        self.beat(UNKNOWN)
+        self.answer_all()
+        assert self.events.pop() == "here"
+        self.events.clear()
+        return self
+
+
+class _Timer:
+    def __init__(self, at: float, call: Callable[[], None], timers: list[Any]) -> None:
+        self.at, self.call, self.timers = at, call, timers
+
+    def cancel(self) -> None:
+        self.timers.remove(self)
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def test_the_first_registration_is_no_loss_of_data(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    bench.registration.connected()
+    assert not bench.registration.is_here
+    bench.beat(UNKNOWN)
+    assert bench.events == [("asked", False)]
+    assert not bench.asker.open
+    assert b"HSET" in bench.answer_all()
+    assert bench.events == [("asked", False), ("registered", {}), "here"]
+    assert bench.asker.open
+    assert bench.registration.is_here
+    assert not caplog.records
+
+
+def test_a_living_process_beats_every_few_seconds_and_learns_the_clock(bench: Bench) -> None:
+    bench.registered_first()
+    bench.wait(BEAT_SECONDS)
+    bench.beat(ALIVE)
+    assert bench.events == ["beaten"]
+    assert bench.clock.now_ms() == 1_000_000
+    bench.wait(BEAT_SECONDS - 0.1)
+    assert not bench.link.sent
+    bench.wait(0.1)
+    assert bench.link.sent
+
+
+def test_lost_data_is_registered_again_under_the_same_name(bench: Bench) -> None:
+    name = bench.registered_first().registration.process
+    bench.wait(BEAT_SECONDS)
+    bench.beat(UNKNOWN)
+    assert bench.events == [("asked", True)]
+    bench.answer_all()
+    assert bench.events[-1] == "here"
+    assert bench.registration.process == name
+
+
+def test_a_fenced_process_takes_a_new_name_and_leaves_its_groups(bench: Bench) -> None:
+    name = bench.registered_first().registration.process
+    bench.groups.add("g", "a", True)
+    bench.wait(BEAT_SECONDS)
+    bench.beat(FENCED)
+    assert bench.events == ["renamed", ("asked", False)]
+    assert bench.registration.process != name
+    assert bench.groups.process == bench.registration.process
+    assert bench.groups.membership.groups() == []
+
+
+def test_after_a_reconnect_everything_is_registered_again(bench: Bench) -> None:
+    bench.registered_first()
+    bench.registration.disconnected()
+    assert not bench.asker.open
+    assert not bench.timers
+    bench.groups.add("g", "a", True)
+    bench.registration.connected()
+    bench.beat(ALIVE)
+    assert bench.events == [("asked", False)]
+    assert bench.answer_all().count(b"EVALSHA") == 1  # the group
+
+
+def test_answers_of_a_connection_before_are_ignored(bench: Bench) -> None:
+    bench.registration.connected()
+    old = bench.link.sent.pop()
+    bench.registration.disconnected()
+    bench.registration.connected()
+    old[1]([FENCED, 1, 0])
+    assert bench.events == []
+    bench.beat(UNKNOWN)
+    bench.registration.disconnected()
+    bench.answer_all()
+    assert "here" not in bench.events
+
+
+def test_a_registration_that_was_refused_is_tried_again(bench: Bench) -> None:
+    bench.registration.connected()
+    bench.link.answer(LayerUnavailable("not now"))
+    bench.wait(RETRY_SECONDS)
+    bench.beat(UNKNOWN)
+    while bench.link.sent:
+        bench.link.answer(LayerUnavailable("not now"))
+    assert not bench.registration.is_here
+    bench.wait(RETRY_SECONDS)
+    bench.beat(UNKNOWN)
+    bench.answer_all()
+    assert bench.registration.is_here
+
+
+def test_many_sockets_are_registered_in_calls_of_a_thousand(bench: Bench) -> None:
+    bench.sockets = {f"l{number}": "/" for number in range(SOCKETS_PER_CALL + 1)}
+    bench.registration.connected()
+    bench.beat(UNKNOWN)
+    sizes = sorted(len(args) for args in bench.link.commands if args[0] == b"HSET")
+    assert sizes[-1] == 2 + 2 * SOCKETS_PER_CALL
+    assert 2 + 2 in sizes
+
+
+def test_a_flush_of_the_layer_registers_the_groups(bench: Bench) -> None:
+    bench.registered_first()
+    bench.groups.add("g", "a", True)
+    bench.wait(BEAT_SECONDS)
+    bench.beat(ALIVE, flushes=1)
+    assert [args[-1] for args in bench.link.commands] == ["g"]
+    assert bench.events == ["beaten"]
+
+
+def test_a_beat_asked_for_behind_one_on_its_way_is_made_after_it(bench: Bench) -> None:
+    """The one on its way may have been answered before what raised the question."""
+    bench.registered_first()
+    bench.registration.beat()
+    bench.registration.beat()
+    assert len(bench.link.sent) == 1
+    bench.beat(ALIVE)
+    assert bench.events == []
+    bench.beat(ALIVE)
+    assert bench.events == ["beaten"]
+
+
+def test_marks_are_kept_from_rubbish_collection(bench: Bench) -> None:
+    bench.registered_first()
+    bench.wait(KEEP_SECONDS + 1)
+    bench.beat(ALIVE)
+    assert [args[0] for args in bench.link.commands] == [b"EXPIRE"]
+
+
+def test_a_stopped_registration_beats_no_more(bench: Bench) -> None:
+    bench.registered_first()
+    bench.registration.stop()
+    bench.registration.beat()
+    bench.registration.disconnected()
+    bench.registration.connected()
+    bench.wait(2 * BEAT_SECONDS)
+    assert not bench.link.sent

@@ -1,0 +1,37 @@
+"""A place that answers what the test wants: for what decides on answers, not for what Redis does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+__all__ = ["ScriptedLink"]
+
+
+class ScriptedLink:
+    """Stands for a RedisLink; each command waits until the test answers it."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[tuple[Any, ...], Callable[[Any], None]]] = []
+        self.dropped: list[str] = []
+
+    @property
+    def unanswered(self) -> int:
+        return len(self.sent)
+
+    def send(self, args: Sequence[Any], answered: Callable[[Any], None]) -> None:
+        self.sent.append((tuple(args), answered))
+
+    def drop(self, why: str) -> None:
+        self.dropped.append(why)
+
+    @property
+    def commands(self) -> list[tuple[Any, ...]]:
+        """What waits for an answer."""
+        return [args for args, _ in self.sent]
+
+    def answer(self, answer: Any) -> tuple[Any, ...]:
+        """Answer the oldest command, which is returned."""
+        args, answered = self.sent.pop(0)
+        answered(answer)
+        return args
