@@ -340,9 +340,9 @@ def deadlines_page() -> str:
         "All of them belong to the interface server; the times of the worker are in "
         "[the settings](settings.md#headrace).",
         table(("option", "seconds", "what it is", "HTTP answer"), rows),
-        "A WebSocket whose handshake is not answered gets the HTTP answer. An open one is closed with 1000 when "
-        "it reaches its age, with 1013 when the layer stays away beyond the grace, with 1012 when the server "
-        "ends. A client that sends no pong is dropped without a close frame.",
+        "A WebSocket whose handshake is not answered gets the HTTP answer. An open one is closed with 1000 "
+        "when it reaches its age, with 1013 when the layer stays away beyond the grace, with 1012 when the "
+        "server ends. A client that sends no pong is dropped without a close frame.",
     )
 
 

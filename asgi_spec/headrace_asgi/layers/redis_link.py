@@ -77,7 +77,7 @@ class RedisLink:
         self._wire: RespProtocol | None = None
         self._give_up: Callable[[], None] | None = None
         self._timer: Timer | None = None
-        self._failures = 0
+        self._failures = self._failures_before = 0
         self._woken = False
         #: (run id of the server, id of the connection) of the connection that is or was open last.
         self._identity: tuple[str, int] | None = None
@@ -105,14 +105,21 @@ class RedisLink:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if state is _State.OPEN and self._wire is not None:
+        if self._wire is None:
+            if self._give_up is not None:
+                self._give_up()
+        elif state is _State.OPEN:
             self._wire.close()
-        elif self._give_up is not None:
-            self._give_up()
+        else:
+            self._wire.abort("closed")
 
     def drop(self, why: str) -> None:
-        """Break this connection and make a new one."""
+        """Break this connection and make a new one.
+
+        Waits grow from one drop to the next: a server that lets us in and then refuses to serve is not back.
+        """
         if self._wire is not None:
+            self._failures = self._failures_before
             self._wire.abort(why)
 
     def send(self, args: Sequence[Argument], answered: Answered) -> None:
@@ -224,7 +231,7 @@ class RedisLink:
         if self._wire is wire and self._state is _State.GREETING:
             self._state = _State.OPEN
             self._identity = identity
-            self._failures = 0
+            self._failures_before, self._failures = self._failures, 0
             self._on_up()
 
 

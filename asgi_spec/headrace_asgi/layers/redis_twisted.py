@@ -10,6 +10,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -54,6 +55,20 @@ LAST_ORDER = 2**31 - 1
 ABNORMAL = 1006
 
 
+@dataclass(slots=True)
+class _Open:
+    """Questions whose answer changes what this process owes."""
+
+    #: Sockets whose connect has not been answered.
+    connecting: set[str] = field(default_factory=set)
+    #: Those whose end has not: local part -> path, None if no disconnect is owed.
+    ending: dict[str, str | None] = field(default_factory=dict)
+    #: Sockets of a name that others declared dead, until their end: local part -> that name.
+    former: dict[str, str] = field(default_factory=dict)
+    #: What Redis called unregistered, until a beat has said why: (ask again, give up).
+    gone: list[tuple[Callable[[], None], Done]] = field(default_factory=list)
+
+
 class RedisInterfacePort(InterfacePort):
     """See `contract.InterfacePort`, which says what every method does."""
 
@@ -73,26 +88,11 @@ class RedisInterfacePort(InterfacePort):
         self._max_message_bytes = max_message_bytes
         self.counters: Counter[str] = Counter()
         self._links = {
-            place: RedisLink(
-                target,
-                reactor,
-                f"headrace-interface-{place}",
-                self._link_up,
-                self._link_down,
-                self._gather,
-                ANSWER_SECONDS,
-            )
+            place: self._link(place, target, self._link_up, ANSWER_SECONDS, self._gather)
             for place, target in targets.items()
         }
-        home = plan.places.home
-        self._take_link = RedisLink(
-            targets[home],
-            reactor,
-            "headrace-interface-take",
-            self._take_up,
-            self._link_down,
-            None,
-            TAKE_SECONDS + ANSWER_SECONDS,
+        self._take_link = self._link(
+            "take", targets[plan.places.home], self._take_up, TAKE_SECONDS + ANSWER_SECONDS
         )
         self._clock = RedisClock(plan.expiry_seconds, monotonic)
         self._asker = Asker(self._links)
@@ -102,19 +102,23 @@ class RedisInterfacePort(InterfacePort):
         )
         self.process = self._registration.process
         self._turn = Turn(plan)
-        self._receiver: InterfaceReceiver
-        self._inbox: Inbox
+        self._open = _Open()
         #: Whether the receiver was told that the layer is there; None before it was told anything.
         self._told_up: bool | None = None
         self._stopping = False
-        #: Sockets whose connect has not been answered.
-        self._connecting: set[str] = set()
-        #: Those whose end has not: local part -> path, None if no disconnect is owed.
-        self._ending: dict[str, str | None] = {}
-        #: Sockets of a name that others declared dead, until their end: local part -> that name.
-        self._former: dict[str, str] = {}
-        #: What Redis called unregistered, until a beat has said why: (ask again, give up).
-        self._gone: list[tuple[Callable[[], None], Done]] = []
+        self._receiver: InterfaceReceiver
+        self._inbox: Inbox
+
+    def _link(
+        self,
+        name: str,
+        target: Target,
+        on_up: Callable[[], None],
+        answer_seconds: float,
+        gather: Callable[[], None] | None = None,
+    ) -> RedisLink:
+        full_name = f"headrace-interface-{name}"
+        return RedisLink(target, self._reactor, full_name, on_up, self._link_down, gather, answer_seconds)
 
     def start(self, receiver: InterfaceReceiver) -> None:
         self._receiver = receiver
@@ -136,10 +140,10 @@ class RedisInterfacePort(InterfacePort):
             return
         seconds = min(expiry_seconds, self._plan.ordered_expiry_seconds)
         entry = encode(payload, self._expiry_ms(seconds), order=0)
-        self._connecting.add(local)
+        self._open.connecting.add(local)
 
         def finished(outcome: Outcome) -> None:
-            self._connecting.discard(local)
+            self._open.connecting.discard(local)
             done(outcome)
 
         call = self._plan.connect(self.process + local, path, entry)
@@ -172,14 +176,14 @@ class RedisInterfacePort(InterfacePort):
     def _end(self, local: str, path: str | None, plan: Callable[[str], Call], done: Done) -> None:
         """Unregister a socket, whatever it takes."""
         self._groups.close(local)
-        self._ending[local] = path
+        self._open.ending[local] = path
 
         def finished(outcome: Any) -> None:
             # Redis takes these scripts even when its memory is full.
-            self._ending.pop(local, None)
+            self._open.ending.pop(local, None)
             done(outcome)
 
-        self._asker.insist(plan(self._former.pop(local, self.process) + local), finished)
+        self._asker.insist(plan(self._open.former.pop(local, self.process) + local), finished)
 
     def _packed(self, message: Message, done: Done) -> bytes | None:
         """The message as bytes; None if it cannot be sent, which `done` learns."""
@@ -236,12 +240,12 @@ class RedisInterfacePort(InterfacePort):
         if outcome is not Outcome.GONE:
             done(outcome)
             return
-        self._gone.append((repeat, done))
+        self._open.gone.append((repeat, done))
         self._registration.beat()
 
     def _settle(self, outcome: Outcome | None) -> None:
         """End the wait of what was GONE: with this outcome, or by asking again."""
-        gone, self._gone = self._gone, []
+        gone, self._open.gone = self._open.gone, []
         for repeat, done in gone:
             if outcome is None:
                 repeat()
@@ -254,16 +258,22 @@ class RedisInterfacePort(InterfacePort):
         sockets = {
             local: path
             for local, path in self._receiver.open_sockets()
-            if local not in self._connecting and local not in self._ending and local not in self._former
+            if local not in self._open.connecting
+            and local not in self._open.ending
+            and local not in self._open.former
         }
         if data_lost:
-            for local, path in self._ending.items():
-                if path is not None and local not in self._former:
+            for local, path in self._open.ending.items():
+                if path is not None and local not in self._open.former:
                     sockets[local] = path
         return sockets
 
     def registered(self, sockets: Mapping[str, str]) -> None:
-        known = {local for local, _ in self._receiver.open_sockets()} | self._connecting | self._ending.keys()
+        known = (
+            {local for local, _ in self._receiver.open_sockets()}
+            | self._open.connecting
+            | self._open.ending.keys()
+        )
         for local, path in sockets.items():
             if local in known:
                 continue
@@ -276,7 +286,7 @@ class RedisInterfacePort(InterfacePort):
     def renamed(self) -> None:
         former, self.process = self.process, self._registration.process
         for local, _ in self._receiver.open_sockets():
-            self._former.setdefault(local, former)
+            self._open.former.setdefault(local, former)
         self._settle(Outcome.GONE)
         self._take_link.drop("the process has a new name")
         self._receiver.fenced()

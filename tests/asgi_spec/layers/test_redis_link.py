@@ -172,6 +172,19 @@ def test_waits_grow_to_a_cap_and_are_jittered(reactor: HandReactor) -> None:
     assert set(asked) == {(0.5, 1.0)}
 
 
+def test_waits_grow_while_a_server_lets_us_in_but_does_not_serve(
+    reactor: HandReactor, redis_server: RedisServer
+) -> None:
+    linked = Linked(reactor, parse_target(redis_server.url))
+    counts = []
+    for times in (1, 2, 3):
+        linked.until_up(times)
+        linked.link.drop("the test says so")
+        reactor.until(lambda times=times: len(linked.downs) == times)
+        counts.append(linked.link._failures)
+    assert counts == [1, 2, 3]
+
+
 def test_without_a_connection_a_command_is_not_sent(reactor: HandReactor) -> None:
     linked = Linked(reactor, Target(path="/nowhere/v.sock"))
     assert type(linked.ask("PING")) is LayerUnavailable
@@ -205,4 +218,21 @@ def test_a_stopped_link_stays_down(reactor: HandReactor, redis_server: RedisServ
     assert linked.ups == (when == "open")
     assert len(linked.downs) == before
     assert not linked.link.is_open
+    assert linked.link._wire is None
     assert not [call for call in reactor.getDelayedCalls() if call.active()]
+
+
+def test_a_link_that_is_stopped_while_it_is_let_in_ends(
+    reactor: HandReactor, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    greet = RedisLink._greet
+
+    def greet_and_stop(link: RedisLink, wire: Any) -> None:
+        greet(link, wire)
+        link.stop()
+
+    monkeypatch.setattr(RedisLink, "_greet", greet_and_stop)
+    linked = Linked(reactor, parse_target(redis_server.url))
+    reactor.until(lambda: linked.link._give_up is None)
+    assert linked.ups == 0
+    assert linked.link._wire is None

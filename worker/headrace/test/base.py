@@ -114,8 +114,8 @@ class apply_routes(ContextDecorator):  # noqa: N801 - the name of Channels 1.x, 
         """Decorate a function or class."""
         if not isinstance(decorated, type):
             return super().__call__(decorated)
-        for name in dir(decorated):
+        for name in [name for name in dir(decorated) if name.startswith("test")]:
             method = getattr(decorated, name)
-            if name.startswith("test") and callable(method):
+            if callable(method):
                 setattr(decorated, name, super().__call__(method))
         return decorated
