@@ -9,6 +9,8 @@ import pytest
 
 os.environ["DJANGO_SETTINGS_MODULE"] = "tests.support.settings"
 django.setup()
+# Projects that tests start as processes have settings of their own.
+del os.environ["DJANGO_SETTINGS_MODULE"]
 
 
 @pytest.fixture(autouse=True)
