@@ -210,6 +210,7 @@ class Call:
         """Nothing is for this request any more; with `tell`, the reader of its body hears it."""
         self._exchange.end()
         self._site.connections.remove(self._local)
+        self._site.port.leave_groups(self._local)
         self._site.held.pop(self, None)
         self._message = None
         self.due = math.inf

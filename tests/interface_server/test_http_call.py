@@ -216,3 +216,13 @@ def test_a_request_that_fails_before_it_is_sent_leaves_nothing(caplog: pytest.Lo
     assert [answer.status for answer in client.answers] == [500]
     assert len(lab.site.connections) == 0
     assert "GONE" in caplog.text
+
+
+def test_a_request_that_is_answered_leaves_its_groups() -> None:
+    lab = Lab()
+    client = lab.connect()
+    client.send(GET)
+    (request,) = lab.port.requests
+    assert lab.port.left == []
+    lab.reply()
+    assert lab.port.left == [request.message["reply_channel"].partition("!")[2]]

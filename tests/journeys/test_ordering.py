@@ -11,7 +11,7 @@ from typing import Any
 
 from websockets.asyncio.client import connect
 
-from tests.support.stack import Stack
+from tests.support.stack import Stack, eventually
 
 SOCKETS = 100
 #: In CI the full count of the promise; at home a tenth.
@@ -73,7 +73,8 @@ def test_a_killed_worker_costs_its_running_frames_only_and_no_order(redis_url: s
     with Stack.over(redis_url, {"ordering_lease_seconds": 5}) as stack:
         stack.interface()
         parent = stack.worker(processes=4, threads=2)
-        answers = asyncio.run(load(stack.port, children_of(parent.pid)[0]))
+        victim = eventually(lambda: children_of(parent.pid))[0]
+        answers = asyncio.run(load(stack.port, victim))
     numbers = [[answer["n"] for answer in socket] for socket in answers]
     assert all(socket == sorted(set(socket)) for socket in numbers), "an inversion or a duplicate"
     lost = SOCKETS * frames - sum(map(len, numbers))

@@ -38,6 +38,8 @@ class RecordingPort:
         self.default: Outcome | None = Outcome.SENT
         self.receiver: InterfaceReceiver | None = None
         self.stopped = False
+        #: Local parts of clients that left their groups.
+        self.left: list[str] = []
 
     def start(self, receiver: InterfaceReceiver) -> None:
         self.receiver = receiver
@@ -62,6 +64,9 @@ class RecordingPort:
 
     def forget(self, local: str) -> None:
         self._record("forget", "", {}, 0, lambda outcome: None)
+
+    def leave_groups(self, local: str) -> None:
+        self.left.append(local)
 
     def of(self, channel: str) -> list[Asked]:
         """The calls for one channel; a name that ends with `?` stands for all that begin so."""

@@ -82,6 +82,9 @@ class NotingPort:
     def disconnect(self, local: str, message: Any, order: int, done: Callable[[Outcome], None]) -> None:
         self._note("disconnect", done, local=local, message=message, order=order)
 
+    def leave_groups(self, local: str) -> None:
+        """Requests have none here."""
+
     def forget(self, local: str) -> None:
         self.asked.append(Asked("forget", lambda _: None, local=local))
 

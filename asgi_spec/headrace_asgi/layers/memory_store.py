@@ -242,7 +242,8 @@ class Store:
             self._move(socket, now_ms)
             return Outcome.SENT
         for waiting in self._mailboxes.pop(socket, ()):
-            self._append(waiting.channel, self._entry(waiting, now_ms))
+            # Without its token: nothing waits behind it, so it may be given back or start late as any other.
+            self._append(waiting.channel, self._entry(waiting, now_ms, with_order=False))
         return Outcome.SENT
 
     def renew(self, socket: str, order: int, now_ms: int) -> bool:
@@ -267,9 +268,9 @@ class Store:
         self._in_flight[socket] = _InFlight(waiting.order, now_ms + self.lease_ms)
         return self._entry(waiting, now_ms)
 
-    def _entry(self, waiting: _Waiting, now_ms: int) -> bytes:
+    def _entry(self, waiting: _Waiting, now_ms: int, with_order: bool = True) -> bytes:
         expiry_ms = now_ms + self._ordered_expiry_ms if waiting.expires else 0
-        return encode(waiting.payload, expiry_ms, waiting.order)
+        return encode(waiting.payload, expiry_ms, waiting.order if with_order else None)
 
     def _wait(self, socket: str, waiting: _Waiting, now_ms: int) -> Outcome:
         self._mailboxes.setdefault(socket, deque()).append(waiting)
