@@ -1,1 +1,1 @@
-"""What Headrace costs on the machine at hand: `python -m benchmarks`. README.md says what each figure means."""
+"""What Headrace costs on the machine at hand: `python -m benchmarks`. README.md explains the figures."""

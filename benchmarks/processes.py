@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import select
 import shutil
 import signal
 import socket
@@ -26,6 +27,9 @@ APP = ROOT / "benchmarks" / "app"
 SOURCES = os.pathsep.join(str(ROOT / name) for name in ("asgi_spec", "interface_server", "worker"))
 START_SECONDS = 20.0
 STOP_SECONDS = 10.0
+ASK_SECONDS = 3.0
+#: Whether this kernel counts nanoseconds, not only hundredths of a second.
+EXACT = Path("/proc/self/schedstat").exists()
 TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 
 
@@ -38,11 +42,12 @@ def cpu_seconds(pid: int) -> float:
     """CPU time that the living threads of a process used, user and system."""
     total = 0.0
     for task in Path(f"/proc/{pid}/task").iterdir():
-        try:
-            total += int((task / "schedstat").read_text().split()[0]) / 1e9
-        except OSError:  # a kernel without it: hundredths of a second
-            words = (task / "stat").read_text().rpartition(")")[2].split()
-            total += (int(words[11]) + int(words[12])) / TICKS_A_SECOND
+        with contextlib.suppress(OSError):  # it ended just now
+            if EXACT:
+                total += int((task / "schedstat").read_text().split()[0]) / 1e9
+            else:
+                words = (task / "stat").read_text().rpartition(")")[2].split()
+                total += (int(words[11]) + int(words[12])) / TICKS_A_SECOND
     return total
 
 
@@ -153,14 +158,10 @@ def run_tiers() -> Iterator[Tiers]:
         interface = Child("interface", [sys.executable, *arguments], env, (write,))
         ending.callback(interface.end)
         os.close(write)
-        with os.fdopen(read) as ready:
-            address = re.search(r":(\d+)/", ready.read())
-        if address is None:
-            raise RuntimeError(f"the interface server did not start:\n{interface.output()}")
+        port = _announced_port(interface, read)
         arguments = ["manage.py", "runworker", "-v", "0", "--processes", "1"]
         worker = Child("worker", [sys.executable, *arguments], env)
         ending.callback(worker.end)
-        port = int(address[1])
         _wait_for(worker, lambda: _serves(port))
         yield Tiers(redis, interface, worker, port)
 
@@ -173,6 +174,15 @@ def _wait_for(child: Child, ready: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
+def _announced_port(interface: Child, ready_fd: int) -> int:
+    with os.fdopen(ready_fd) as ready:
+        can_read, _, _ = select.select([ready], [], [], START_SECONDS)
+        address = re.search(r":(\d+)/", ready.read()) if can_read else None
+    if address is None:
+        raise RuntimeError(f"{interface.name} did not start:\n{interface.output()}")
+    return int(address[1])
+
+
 def _answers_ping(port: int) -> bool:
     try:
         with socket.create_connection(("127.0.0.1", port), 1) as link:
@@ -183,9 +193,10 @@ def _answers_ping(port: int) -> bool:
 
 
 def _serves(port: int) -> bool:
+    # A worker that is not there yet leaves this waiting: ask anew, so that one that failed is noticed.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(f"http://127.0.0.1:{port}/hello", timeout=START_SECONDS) as answer:
+        with opener.open(f"http://127.0.0.1:{port}/hello", timeout=ASK_SECONDS) as answer:
             return bool(answer.read() == b"Hello, world!")
     except OSError:
         return False
