@@ -44,9 +44,7 @@ setup(
     zip_safe=False,
     cmdclass={"editable_wheel": EditableWheel},
     packages=[
-        package
-        for top, root in ROOTS.items()
-        for package in find_packages(root, include=[top, top + ".*"])
+        package for top, root in ROOTS.items() for package in find_packages(root, include=[top, top + ".*"])
     ],
     package_dir={top: f"{root}/{top}" for top, root in ROOTS.items()},
     package_data={

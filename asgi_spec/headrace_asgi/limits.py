@@ -54,6 +54,8 @@ class Capacities:
 
         Raises ConfigurationError for a capacity that is not a positive integer.
         """
+        if rules is not None and not isinstance(rules, Mapping):
+            raise ConfigurationError(f"channel_capacity must be a dict, not {rules!r}")
         self.default = _positive(default, "capacity")
         self._rules = [
             (_compiled(key), _positive(value, f"channel_capacity[{key!r}]"))

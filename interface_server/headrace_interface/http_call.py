@@ -330,7 +330,7 @@ class Call:
             self._exchange.failure = (500, str(error))
             self._abort()
             return False
-        if outlet.queued_bytes + len(data) > self._site.settings.max_response_backlog_bytes:
+        if outlet.queued_bytes + len(data) > self._backlog_limit():
             self._site.counters["slow_readers"] += 1
             self._exchange.failure = (500, "its client reads too slowly and too much is waiting")
             self._tell_left()
@@ -339,6 +339,12 @@ class Call:
         self._sent_bytes += len(content)
         outlet.write(data)
         return True
+
+    def _backlog_limit(self) -> int:
+        settings = self._site.settings
+        if self._site.backlog.bytes > settings.max_backlog_bytes:
+            return settings.max_pending_bytes
+        return settings.max_response_backlog_bytes
 
     def _unwritable(self, error: BadResponse) -> None:
         """ST15: a response that would split or lie is not written; nothing was so far."""

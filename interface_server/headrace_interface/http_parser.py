@@ -50,6 +50,7 @@ class RequestParser:
         "_fed",
         "_headers",
         "_http",
+        "_moved_on",
         "_settings",
         "_url",
         "after_upgrade",
@@ -67,7 +68,10 @@ class RequestParser:
         self._headers: list[tuple[bytes, bytes]] = []
         self._url = b""
         self._count = 0
+        #: Bytes of a head, or in a row of a body without content: sizes of chunks and trailers.
         self._fed = 0
+        #: Whether the present bytes brought a whole head, or content.
+        self._moved_on = False
         self.ready: deque[Incoming] = deque()
         self.refused: Refused | None = None
         self.after_upgrade: bytes | None = None
@@ -78,6 +82,7 @@ class RequestParser:
 
     def feed(self, data: bytes) -> None:
         """Parse some bytes. Raises nothing."""
+        self._moved_on = False
         try:
             self._http.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -89,11 +94,13 @@ class RequestParser:
         except httptools.HttpParserError as error:
             self.refused = self._syntax(error)
             return
-        if self.in_head:
-            # One header that never ends is collected inside llhttp, where `on_header` does not see it.
+        # One header or trailer that never ends is collected inside llhttp, where `on_header` does not see it.
+        if self.in_head or (self.in_body is not None and not self._moved_on):
             self._fed += len(data)
             if self._fed > self._settings.max_head_bytes:
                 self.refused = self._head_too_large()
+        else:
+            self._fed = 0
 
     def stop(self) -> None:
         """Break the circle of references with llhttp's parser."""
@@ -173,6 +180,7 @@ class RequestParser:
                 raise too_large(limit)
             body = RequestBody(limit, settings.inline_body_bytes, settings.body_window_bytes)
         self.in_head = False
+        self._moved_on = True
         incoming = Incoming(head, framing, body)
         if body is not None:
             self.in_body = incoming
@@ -182,6 +190,7 @@ class RequestParser:
         incoming = self.in_body
         if incoming is None or incoming.body is None:
             raise Refused(400, "There are bytes where no body was announced.")
+        self._moved_on = True
         incoming.body.feed(data)
 
     def on_message_complete(self) -> None:

@@ -89,7 +89,7 @@ class HttpProtocol:
 
     def makeConnection(self, transport: Any) -> None:
         self.transport = transport
-        self.outlet = Outlet(transport, self._client_read_some, self._client_read_all)
+        self.outlet = Outlet(transport, self._client_read_some, self._client_read_all, self._site.backlog)
         origin = origin_of(
             transport.getPeer(), transport.getHost(), ISSLTransport.providedBy(transport), self._site.settings
         )
@@ -138,7 +138,8 @@ class HttpProtocol:
         """The response is on its way."""
         complete = call.incoming.complete
         self._call = None
-        if not keep_alive:
+        # A stream that began before the drain promised to keep the connection.
+        if not keep_alive or self._site.draining:
             self._end(linger=not complete)
         else:
             self._advance()

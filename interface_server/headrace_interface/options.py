@@ -128,7 +128,7 @@ def _add_behaviour(parser: argparse.ArgumentParser) -> None:
         help="WebSocket subprotocols to choose from if the application does not",
     )
     group.add_argument(
-        "--no-websocket-compression", action="store_true", help="do not offer permessage-deflate"
+        "--no-websocket-compression", action="store_true", help="never take up a client's permessage-deflate"
     )
     group.add_argument("--lifeline", action="store_true", help="end when stdin is closed: the parent is gone")
 

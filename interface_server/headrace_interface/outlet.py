@@ -11,24 +11,38 @@ from typing import Any
 
 from .direct_send import wire_of
 
-__all__ = ["PIECE_BYTES", "Outlet"]
+__all__ = ["PIECE_BYTES", "Backlog", "Outlet"]
 
 #: Most bytes given to the transport at once while it has a backlog: what a slow client must read to go on.
 PIECE_BYTES = 256 * 1024
 
 
+class Backlog:
+    """What waits in all outlets that share it."""
+
+    __slots__ = ("bytes",)
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+
 class Outlet:
     """Writes to a transport. `when_drained` is called, from the reactor, after a backlog has gone."""
 
-    __slots__ = ("_queue", "_transport", "_wire", "queued_bytes", "when_drained", "when_moved")
+    __slots__ = ("_backlog", "_queue", "_transport", "_wire", "queued_bytes", "when_drained", "when_moved")
 
     def __init__(
-        self, transport: Any, when_moved: Callable[[], None], when_drained: Callable[[], None]
+        self,
+        transport: Any,
+        when_moved: Callable[[], None],
+        when_drained: Callable[[], None],
+        backlog: Backlog,
     ) -> None:
         """`when_moved` is called when the client has read a piece and more is waiting."""
         self._transport = transport
         self._wire = wire_of(transport)
         self._queue: deque[bytes] | None = None
+        self._backlog = backlog
         self.queued_bytes = 0
         self.when_moved = when_moved
         self.when_drained = when_drained
@@ -51,7 +65,7 @@ class Outlet:
             if self._queue is None:
                 self._queue = deque()
             self._queue.append(data)
-            self.queued_bytes += len(data)
+            self._count(len(data))
             self._push()
         elif data:
             self._transport.write(data)
@@ -61,6 +75,7 @@ class Outlet:
         if self._wire is not None:
             self._wire.when_drained = None
         self._queue = None
+        self._count(-self.queued_bytes)
         self.when_moved = self.when_drained = _nothing
 
     def _push(self) -> None:
@@ -70,10 +85,14 @@ class Outlet:
             if len(piece) > PIECE_BYTES:
                 queue.appendleft(piece[PIECE_BYTES:])
                 piece = piece[:PIECE_BYTES]
-            self.queued_bytes -= len(piece)
+            self._count(-len(piece))
             self._transport.write(piece)
         if not queue:
             self._queue = None
+
+    def _count(self, more: int) -> None:
+        self.queued_bytes += more
+        self._backlog.bytes += more
 
     def _drained(self) -> None:
         self._push()

@@ -34,6 +34,8 @@ class Settings:
     max_pending_bytes: int = 1024 * 1024
     #: Bytes of a streaming response that may wait for a slow client before it is aborted at once.
     max_response_backlog_bytes: int = 32 * 1024 * 1024
+    #: Bytes of the responses of all slow clients together; beyond, each may have `max_pending_bytes` waiting.
+    max_backlog_bytes: int = 256 * 1024 * 1024
     #: Bytes that a client may send ahead: of its handshake's answer, or of the answer to its last request.
     max_early_bytes: int = 64 * 1024
 
@@ -44,7 +46,8 @@ class Settings:
     max_websockets: int = 0
     #: Messages a second that one client may send; it is held up beyond that. 0 is without a limit.
     max_websocket_rate: float = 0
-    #: Bytes of one client's messages (characters of text) that the layer has yet to answer; then a pause.
+    #: Bytes of one client's messages (characters of text; and 256 for each) that the layer has yet to answer;
+    #: then a pause.
     max_unanswered_bytes: int = 256 * 1024
     #: Whether an offer of permessage-deflate is taken up.
     websocket_compression: bool = True

@@ -7,6 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from .connections import Connections
+from .outlet import Backlog
 from .settings import Settings
 from .timers import Clock, Timers
 
@@ -40,6 +41,8 @@ class Site:
         self.connections = Connections()
         self.timers = Timers(clock)
         self.counters: Counter[str] = Counter()
+        #: What waits for slow HTTP clients.
+        self.backlog = Backlog()
         #: Whether new work is taken: not while draining, and not while the layer is lost beyond its grace.
         self.accepting = True
         self.draining = False

@@ -134,6 +134,9 @@ _TRY_AGAIN = Close(1013, "the server is busy")
 _GAP = Close(1013, "a message was lost")
 _FENCED = Close(1012, "the server restarted")
 
+#: What a message costs us besides its content while the layer has not answered; empty ones cost this too.
+_MESSAGE_BYTES = 256
+
 #: Reasons not to read from the client: what it sent waits for the layer; it sends too fast.
 _LAYER, _RATE = 1, 2
 
@@ -159,8 +162,8 @@ class Exchange:
     )
 
     def __init__(self, limit_held: int) -> None:
-        """Take how much of the client's (bytes, or characters of text) may wait for the layer until it is
-        paused."""
+        """Take how much of the client's (bytes, or characters of text, and 256 for each message) may wait for
+        the layer until it is paused."""
         self.state = State.CONNECTING
         self.ordered: bool | str | None = None
         self._limit = limit_held
@@ -272,9 +275,9 @@ class Exchange:
             if self._waiting is None:
                 self._waiting = deque()
             self._waiting.append(payload)
-            self._held += len(payload)
+            self._held += len(payload) + _MESSAGE_BYTES
             return self._pause(_LAYER) if self._held > self._limit else _NOTHING
-        self._held += len(payload)
+        self._held += len(payload) + _MESSAGE_BYTES
         if self._held > self._limit:
             return (self._plain(payload), *self._pause(_LAYER))
         return (self._plain(payload),)
@@ -318,7 +321,7 @@ class Exchange:
         payload = waiting.popleft()
         if not waiting:
             self._waiting = None
-        self._held -= len(payload)
+        self._held -= len(payload) + _MESSAGE_BYTES
         if self.pauses and self._held <= self._limit // 2:
             return [self._ordered(payload), *self._resume(_LAYER)]
         return (self._ordered(payload),)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from headrace_asgi.limits import DEFAULT_EXPIRY_SECONDS
 
+from .access_log import escape
 from .http_writer import BadResponse
 from .websocket_actions import BUSY, Deny
 from .websocket_handshake import Offer, Refusal, check, connect_message, denial
 
 if TYPE_CHECKING:
     from headrace_asgi.contract import Outcome
+    from headrace_asgi.envelope import Message
 
     from .http_head import RequestHead
     from .site import Site
@@ -25,18 +27,24 @@ logger = logging.getLogger("headrace.interface")
 
 #: A worker has the connect and does not answer; one that nobody took is answered with BUSY.
 LATE = Deny(504, "The application did not answer the handshake in time.")
+#: Group messages that wait for the accept: of a busy group, the time a connect consumer takes.
+MAX_WAITING = 100
 TOO_EARLY = Deny(400, "Too much was sent before the handshake was answered.")
 
 
 class Opening:
-    """A handshake without its answer. `early` is what the client sent behind its request."""
+    """A handshake without its answer.
 
-    __slots__ = ("_head", "_site", "early", "offer", "worker_has_it")
+    `early` is what the client sent behind its request, `waiting` what groups sent to it.
+    """
+
+    __slots__ = ("_head", "_site", "early", "offer", "waiting", "worker_has_it")
 
     def __init__(self, site: Site, head: RequestHead, early: bytes) -> None:
         self._site = site
         self._head = head
         self.early = early
+        self.waiting: list[Message] = []
         self.offer = Offer(b"", (), "")
         #: Whether the deadline of the queue was met: a worker took the connect.
         self.worker_has_it = False
@@ -69,6 +77,28 @@ class Opening:
         self.early += data
         return len(self.early) <= self._site.settings.max_early_bytes
 
+    def holds(self, message: Message) -> bool:
+        """Whether this group message waits for the accept: a group's traffic must let nobody in.
+
+        One that says accept, or only close, is the application's answer. What is too much is dropped, as for
+        any full member of a group.
+        """
+        says_something = message.get("text") is not None or message.get("bytes") is not None
+        if message.get("accept") is not None or not says_something:
+            return False
+        if len(self.waiting) < MAX_WAITING:
+            self.waiting.append(message)
+        return True
+
+    def hand_over(
+        self, deliver: Callable[[Message, dict[Any, Any]], None], feed: Callable[[bytes], None]
+    ) -> None:
+        """The socket is open: what groups sent to it so far, then what its client did."""
+        for message in self.waiting:
+            deliver(message, {})
+        if self.early:
+            feed(self.early)
+
     def denial(self, deny: Deny) -> bytes:
         """The response of a refusal; the application's headers are left out if they cannot be sent."""
         date, server = self._site.date(), self._site.settings.server_name
@@ -76,6 +106,8 @@ class Opening:
             return denial(self._head, deny, date, server)
         except BadResponse as error:
             logger.warning(
-                "The denial of a WebSocket on %s goes without its headers: %s", self._head.path, error
+                "The denial of a WebSocket on %s goes without its headers: %s",
+                escape(self._head.path),
+                error,
             )
             return denial(self._head, Deny(deny.status, deny.text), date, server)

@@ -20,6 +20,7 @@ from headrace_asgi.envelope import Message
 from headrace_asgi.errors import BadMessage
 
 from . import websocket_actions as do
+from .access_log import escape
 from .direct_send import Wire, wire_of
 from .websocket_actions import AGED, BUSY, SLOW, Action, Close, Deny
 from .websocket_autobahn import OPEN, SocketProtocol, socket_factory
@@ -64,7 +65,7 @@ class WebSocketShell:
         self._site = site
         self._transport = transport
         # A transport that is not ours is taken for one that never waits.
-        self._wire = wire_of(transport) or Wire()
+        self._wire: Any = wire_of(transport) or Wire()
         self._exchange = Exchange(site.settings.max_unanswered_bytes)
         self._opening: Opening | None = Opening(site, head, early)
         self._ws: SocketProtocol | None = None
@@ -85,9 +86,8 @@ class WebSocketShell:
         """Judge the handshake and ask the application. Does not block."""
         site, opening = self._site, self._opening
         self._wire.when_drained = None
-        transport = self._transport
-        if isinstance(self._transport, Wire):
-            transport.protocol = self  # with no wrapper between, the HTTP shell can go
+        if self._wire is self._transport:
+            self._wire.protocol = self  # with no wrapper between, the HTTP shell can go
         if opening is None:
             return
         refusal = opening.judge()
@@ -165,13 +165,14 @@ class WebSocketShell:
         opening = self._opening
         if reply is not None:
             self._perform(exchange.reply(reply))
-            if opening is not None and opening.early and self._ws is not None:
-                self.dataReceived(opening.early)
+            if opening is not None and self._ws is not None:
+                opening.hand_over(self.group_message, self.dataReceived)
 
     def group_message(self, message: Message, frame_cache: dict[Any, Any]) -> None:
         """A message to a group; `frame_cache` is shared by all members, so that each frame is built once."""
         if self._exchange.state is not State.OPEN:
-            self.reply(message)
+            if self._opening is None or not self._opening.holds(message):
+                self.reply(message)
             return
         frame = frame_cache.get(self._window_bits)
         if frame is None:
@@ -237,10 +238,8 @@ class WebSocketShell:
             logger.warning("A message for the WebSocket %s is dropped: %s", self._reply_channel, error)
             return None
         if reply.remark:
-            logger.warning("On the WebSocket %s (%s), %s.", self._reply_channel, self.path, reply.remark)
+            logger.warning("WebSocket %s (%s): %s.", self._reply_channel, escape(self.path), reply.remark)
         return reply
-
-    # From Autobahn.
 
     def on_message(self, data: bytes, is_binary: bool) -> None:
         """A message that was not plain, whole and valid."""

@@ -218,3 +218,34 @@ def test_forwarded_headers_count_for_trusted_peers_only() -> None:
         this = RequestParser(settings, Origin("http", ["192.0.2.1", 5000], None, "", trusted))
         this.feed(sent)
         assert (this.ready[0].head.scheme, this.ready[0].head.client) == expected
+
+
+def test_a_trailer_that_never_ends_is_431() -> None:
+    this = parser()
+    this.feed(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nX: ")
+    for _ in range(20):
+        if this.refused is not None:
+            break
+        this.feed(b"a" * 4096)
+    assert this.refused is not None
+    assert this.refused.status == 431
+
+
+def test_a_head_behind_other_requests_is_no_trailer() -> None:
+    this = parser(Settings(max_head_bytes=100))
+    this.feed(GET * 20 + b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n")
+    this.feed(b"hello")
+    assert this.refused is None
+    assert this.ready[-1].complete
+
+
+def test_chunks_cut_behind_their_sizes_are_no_trailer() -> None:
+    this = parser(Settings(max_head_bytes=200))
+    this.feed(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+    for _ in range(100):
+        for piece in (b"5;ext=1\r\n", b"hello", b"\r\n"):
+            this.feed(piece)
+    this.feed(b"0\r\n\r\n")
+    assert this.refused is None
+    assert this.ready[0].body is not None
+    assert this.ready[0].body.received == 500

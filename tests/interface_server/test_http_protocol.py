@@ -587,3 +587,37 @@ def test_a_request_that_comes_during_the_drain_is_503() -> None:
     assert [answer.status for answer in client.answers] == [503]
     assert lab.requests == []
     assert client.closed
+
+
+def test_what_waits_for_all_slow_readers_together_is_bounded() -> None:
+    lab = Lab(Settings(max_backlog_bytes=3_000_000, max_pending_bytes=500_000))
+    clients = [lab.connect(SlowTransport()) for _ in range(20)]
+    for client in clients:
+        client.send(GET)
+    for number in range(20):
+        lab.reply(response(b"a" * 100_000, more_content=True), number)
+    for _ in range(20):
+        for number, client in enumerate(clients):
+            if not client.aborted:
+                lab.reply({"content": b"a" * 100_000, "more_content": True}, number)
+    waiting = [client.protocol.outlet.queued_bytes for client in clients if not client.aborted]
+    assert sum(waiting) <= 3_000_000 + len(clients) * 500_000
+    assert any(client.aborted for client in clients)
+    for client in clients:
+        client.leave()
+    assert lab.site.backlog.bytes == 0
+
+
+def test_a_little_backlog_is_kept_for_a_client_while_others_hold_much() -> None:
+    lab = Lab(Settings(max_backlog_bytes=1_000_000, max_pending_bytes=500_000))
+    greedy, modest = lab.connect(SlowTransport()), lab.connect(SlowTransport())
+    for client in (greedy, modest):
+        client.send(GET)
+    for number in range(2):
+        lab.reply(response(b"a", more_content=True), number)
+    for _ in range(11):
+        lab.reply({"content": b"a" * 100_000, "more_content": True}, 0)
+    lab.reply({"content": b"a" * 100_000, "more_content": True}, 1)
+    assert not modest.aborted
+    lab.reply({"content": b"a" * 100_000, "more_content": True}, 0)
+    assert greedy.aborted

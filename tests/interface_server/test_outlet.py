@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.internet.testing import StringTransport
 
-from headrace_interface.outlet import PIECE_BYTES, Outlet
+from headrace_interface.outlet import PIECE_BYTES, Backlog, Outlet
 from tests.support.http_lab import SlowTransport
 
 
@@ -14,8 +14,12 @@ class Case:
     def __init__(self, transport: StringTransport) -> None:
         self.transport = transport
         self.said: list[str] = []
+        self.backlog = Backlog()
         self.outlet = Outlet(
-            transport, lambda: self.said.append("moved"), lambda: self.said.append("drained")
+            transport,
+            lambda: self.said.append("moved"),
+            lambda: self.said.append("drained"),
+            self.backlog,
         )
 
 
@@ -36,11 +40,11 @@ def test_the_transport_gets_a_piece_at_a_time_in_order() -> None:
     case.outlet.write(data)
     case.outlet.write(b"last")
     assert len(transport.value()) == PIECE_BYTES
-    assert case.outlet.queued_bytes == len(data) + 4 - PIECE_BYTES
+    assert case.outlet.queued_bytes == case.backlog.bytes == len(data) + 4 - PIECE_BYTES
     while case.outlet.backlogged:
         transport.read_all()
     assert transport.value() == data + b"last"
-    assert case.outlet.queued_bytes == 0
+    assert case.outlet.queued_bytes == case.backlog.bytes == 0
     assert case.said == ["moved"] * 3 + ["drained"]
 
 
@@ -49,6 +53,7 @@ def test_nothing_is_said_after_the_end() -> None:
     case = Case(transport)
     case.outlet.write(b"a" * 2 * PIECE_BYTES)
     case.outlet.stop()
+    assert case.backlog.bytes == 0
     transport.read_all()
     assert case.said == []
     assert len(transport.value()) == PIECE_BYTES

@@ -242,3 +242,17 @@ def test_readiness_is_told_with_the_addresses() -> None:
 def test_a_descriptor_that_cannot_be_written_is_only_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     _tell_ready(9999, ["http://127.0.0.1:8000/"])
     assert "--ready-fd 9999" in caplog.text
+
+
+def test_a_stream_that_ends_during_the_drain_closes_its_connection(reactor: HandReactor) -> None:
+    this = Running(reactor)
+    client = this.connect(GET)
+    this.requested(1)
+    local = this.port.requests[0].local
+    this.server.inbox.reply(local, response(b"first", more_content=True))
+    this.read(client, lambda data: b"first" in data)
+    this.server.stop()
+    this.server.inbox.reply(local, {"content": b"last", "more_content": False})
+    reactor.until(lambda: this.statuses, 5)
+    assert this.statuses == [0]
+    client.close()

@@ -32,7 +32,7 @@ REFUSE = Reply(accept=False, denial=Deny(403, "no"))
 CLOSE = Close(1000, "")
 
 
-def exchange(ordered: Any = False, limit: int = 100) -> Exchange:
+def exchange(ordered: Any = False, limit: int = 100_000) -> Exchange:
     """One that is open and knows its order."""
     new = Exchange(limit)
     new.connect_answered(Outcome.SENT)
@@ -43,7 +43,7 @@ def exchange(ordered: Any = False, limit: int = 100) -> Exchange:
 
 
 def in_state(state: State) -> Exchange:
-    new = Exchange(100)
+    new = Exchange(100_000)
     steps: dict[State, list[Callable[[], Any]]] = {
         State.CONNECTING: [],
         State.LEFT: [new.lost],
@@ -208,7 +208,7 @@ def test_plain_frames_leave_at_once_and_are_numbered_from_one() -> None:
 
 
 def test_frames_before_the_verdict_are_ordered_and_slight_ones_plain() -> None:
-    new = Exchange(100)
+    new = Exchange(100_000)
     new.reply(ACCEPT)
     assert new.received("a") == (SendFrame("a", 1, True),)
     assert new.received("b") == ()
@@ -244,7 +244,7 @@ def test_an_unknown_plain_frame_is_no_reason_to_close() -> None:
 
 
 def test_a_flood_is_not_read_until_the_layer_has_answered_all_of_it() -> None:
-    new = exchange(limit=10)
+    new = exchange(limit=300)
     assert new.received("12345678") == (SendFrame("12345678", 1, False),)
     assert new.received("12345678") == (SendFrame("12345678", 2, False), Pause())
     assert new.received("1") == (SendFrame("1", 3, False),)
@@ -268,7 +268,7 @@ def test_one_ordered_frame_is_outstanding_and_the_rest_waits() -> None:
 
 
 def test_what_waits_is_bounded_by_bytes() -> None:
-    new = exchange(ordered=True, limit=10)
+    new = exchange(ordered=True, limit=520)
     new.received("first")
     assert new.received("123456") == ()
     assert new.received("123456") == (Pause(),)
@@ -331,7 +331,7 @@ def test_a_refused_frame_after_the_end_does_not_keep_the_disconnect() -> None:
 
 
 def test_a_late_verdict_empties_what_waits_after_the_end() -> None:
-    new = Exchange(100)
+    new = Exchange(100_000)
     new.reply(ACCEPT)
     new.received("a")
     new.received("b")
@@ -439,3 +439,18 @@ def test_whatever_happens_the_end_is_told_once_or_refused_and_no_order_is_broken
             assert not any(isinstance(later, SendFrame) for later in done[done.index(action) :])
     pauses = [kind for kind in kinds if kind in (Pause, Resume)]
     assert pauses == [Pause, Resume] * (len(pauses) // 2) + [Pause] * (len(pauses) % 2)
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_messages_without_content_count_for_what_waits_as_well(ordered: bool) -> None:
+    new = exchange(ordered, limit=64 * 1024)
+    sent = 0
+    while not new.pauses and sent < 10_000:
+        new.received("")
+        sent += 1
+    assert new.pauses, "a client may make us hold any number of messages"
+    answer = new.ordered_answered if ordered else new.plain_answered
+    for _ in range(sent):
+        answer(Outcome.SENT)
+    assert not new.pauses
+    assert new._held == 0

@@ -92,3 +92,9 @@ def test_a_denial_with_headers_that_cannot_be_sent_goes_without_them(
     assert data.startswith(b"HTTP/1.1 403 ")
     assert b"set-cookie" not in data
     assert len(caplog.records) == 1
+
+
+def test_a_path_cannot_begin_a_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    new, _ = opening(head=make_head(path="/a\nERROR forged"))
+    new.denial(Deny(403, "no", [[b"x", b"a\r\nb"]], b""))
+    assert "\n" not in caplog.records[0].getMessage()

@@ -401,15 +401,40 @@ def test_a_group_message_is_encoded_once_for_all_who_take_it_alike(lab: Lab) -> 
         assert zlib.decompressobj(-15).decompress(payload + b"\0\0\xff\xff") == b"news " * 500
 
 
-def test_a_group_message_may_close_or_accept(lab: Lab) -> None:
-    opened, opening = lab.open(), lab.client()
-    message, cache = {"text": "bye", "close": 4000}, {}  # type: ignore[var-annotated]
-    opened.shell.group_message(message, cache)
-    opening.shell.group_message(message, cache)
-    opening.until(b"\r\n\r\n")
-    for client in (opened, opening):
-        assert client.frame() == (TEXT, b"bye")
-        assert close_frame(client)[0] == 4000
+def test_a_group_message_may_close(lab: Lab) -> None:
+    client = lab.open()
+    client.shell.group_message({"text": "bye", "close": 4000}, {})
+    assert client.frame() == (TEXT, b"bye")
+    assert close_frame(client)[0] == 4000
+
+
+@pytest.mark.parametrize(
+    "message", [{"text": "secret"}, {"bytes": b"secret"}, {"text": "secret", "close": 4000}]
+)
+def test_a_group_message_lets_nobody_in_whom_the_application_may_still_refuse(
+    lab: Lab, message: dict[str, Any]
+) -> None:
+    client = lab.client()
+    client.shell.group_message(message, {})
+    client.shell.reply({"close": True})
+    assert client.until(b"\r\n\r\n").startswith(b"HTTP/1.1 403 ")
+    assert b"secret" not in client.received
+
+
+def test_a_group_message_during_the_handshake_follows_the_accept(lab: Lab) -> None:
+    client = lab.client()
+    for number in range(3):
+        client.shell.group_message({"text": str(number)}, {})
+    client.shell.reply({"accept": True})
+    client.until(b"\r\n\r\n")
+    assert [client.frame() for _ in range(3)] == [(TEXT, b"0"), (TEXT, b"1"), (TEXT, b"2")]
+
+
+def test_a_group_message_may_accept_if_it_says_so(lab: Lab) -> None:
+    client = lab.client()
+    client.shell.group_message({"accept": True, "text": "welcome"}, {})
+    client.until(b"\r\n\r\n")
+    assert client.frame() == (TEXT, b"welcome")
 
 
 def test_a_bad_group_message_is_dropped_once(lab: Lab) -> None:
@@ -723,3 +748,11 @@ def test_the_access_log_has_a_line_for_each_step(make_lab: MakeLab, reactor: Han
     ]
     assert " 1006 " in lines[2]
     assert " 403 " in lines[4]
+
+
+def test_a_path_cannot_begin_a_line_of_the_log(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    client = lab.client(request(target=b"/%0aERROR%20forged"))
+    lab.reactor.until(lambda: client.shell.local in lab.port.answered)
+    client.shell.reply({"accept": True, "subprotocol": "never offered"})
+    [record] = [record for record in caplog.records if "never offered" in record.getMessage()]
+    assert "\n" not in record.getMessage()

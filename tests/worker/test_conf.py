@@ -68,6 +68,7 @@ def test_no_layers_means_plain_django(settings: Any) -> None:
         ({"default": {"BACKEND": "x"}}, "CONFIG", "no ROUTING"),
         ({"default": {"ROUTING": [], "HOSTS": []}}, "CONFIG", "'HOSTS' is not a key"),
         ({"default": {"ROUTING": []}}, "TEST_CONFIG", "no TEST_CONFIG"),
+        ({"default": {"ROUTING": [], "CONFIG": [1]}}, "CONFIG", "its CONFIG must be a dict of options, not"),
     ],
 )
 def test_a_wrong_layer_is_named(settings: Any, layers: Any, key: str, said: str) -> None:

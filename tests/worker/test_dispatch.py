@@ -104,7 +104,7 @@ def test_w7_nothing_that_a_consumer_raises_is_fatal_and_what_it_sent_is_dropped(
     assert bench.run("websocket.connect") == [note("failed", status=500, reason="the consumer failed")]
     assert bench.run("http.request") == [note("failed", status=500, reason="the consumer failed")]
     assert bench.run("work", reply_channel=None) == []
-    assert bench.counters == {"failed": 4}
+    assert bench.counters["failed"] == 4
     assert "its messages are dropped" in caplog.text
     assert type(error).__name__ in caplog.text
 
@@ -378,3 +378,37 @@ def test_a_page_of_another_site_is_refused_before_its_consumer_runs(
     assert messages(Bench(consumer, origin_check=False).run("websocket.connect", **evil)) == [
         {"accept": True}
     ]
+
+
+def test_a_message_that_breaks_the_specification_is_named_when_its_consumer_fails(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bench = Bench(lambda message: message["method"].upper())
+    bench.run("http.request", method=7)
+    assert "Whoever sent that message broke the specification: http.request: " in caplog.text
+    assert "'method'" in caplog.text
+    assert bench.counters == {"failed": 1, "bad_messages": 1}
+
+
+def test_a_consumer_that_fails_on_a_good_message_blames_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench(lambda message: message["no such key"])
+    bench.run("http.request", http_version="1.1", method="GET", query_string=b"", headers=[])
+    bench.run("work", anything=1)
+    assert "specification" not in caplog.text
+    assert bench.counters == {"failed": 2}
+
+
+def test_nothing_is_sent_to_a_reply_channel_with_an_impossible_name() -> None:
+    bench = Bench(lambda message: 1 / 0)
+    assert bench.run("http.request", reply_channel="bad name") == []
+
+
+def test_a_request_that_is_answered_later_is_said_to_run() -> None:
+    bench = Bench(lambda message: None)
+    assert bench.run("http.request") == [note("running")]
+    assert bench.run("work") == []
+
+
+def test_a_request_that_is_answered_is_not_said_to_run() -> None:
+    bench = Bench(lambda message: message.reply_channel.send({"status": 200}))
+    assert messages(bench.run("http.request")) == [{"status": 200}]

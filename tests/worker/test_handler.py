@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from django import forms
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.core.signals import request_finished, request_started
 from django.http import (
     FileResponse,
@@ -34,6 +34,7 @@ from headrace.http_response import head_of
 from headrace.message import Message
 from headrace_asgi import InMemoryChannelLayer, messages
 from headrace_asgi.contract import Control, Outcome, Send
+from headrace_asgi.errors import MessageTooLarge
 from tests.support.http import Browser, answer_of, request_message
 
 # Django closes old connections around each request, even where no view uses one.
@@ -560,6 +561,18 @@ def test_a_client_whose_response_lost_a_part_is_cut_off(settings: Any) -> None:
     assert (control.body["control"], control.body["local"], control.body["status"]) == ("failed", "a", 503)
 
 
+def test_a_part_that_cannot_be_sent_at_all_closes_the_views_generator_h7() -> None:
+    class Small(InMemoryChannelLayer):
+        def send_many(self, messages: Any) -> list[Outcome]:
+            raise MessageTooLarge("over the layer's limit")
+
+    with pytest.raises(MessageTooLarge) as raised:
+        ViewConsumer()(request_message("/endless/", layer=Small()))
+    # The traceback still holds the iterator: nobody else would close it soon.
+    assert raised.value.__traceback__ is not None
+    assert CLOSED == ["endless"]
+
+
 def test_a_request_nobody_can_answer_is_a_type_error() -> None:
     message = request_message("/hello/")
     del message.content["reply_channel"]
@@ -589,3 +602,11 @@ def test_temporary_files_are_deleted_with_the_response(settings: Any, tmp_path: 
     assert stream._rolled  # type: ignore[attr-defined]
     request.close()
     assert stream.closed
+
+
+@pytest.mark.parametrize("middleware", ["no.such.Middleware", f"{__name__}.no_such_middleware"])
+def test_a_middleware_that_cannot_be_loaded_is_told_in_one_line(settings: Any, middleware: str) -> None:
+    settings.MIDDLEWARE = [middleware]
+    with pytest.raises(ImproperlyConfigured, match=r"MIDDLEWARE cannot be loaded: .*no") as raised:
+        AsgiHandler()
+    assert "\n" not in str(raised.value)

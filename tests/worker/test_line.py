@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,7 +13,7 @@ from headrace.conf import Settings
 from headrace.line import Backoff, Line
 from headrace_asgi import InMemoryChannelLayer
 from headrace_asgi.contract import Delivery, Out, RefusedHandler, Send
-from headrace_asgi.errors import LayerUnavailable
+from headrace_asgi.errors import ChannelFull, ConfigurationError, LayerUnavailable, OutcomeUnknown
 from headrace_asgi.layers.memory_port import MemoryWorkerPort
 from tests.support.workers import Clock
 
@@ -23,14 +24,18 @@ class Layer(InMemoryChannelLayer):
     def __init__(self, **config: Any) -> None:
         super().__init__(**config)
         self.down = False
+        self.error: Exception = LayerUnavailable("down")
         self.refuses_requeue = False
+        #: Raised after the next message was put back, as if the answer was lost.
+        self.lost_answer: Exception | None = None
+        self.start_error: Exception | None = None
 
     def open_worker_port(self, on_refused: RefusedHandler) -> MemoryWorkerPort:
         layer = self
 
         def look() -> None:
             if layer.down:
-                raise LayerUnavailable("down")
+                raise layer.error
 
         class Port(MemoryWorkerPort):
             def turn(
@@ -41,10 +46,16 @@ class Layer(InMemoryChannelLayer):
 
             def requeue(self, delivery: Delivery) -> bool:
                 look()
-                return not layer.refuses_requeue and super().requeue(delivery)
+                accepted = not layer.refuses_requeue and super().requeue(delivery)
+                error, layer.lost_answer = layer.lost_answer, None
+                if error is not None:
+                    raise error
+                return accepted
 
             def may_start(self, delivery: Delivery, now: float) -> bool:
                 look()
+                if layer.start_error is not None:
+                    raise layer.start_error
                 return super().may_start(delivery, now)
 
             def give_back(self, deliveries: Sequence[Delivery]) -> None:
@@ -100,7 +111,17 @@ def test_a_stop_ends_a_pause() -> None:
     began = scene.clock.now
     scene.stopping = True
     scene.take()
-    assert scene.clock.now == began
+    # Not at once: what is still to be written would be tried without a pause until the end.
+    assert 0 < scene.clock.now - began <= 0.05
+
+
+def test_w6_a_stop_before_the_first_turn_ends_its_wait() -> None:
+    scene = Scene()
+    scene.stopping = True
+    scene.line.wake()
+    began = time.monotonic()
+    assert scene.line.turn(["work"], 1, 5) == []
+    assert time.monotonic() - began < 3
 
 
 def test_a_delivery_is_put_back_after_its_pause_with_one_retry_more() -> None:
@@ -195,3 +216,65 @@ def test_a_refusal_keeps_the_turn_from_waiting_for_messages() -> None:
 
 def test_waking_a_line_that_never_spoke_does_nothing() -> None:
     Scene().line.wake()
+
+
+def test_a_layer_that_refuses_us_is_an_outage_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    scene = Scene()
+    scene.layer.send("work", {"n": 1})
+    scene.line.put([Send("answers", {"n": 2})])
+    scene.layer.error = ConfigurationError("refused the login; check the password")
+    scene.layer.down = True
+    for _ in range(3):
+        assert scene.take() == []
+    scene.layer.down = False
+    scene.clock.sleep(1)
+    assert [one.message for one in scene.take()] == [{"n": 1}]
+    assert scene.layer.receive(["answers"]) == ("answers", {"n": 2})
+    assert caplog.text.count("check the password") == 1
+    assert "Traceback" not in caplog.text
+
+
+def test_a_message_that_may_be_back_is_not_put_back_twice() -> None:
+    scene = Scene()
+    scene.layer.send("work", {"n": 1})
+    (delivery,) = scene.take()
+    scene.line.put_back(delivery)
+    scene.layer.lost_answer = OutcomeUnknown("the connection broke")
+    scene.clock.sleep(1)
+    assert [one.message for one in scene.take()] == [{"n": 1}]
+    scene.clock.sleep(1)
+    assert scene.take() == []
+    assert scene.counters == {"unknown": 1}
+
+
+def test_a_layer_without_memory_costs_no_message_that_is_to_be_put_back() -> None:
+    scene = Scene()
+    for number in (1, 2):
+        scene.layer.send("work", {"n": number})
+    for delivery in scene.take():
+        scene.line.put_back(delivery)
+    scene.layer.error = ChannelFull("out of memory")
+    scene.layer.down = True
+    scene.clock.sleep(1)
+    scene.take()
+    scene.layer.down = False
+    scene.clock.sleep(1)
+    assert [one.message for one in scene.take()] == [{"n": 1}, {"n": 2}]
+
+
+def test_w6_what_was_not_started_for_an_outage_and_a_stop_is_counted() -> None:
+    scene = Scene()
+    scene.take()
+    late = Delivery("work", {"reply_channel": "hr1.0.x!y"}, b"", 0, "0", scene.clock() - 16, order=3)
+    scene.layer.down = scene.stopping = True
+    assert not scene.line.may_start(late)
+    assert scene.counters == {"unknown": 1}
+
+
+def test_a_layer_that_fails_to_say_who_may_start_stops_no_worker(caplog: pytest.LogCaptureFixture) -> None:
+    scene = Scene()
+    late = Delivery("work", {"reply_channel": "hr1.0.x!y"}, b"", 0, "0", scene.clock() - 16, order=3)
+    scene.layer.start_error = ChannelFull("out of memory")
+    assert not scene.line.may_start(late)
+    assert scene.counters == {"unknown": 1}
+    assert "out of memory" in caplog.text

@@ -117,6 +117,29 @@ def test_at_the_end_what_is_left_is_counted() -> None:
     assert kept.counters == {"shed": 3}
 
 
+def test_w3_at_the_end_what_an_outage_kept_back_is_counted_too(caplog: pytest.LogCaptureFixture) -> None:
+    kept = Kept()
+    kept.refuse([said(1), SendGroup("g", {}, "app.consumer"), NOTE, FINISH], Outcome.UNAVAILABLE)
+    kept.unsent.give_up()
+    assert not kept.unsent
+    assert kept.counters == {"shed": 2}
+    assert "app.consumer said something to work: the layer is unavailable" in caplog.text
+
+
+@pytest.mark.parametrize("error", [TypeError, LayerUnavailable])
+def test_another_layer_that_fails_costs_only_what_was_for_it(error: type[Exception]) -> None:
+    here, there = layer_with([]), layer_with([], "there")
+
+    def send(channel: str, content: Any) -> None:
+        raise error("no")
+
+    vars(there)["send"] = send
+    collected, counters = Outbox(here, "app.consumer"), Counter[str]()
+    collected.send(there, "work", {})
+    collected.send_elsewhere(1.0, counters)
+    assert counters == {"shed": 1}
+
+
 def test_an_outbox_belongs_to_its_thread() -> None:
     layer = layer_with([])
     mine = Outbox(layer, "app.consumer")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -83,11 +84,9 @@ class Parent:
         return status
 
     def end(self) -> None:
-        for pid in [self.popen.pid, *self.pids()]:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+        # The whole group: a child that has said nothing yet would keep the pipe open.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.popen.pid, signal.SIGKILL)
         self.popen.wait(10)
         self._reader.join(5)
         assert self.popen.stdout is not None
@@ -158,11 +157,54 @@ def test_children_that_do_not_stop_in_time_are_killed(start: Any) -> None:
 
 
 def test_a_second_signal_kills(start: Any) -> None:
-    parent = start("time.sleep(60)", deadline=60)
+    parent = start('say("stopping"); time.sleep(60)', deadline=60)
     parent.popen.send_signal(signal.SIGTERM)
-    time.sleep(0.1)
+    # Two signals at once might count as one.
+    parent.until(lambda: len(parent.pids("stopping")) == 2)
     parent.popen.send_signal(signal.SIGTERM)
     assert parent.wait() == 1
+
+
+def test_a_stop_while_children_are_started_starts_no_more() -> None:
+    early = """
+class Early(logging.Handler):
+    def emit(self, record):
+        if "Worker 1 " in record.getMessage() and "started" in record.getMessage():
+            os.kill(os.getpid(), 15)
+
+logging.getLogger().addHandler(Early())
+prepare_fork()
+status ="""
+    script = SCRIPT.replace("prepare_fork()\nstatus =", early)
+    parent = Parent(script.replace("CHILD_STOPS", "pass").replace("DEADLINE", "5"))
+    try:
+        assert parent.wait() == 0
+        assert not any(line.startswith("Worker 2 ") for line in parent.lines)
+    finally:
+        parent.end()
+
+
+def test_a_fork_that_fails_is_tried_again() -> None:
+    scarce = """
+fork, failures = os.fork, [OSError("no memory for a process")]
+
+def scarce():
+    if failures:
+        raise failures.pop()
+    return fork()
+
+os.fork = scarce
+prepare_fork()
+status ="""
+    script = SCRIPT.replace("prepare_fork()\nstatus =", scarce)
+    parent = Parent(script.replace("CHILD_STOPS", "pass").replace("DEADLINE", "5"))
+    try:
+        parent.until(lambda: len(parent.pids()) == 2)
+        assert any("no memory for a process" in line for line in parent.lines)
+        parent.popen.send_signal(signal.SIGTERM)
+        assert parent.wait() == 0
+    finally:
+        parent.end()
 
 
 def test_children_leave_when_the_parent_is_killed(start: Any) -> None:

@@ -120,7 +120,10 @@ def channel_layer_config(alias: str, key: str = "CONFIG") -> LayerConfig:
         )
     if key == "TEST_CONFIG" and key not in config:
         raise ConfigurationError("it has no TEST_CONFIG, the CONFIG to be used by tests")
-    options = dict(config.get(key) or {})
+    options = config.get(key) or {}
+    if not isinstance(options, Mapping):
+        raise ConfigurationError(f"its {key} must be a dict of options, not {options!r}")
+    options = dict(options)
     backend = config.get("BACKEND", EMBEDDED_BACKEND)
     if backend == EMBEDDED_BACKEND:
         options.setdefault("name", project_name())

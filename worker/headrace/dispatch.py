@@ -13,9 +13,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from headrace_asgi import messages
 from headrace_asgi.contract import Control, Delivery, Finish, Out, Send
-from headrace_asgi.control import FAILED, VERDICT, note
-from headrace_asgi.names import is_process_queue, local_part
+from headrace_asgi.control import FAILED, RUNNING, VERDICT, note
+from headrace_asgi.errors import BadMessage
+from headrace_asgi.names import is_process_queue, local_part, require_channel_name
 
 from .conf import Settings
 from .exceptions import ChannelSocketException, ConsumeLater
@@ -27,6 +29,8 @@ from .outbox import Outbox, enter, leave
 from .routing import Consumer, Router, consumer_name
 
 __all__ = ["Dispatcher"]
+
+_KINDS = {kind.channel: kind for kind in messages.KINDS}
 
 
 class Dispatcher:
@@ -88,6 +92,8 @@ class Dispatcher:
         out = outbox.items
         if error is None:
             self._counters["done"] += 1
+            if delivery.channel == "http.request":
+                out += _answered_later(delivery, out)
         else:
             self._counters["dead" if isinstance(error, ConsumeLater) else "failed"] += 1
             out = _no_answer(delivery, 500, "the consumer failed") + out
@@ -147,12 +153,16 @@ class Dispatcher:
                 error = failed
             else:
                 return None
+        breach = _breach(message)
+        if breach:
+            self._counters["bad_messages"] += 1
         worker_log.error(
-            "%s failed on %s for %s; its messages are dropped, %s",
+            "%s failed on %s for %s; its messages are dropped, %s%s",
             outbox.origin,
             message.channel_name,
             message.get("reply_channel") or "nobody",
             "its client gets an error" if message.channel_name in ANSWERED else "nothing else happens",
+            breach and f". Whoever sent that message broke the specification: {breach}",
             exc_info=error,
         )
         return error
@@ -219,6 +229,17 @@ class Dispatcher:
         return _verdict(delivery, True)
 
 
+def _breach(message: Message) -> str:
+    """How a message that its consumer could not handle breaks the specification; "" if it does not."""
+    kind = _KINDS.get(message.channel_name)
+    if kind is not None:
+        try:
+            kind.check(message.content)
+        except BadMessage as error:
+            return str(error)
+    return ""
+
+
 def _verdict(delivery: Delivery, ordered: bool | str) -> list[Out]:
     reply_channel = delivery.message.get("reply_channel")
     if not isinstance(reply_channel, str) or not is_process_queue(reply_channel):
@@ -233,6 +254,16 @@ def _finish(delivery: Delivery, drain: bool) -> list[Out]:
     return [Finish(reply_channel, delivery.order, delivery.place, drain)]
 
 
+def _answered_later(delivery: Delivery, out: list[Out]) -> list[Out]:
+    """Tell the interface of a request that was taken but not answered: its response deadline counts."""
+    reply_channel = delivery.message.get("reply_channel")
+    if not isinstance(reply_channel, str) or not is_process_queue(reply_channel):
+        return []
+    if any(isinstance(item, Send) and item.channel == reply_channel for item in out):
+        return []
+    return [Control(reply_channel, note(RUNNING, local=local_part(reply_channel)))]
+
+
 def _no_answer(delivery: Delivery, status: int, reason: str) -> list[Out]:
     """Tell the client of a message that nobody will answer, if it waits for an answer."""
     reply_channel = delivery.message.get("reply_channel")
@@ -241,6 +272,10 @@ def _no_answer(delivery: Delivery, status: int, reason: str) -> list[Out]:
     if is_process_queue(reply_channel):
         body = note(FAILED, local=local_part(reply_channel), status=status, reason=reason)
         return [Control(reply_channel, body)]
+    try:
+        require_channel_name(reply_channel)
+    except TypeError:
+        return []
     # An interface server of another make knows only ordinary messages.
     if delivery.channel == "websocket.connect":
         return [Send(reply_channel, {"close": True}, "headrace")]

@@ -13,7 +13,7 @@ from typing import Any
 
 from asgiref.sync import async_to_sync
 from django.core import signals
-from django.core.exceptions import ImproperlyConfigured
+from django.core.exceptions import BadRequest, ImproperlyConfigured
 from django.core.handlers.base import BaseHandler
 from django.core.handlers.exception import response_for_exception
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, StreamingHttpResponse
@@ -58,9 +58,13 @@ class AsgiHandler(BaseHandler):
     chunk_size: int | None = None
 
     def __init__(self) -> None:
-        """Load the middleware. Raises ImproperlyConfigured or ImportError for one that cannot be."""
+        """Load the middleware. Raises ImproperlyConfigured in one line for one that cannot be."""
         super().__init__()
-        self.load_middleware()
+        try:
+            self.load_middleware()
+        except Exception as error:  # a middleware's own code may fail with anything
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise ImproperlyConfigured(f"MIDDLEWARE cannot be loaded: {reason}") from error
 
     def __call__(self, message: Message) -> Iterator[dict[str, Any]]:
         """The messages that answer `message`; none if the view leaves that to somebody else.
@@ -94,7 +98,7 @@ class AsgiHandler(BaseHandler):
     def _answer(self, message: Message) -> tuple[AsgiRequest, HttpResponseBase] | None:
         try:
             request = self.request_class(message)
-        except ValueError:  # UnicodeDecodeError among them
+        except (ValueError, BadRequest):  # what Django raises depends on its version
             return self._refused(message)
         set_script_prefix(request.script_name)
         signals.request_started.send(sender=self.__class__, environ=request.META)
@@ -197,14 +201,17 @@ class ViewConsumer:
             raise TypeError(f"A message on {message.channel_name} without reply_channel cannot be answered")
         replies = self.handler(message)
         started = False
-        for reply in replies:
-            if started or reply.get("more_content"):
-                started = True
-                if not self._send_part(message, reply):
-                    replies.close()  # type: ignore[attr-defined]
-                    return
-            else:
-                self._send_whole(message, name, reply)
+        try:
+            for reply in replies:
+                if started or reply.get("more_content"):
+                    started = True
+                    if not self._send_part(message, reply):
+                        return
+                else:
+                    self._send_whole(message, name, reply)
+        finally:
+            # Whatever ended this: an exception's traceback would keep the view's iterator open (H7).
+            replies.close()  # type: ignore[attr-defined]
 
     def _send_whole(self, message: Message, name: str, reply: dict[str, Any]) -> None:
         collecting = outbox.current()

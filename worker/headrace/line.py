@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from headrace_asgi.contract import Delivery, Out, Outcome, WorkerPort
-from headrace_asgi.errors import LayerUnavailable
+from headrace_asgi.errors import ConfigurationError, HeadraceError, LayerUnavailable, OutcomeUnknown
 
 from .conf import Settings
 from .log import Seldom, layer_log, worker_log
@@ -24,6 +24,9 @@ from .outbox import RETRY_INTERVAL_SECONDS, Unsent
 
 __all__ = ["Backoff", "Line"]
 
+#: A Redis that refuses us, for a wrong password or its age, may be put right while we run: nobody needs to
+#: start the workers again.
+_AWAY = (LayerUnavailable, ConfigurationError)
 #: First pause before a message that came too early is put back; each further one doubles (W8).
 FIRST_PAUSE_SECONDS = 0.01
 #: How often putting a message back may be refused, by a full channel, before it is dropped and counted.
@@ -109,7 +112,7 @@ class Line:
             out = self._unsent.with_held(out)
         try:
             taken = self._opened().turn(out, channels, limit, self._wait(block_seconds))
-        except LayerUnavailable as error:
+        except _AWAY as error:
             self._unsent.broken(out, error)
             self._outage(error)
             return []
@@ -127,15 +130,23 @@ class Line:
         return self._wait(longest)
 
     def may_start(self, delivery: Delivery) -> bool:
-        """Whether an ordered delivery may start; waits while the layer cannot say, unless we stop."""
+        """Whether an ordered delivery may start; waits while the layer cannot say.
+
+        When we stop meanwhile, it is given back if that is possible, and counted if not.
+        """
         while True:
             try:
                 allowed = self._opened().may_start(delivery, self._clock())
-            except LayerUnavailable as error:
+            except _AWAY as error:
                 self._outage(error)
                 if self._stopping():
+                    self.give_back([delivery])
                     return False
                 continue
+            except Exception as error:
+                self._counters["unknown"] += 1
+                worker_log.error("Cannot tell whether a %s may start; dropped: %r", delivery.channel, error)
+                return False
             if not allowed:
                 self._counters["stale"] += 1
             return allowed
@@ -182,6 +193,8 @@ class Line:
     def _opened(self) -> WorkerPort:
         if self._port is None:
             self._port = self._layer.open_worker_port(self._refused)
+            if self._stopping():
+                self._port.wake()  # a stop before there was a port woke nobody
         return self._port
 
     def _refused(self, item: Out, outcome: Outcome) -> None:
@@ -205,18 +218,31 @@ class Line:
         while self._later and self._later[0][0] <= now:
             due.append(heapq.heappop(self._later))
         for _, _, refusals, delivery in due:
-            try:
-                accepted = self._opened().requeue(delivery)
-            except LayerUnavailable as error:
-                worker_log.debug("Cannot put back a message on %s yet: %s", delivery.channel, error)
-                self._put_back_at(self._clock() + RETRY_INTERVAL_SECONDS, refusals, delivery)
-                continue
-            if not accepted and delivery.order is not None:
-                self._counters["stale"] += 1  # its lease lapsed: somebody moved on
-            elif not accepted and refusals < MOST_REFUSALS:
-                self._put_back_at(self._clock() + RETRY_INTERVAL_SECONDS, refusals + 1, delivery)
-            elif not accepted:
-                self._not_put_back(delivery)
+            self._put_back_now(refusals, delivery)
+
+    def _put_back_now(self, refusals: int, delivery: Delivery) -> None:
+        try:
+            if self._opened().requeue(delivery):
+                return
+            stale = delivery.order is not None  # its lease lapsed: somebody moved on
+        except OutcomeUnknown as error:
+            # It may be there: a second one would run too, of an ordered socket even at the same time.
+            self._counters["unknown"] += 1
+            worker_log.warning("A message on %s was perhaps not put back: %s", delivery.channel, error)
+            return
+        except _AWAY as error:
+            worker_log.debug("Cannot put back a message on %s yet: %s", delivery.channel, error)
+            self._put_back_at(self._clock() + RETRY_INTERVAL_SECONDS, refusals, delivery)
+            return
+        except Exception as error:  # such as a layer that is out of memory
+            worker_log.debug("A message on %s was not put back: %r", delivery.channel, error)
+            stale = False
+        if stale:
+            self._counters["stale"] += 1
+        elif refusals < MOST_REFUSALS:
+            self._put_back_at(self._clock() + RETRY_INTERVAL_SECONDS, refusals + 1, delivery)
+        else:
+            self._not_put_back(delivery)
 
     def _not_put_back(self, delivery: Delivery) -> None:
         self._counters["shed"] += 1
@@ -231,13 +257,13 @@ class Line:
         for item in out:
             try:
                 self._opened().turn([item], (), 0, 0)
-            except LayerUnavailable as error:
+            except _AWAY as error:
                 self._unsent.broken([item], error)
             except Exception as error:
                 self._counters["shed"] += 1
                 worker_log.error("The layer cannot write a %s; dropped: %r", type(item).__name__, error)
 
-    def _outage(self, error: LayerUnavailable) -> None:
+    def _outage(self, error: HeadraceError) -> None:
         if self._lost_since is None:
             self._lost_since = self._clock()
             layer_log.warning("The channel layer is unavailable (%s); trying again until it is back", error)
@@ -250,5 +276,7 @@ class Line:
 
     def _pause(self, seconds: float) -> None:
         until = self._clock() + seconds
-        while not self._stopping() and (left := until - self._clock()) > 0:
+        while (left := until - self._clock()) > 0:
             self._sleep(min(left, NAP_SECONDS))
+            if self._stopping():
+                return

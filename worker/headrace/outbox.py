@@ -16,7 +16,7 @@ from typing import Any
 from headrace_asgi.contract import Control, Out, Outcome, Send, SendGroup
 from headrace_asgi.control import CLOSE, note
 from headrace_asgi.envelope import Message, pack_message
-from headrace_asgi.errors import HeadraceError, LayerUnavailable, OutcomeUnknown
+from headrace_asgi.errors import HeadraceError, OutcomeUnknown
 from headrace_asgi.limits import MAX_MESSAGE_BYTES
 from headrace_asgi.names import is_process_queue, local_part
 
@@ -110,7 +110,7 @@ def _send_now(layer: Any, item: Send | SendGroup, retry_seconds: float, counters
                 time.sleep(RETRY_INTERVAL_SECONDS)
                 continue
             reason: Exception = error
-        except HeadraceError as error:
+        except Exception as error:  # another layer's fault is no fault of the consumer
             reason = error
         else:
             return
@@ -159,7 +159,7 @@ class Unsent:
         elif isinstance(item, Send | SendGroup):
             self._lost(item, outcome)
 
-    def broken(self, items: Sequence[Out], error: LayerUnavailable) -> None:
+    def broken(self, items: Sequence[Out], error: HeadraceError) -> None:
         """A turn ended without answers: none of `items` was written, or nobody knows which."""
         outcome = Outcome.UNKNOWN if isinstance(error, OutcomeUnknown) else Outcome.UNAVAILABLE
         for item in items:
@@ -188,11 +188,15 @@ class Unsent:
 
     def give_up(self) -> None:
         """Drop everything still held: the process ends."""
-        for queue in self._held.values():
+        held, again = self._held, self._again
+        self._held, self._again = {}, []
+        for item in again:
+            if isinstance(item, Send | SendGroup):
+                self._lost(item, Outcome.UNAVAILABLE)
+        for queue in held.values():
             for item in queue:
                 self._lost(item, Outcome.FULL)
-        self._held.clear()
-        self._again.clear()
+        self._again.clear()  # nobody is left to say that a client should reconnect
 
     def _hold(self, item: Send) -> None:
         now = self._clock()
@@ -218,6 +222,9 @@ class Unsent:
         if outcome is Outcome.UNKNOWN:
             self._counters["unknown"] += 1
             why = "the connection broke before the layer answered; not repeated"
+        elif outcome is Outcome.UNAVAILABLE:
+            self._counters["shed"] += 1
+            why = "the layer is unavailable and the worker ends; dropped"
         else:
             self._counters["shed"] += 1
             why = f"the channel stayed full for {self._retry_seconds:g} s; dropped"

@@ -300,9 +300,8 @@ def import_named(path: str, name: str) -> Any:
     except ImproperlyConfigured:
         raise
     except Exception as error:
-        raise ImproperlyConfigured(
-            f"{name} cannot be imported: {type(error).__name__}: {error}{_where(error)}"
-        ) from error
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ImproperlyConfigured(f"{name} cannot be imported: {reason}{_where(error)}") from error
     try:
         return getattr(module, attribute)
     except AttributeError:

@@ -129,23 +129,33 @@ class Supervisor:
                 self._status = 1
                 worker_log.error("Worker %d [%d] %s while stopping", child.number, pid, _ended(status))
             return
-        healthy = now - child.started >= HEALTHY_SECONDS
-        child.pause = (
-            0.0 if healthy else min(max(child.pause * 2, FIRST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
-        )
-        child.due = now + child.pause
+        self._start_later(child, now, healthy=now - child.started >= HEALTHY_SECONDS)
         worker_log.error(
             "Worker %d [%d] %s; starting another in %.1f s", child.number, pid, _ended(status), child.pause
         )
 
+    def _start_later(self, child: _Child, now: float, healthy: bool) -> None:
+        child.pause = (
+            0.0 if healthy else min(max(child.pause * 2, FIRST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
+        )
+        child.due = now + child.pause
+
     def _start(self, child: _Child, now: float) -> None:
-        child.started = now
         # A signal that arrives between the fork and the child's own handlers waits for those.
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
+            if self._stop_by is not None:
+                return  # asked since this turn began: a child born now would never hear of it
+            child.started = now
             child.pid = os.fork()
             if child.pid == 0:
                 self._be_child(child)
+        except OSError as error:  # no memory, or too many processes: the others go on
+            self._start_later(child, now, healthy=False)
+            worker_log.error(
+                "Worker %d cannot be started: %s; trying again in %.1f s", child.number, error, child.pause
+            )
+            return
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         worker_log.info("Worker %d [%d] started", child.number, child.pid)

@@ -30,6 +30,7 @@ from ..limits import (
     MAX_MESSAGE_BYTES,
 )
 from .redis_blocking import RedisChannelLayer
+from .redis_facts import OLDEST
 
 __all__ = ["IPCChannelLayer", "ensure", "leave", "runtime_directory", "server_binary"]
 
@@ -39,7 +40,6 @@ PING_SECONDS = 1.0
 MAX_PATH_BYTES = 103
 #: Memory of the server before it refuses to take more.
 MAX_MEMORY = "256mb"
-OLDEST = (7, 0)
 SOCKET = "v.sock"
 LOG = "log"
 

@@ -46,6 +46,8 @@ def layer_from_url(url: str) -> ChannelLayer:
     """
 
     scheme, separator, _ = url.partition("://")
+    if not separator and "@" in url:
+        raise ConfigurationError(f"a layer is one of {_FORMS}; there is no :// in what is given")
     if not separator:
         return _from_path(url)
     if scheme not in ("redis", "rediss", "unix", "ipc"):
@@ -80,16 +82,18 @@ def _split_options(url: str) -> tuple[str, dict[str, Any]]:
             raise ConfigurationError(f"{name} in the layer's URL must be {kind}, not {value!r}") from None
     if rest and head.startswith("ipc:"):
         raise ConfigurationError(f"ipc:// has no option {rest[0][0]!r}{_near(rest[0][0], _URL_OPTIONS)}")
-    return head + (f"?{urlencode(rest)}" if rest else ""), options
+    return head + (f"?{urlencode(rest, safe='@:/')}" if rest else ""), options
 
 
 def _from_path(path: str) -> ChannelLayer:
     module_name, colon, attribute = path.partition(":")
     if not colon or not module_name or not attribute:
         raise ConfigurationError(f"{path!r} names no layer; write {_FORMS}")
+    if attribute.isdecimal():
+        raise ConfigurationError(f"{path!r} names no layer; did you mean redis://{path}?")
     found = _imported(module_name, attribute, path)
     if not isinstance(found, ChannelLayer) and callable(found):
-        found = found()
+        found = _called(found, path)
     # What a Django project holds is the layer together with its routing.
     found = found if isinstance(found, ChannelLayer) else getattr(found, "channel_layer", found)
     if not isinstance(found, ChannelLayer):
@@ -102,12 +106,30 @@ def _from_path(path: str) -> ChannelLayer:
 def _imported(module_name: str, attribute: str, path: str) -> Any:
     try:
         module = import_module(module_name)
+    except ConfigurationError:
+        raise
     except ImportError as error:
         raise ConfigurationError(f"the layer {path} cannot be imported: {error}") from error
+    except Exception as error:  # a project's module may fail with anything
+        raise ConfigurationError(f"the layer {path} cannot be imported: {_told(error)}") from error
     try:
         return getattr(module, attribute)
     except AttributeError:
         raise ConfigurationError(f"the module {module_name} has no {attribute}, which {path} names") from None
+
+
+def _called(make: Callable[[], Any], path: str) -> Any:
+    try:
+        return make()
+    except ConfigurationError:
+        raise
+    except Exception as error:  # a project's function may fail with anything
+        raise ConfigurationError(f"{path}, which should make the layer, failed: {_told(error)}") from error
+
+
+def _told(error: Exception) -> str:
+    """An error of a project's own code, in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def layer_from_config(config: Mapping[str, Any]) -> ChannelLayer:

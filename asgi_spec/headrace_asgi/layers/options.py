@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode
 
 from ..errors import ConfigurationError
 
-__all__ = ["hosts_option", "number_option", "seconds_option"]
+__all__ = ["hosts_option", "mapping_option", "number_option", "seconds_option"]
 
 
 def seconds_option(name: str, value: Any) -> float:
@@ -25,21 +25,27 @@ def number_option(name: str, value: Any) -> int:
     return value
 
 
+def mapping_option(name: str, value: Any) -> dict[str, Any]:
+    """A dict, empty for None."""
+    if value is not None and not isinstance(value, Mapping):
+        raise ConfigurationError(f"{name} must be a dict, not {value!r}")
+    return dict(value or {})
+
+
 def hosts_option(hosts: Any, prefix: Any) -> tuple[list[str], Any]:
     """URLs of Redis servers and the prefix, which may stand in the URL as `?prefix=`."""
     if isinstance(hosts, str):
-        raise ConfigurationError(f"hosts must be a list of URLs, not a string; write [{hosts!r}]")
+        raise ConfigurationError("hosts must be a list of URLs, not a string; put it into [ ]")
     if not isinstance(hosts, Sequence):
         raise ConfigurationError(f"hosts must be a list of URLs, not {hosts!r}")
     urls = []
     for host in hosts:
         url = _url(host)
-        parts = urlsplit(url)
-        query = parse_qsl(parts.query)
+        query = parse_qsl(url.partition("?")[2])
         found = [value for name, value in query if name == "prefix"]
         if found:
             prefix = prefix or found[-1]
-            rest = urlencode([(name, value) for name, value in query if name != "prefix"])
+            rest = urlencode([(name, value) for name, value in query if name != "prefix"], safe="@:/")
             url = url.partition("?")[0] + (f"?{rest}" if rest else "")
         urls.append(url)
     return urls, prefix

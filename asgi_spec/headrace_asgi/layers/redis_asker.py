@@ -10,14 +10,12 @@ from hiredis import ReplyError
 
 from ..errors import ChannelFull, LayerUnavailable
 from .redis_call import Call
+from .redis_facts import NOT_NOW, error_code
 from .redis_link import RedisLink
 
 __all__ = ["Asker"]
 
 log = logging.getLogger("headrace.layer")
-
-#: What Redis says when it cannot serve now, or is no longer the one to ask: nothing was executed.
-NOT_NOW = ("LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS", "MISCONF")
 
 
 class Asker:
@@ -83,13 +81,13 @@ class Asker:
         if not isinstance(error, ReplyError):
             answered(error)
             return
-        said = str(error)
-        if said.startswith("NOSCRIPT") and call.script is not None:
+        said, code = str(error), error_code(error)
+        if code == "NOSCRIPT" and call.script is not None:
             whole = Call(call.place, call.whole(), call.read, None, call.repeat)
             self.ask(whole, answered)
-        elif said.startswith("OOM"):
+        elif code == "OOM":
             answered(ChannelFull(f"Redis is out of memory: {said}"))
-        elif said.startswith(NOT_NOW):
+        elif code in NOT_NOW:
             self._links[call.place].drop(f"Redis answers {said!r}")
             answered(LayerUnavailable(said))
         else:

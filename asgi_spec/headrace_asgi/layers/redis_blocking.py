@@ -17,7 +17,7 @@ from ..limits import (
     MAX_MESSAGE_BYTES,
     Capacities,
 )
-from .options import hosts_option, number_option, seconds_option
+from .options import hosts_option, mapping_option, number_option, seconds_option
 from .places import Places
 from .redis_call import Call, as_is, text
 from .redis_clock import RedisClock
@@ -70,7 +70,7 @@ class RedisChannelLayer(ChannelLayer):
             lease = seconds_option("ordering_lease_seconds", lease)
         self.places = Places(urls, prefix)
         self.plan = Plan(self.places, self.capacities, self.expiry, self.group_expiry, lease)
-        self.connection_kwargs = dict(connection_kwargs or {})
+        self.connection_kwargs = mapping_option("connection_kwargs", connection_kwargs)
         self._executors = {
             place: RedisExecutor(
                 RedisAddress(url, self.connection_kwargs), RedisClock(self.expiry), self.prepare

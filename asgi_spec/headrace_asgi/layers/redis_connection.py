@@ -8,6 +8,7 @@ OutcomeUnknown if the connection broke after the command was written, LayerUnava
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -24,6 +25,8 @@ from .redis_call import Argument
 from .redis_target import Target, Tls
 
 __all__ = ["Answered", "Reactor", "RespProtocol", "Timer", "connect"]
+
+log = logging.getLogger("headrace.layer")
 
 #: Called once with the answer to a command, or with an exception instance.
 Answered = Callable[[Any], None]
@@ -162,9 +165,12 @@ class RespProtocol(TwistedProtocol):
         # First of all: whoever answers an error by sending again must find the connection closed.
         self._on_lost(why)
         for answered in waiting[:written]:
-            answered(OutcomeUnknown(f"the connection to Redis broke before it answered: {why}"))
+            _tell(answered, OutcomeUnknown(f"the connection to Redis broke before it answered: {why}"))
         for answered in waiting[written:]:
-            answered(LayerUnavailable(f"the connection to Redis broke before the command was sent: {why}"))
+            _tell(
+                answered,
+                LayerUnavailable(f"the connection to Redis broke before the command was sent: {why}"),
+            )
 
     # Half-open connections
 
@@ -180,6 +186,14 @@ class RespProtocol(TwistedProtocol):
             self._watch()
         else:
             self.abort(f"no answer for {self._answer_timeout_seconds:g} s")
+
+
+def _tell(answered: Answered, answer: Any) -> None:
+    """A defect in what one lost answer leads to must not keep the others from being told."""
+    try:
+        answered(answer)
+    except Exception:
+        log.exception("Telling of a lost connection to Redis failed; going on with the next who waits")
 
 
 class _Factory(ClientFactory):

@@ -15,29 +15,15 @@ import hiredis
 from ..errors import ChannelFull, HeadraceError, LayerUnavailable, OutcomeUnknown
 from .redis_call import Call, as_is
 from .redis_clock import RedisClock
+from .redis_facts import NOT_NOW, error_code
 from .redis_scripts import SCRIPTS
 from .redis_socket import ANSWER_SECONDS, LinkBroken, RedisAddress, RedisSocket, loads, pack
 
-__all__ = ["HOLD", "RedisExecutor", "error_code", "error_for"]
+__all__ = ["RedisExecutor", "error_for"]
 
 log = logging.getLogger("headrace.layer")
 
-#: Errors of a Redis that starts, fails over or moves slots. Nothing was executed: hold and try again.
-HOLD = frozenset(
-    {
-        "LOADING",
-        "READONLY",
-        "MASTERDOWN",
-        "CLUSTERDOWN",
-        "TRYAGAIN",
-        "ASK",
-        "MOVED",
-        "BUSY",
-        "NOREPLICAS",
-        "MISCONF",
-    }
-)
-#: Seconds that such an error is held for before the caller gets it.
+#: Seconds that an error of `NOT_NOW` is held for before the caller gets it.
 HOLD_SECONDS = 5.0
 FIRST_PAUSE_SECONDS = 0.02
 LAST_PAUSE_SECONDS = 0.5
@@ -232,7 +218,7 @@ class _Run:
             self._packed[index] = pack(call.whole())
             self._load = True
             again.append(index)
-        elif code in HOLD and self._may_hold():
+        elif code in NOT_NOW and self._may_hold():
             self._demoted = self._demoted or code == "READONLY"
             again.append(index)
         else:
@@ -257,11 +243,6 @@ class _Run:
         for index in set(unanswered).difference(repeatable):
             self._answers[index] = OutcomeUnknown(str(broken))
         return repeatable
-
-
-def error_code(answer: hiredis.ReplyError) -> str:
-    """The first word of an error answer."""
-    return str(answer).split(" ", 1)[0]
 
 
 def error_for(answer: hiredis.ReplyError, call: Call, label: str) -> HeadraceError:

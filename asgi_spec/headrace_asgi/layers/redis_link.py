@@ -14,6 +14,7 @@ from typing import Any
 from ..errors import ConfigurationError, LayerUnavailable
 from .redis_call import Argument, text
 from .redis_connection import Answered, Reactor, RespProtocol, Timer, connect
+from .redis_facts import facts_of
 from .redis_scripts import SCRIPTS
 from .redis_target import Target
 
@@ -23,8 +24,6 @@ __all__ = ["RedisLink"]
 #: being back everybody has returned, and not all in the same millisecond.
 FIRST_WAIT_SECONDS = 0.05
 LAST_WAIT_SECONDS = 2.0
-#: BLMPOP and scripts that declare flags came with this version.
-OLDEST_REDIS = (7, 0)
 
 
 class _State(Enum):
@@ -212,13 +211,12 @@ class RedisLink:
             wire.abort(f"Redis answers {str(refused)!r}")
             return
         info, identity, policy, _ = (None if isinstance(answer, Exception) else answer for answer in wanted)
-        facts = _facts(info)
-        version = facts.get("redis_version", "")
-        if version and tuple(int(part) for part in version.split(".")[:2]) < OLDEST_REDIS:
-            wire.abort(f"Redis {version} is too old: 7.0 or later, or Valkey, is needed")
+        facts = facts_of(info)
+        if facts.too_old:
+            wire.abort(f"Redis {facts.version} is too old: 7.0 or later, or Valkey, is needed")
             return
         self.eviction_policy = text(policy[1]) if policy else ""
-        before, run = self._identity, facts.get("run_id", "")
+        before, run = self._identity, facts.run_id
         now = (run, identity) if run and identity is not None else None
         # Identifiers start anew with each server: the same number may be somebody else's by now.
         if before is not None and before[0] == run:
@@ -233,11 +231,3 @@ class RedisLink:
             self._identity = identity
             self._failures_before, self._failures = self._failures, 0
             self._on_up()
-
-
-def _facts(info: Any) -> dict[str, str]:
-    """What INFO says, as a dict; empty if it was refused."""
-    if not isinstance(info, bytes):
-        return {}
-    pairs = (line.split(":", 1) for line in info.decode(errors="replace").splitlines() if ":" in line)
-    return {name: value.strip() for name, value in pairs}

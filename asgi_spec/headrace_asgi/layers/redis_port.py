@@ -13,11 +13,13 @@ from typing import Any, Protocol, assert_never
 
 import hiredis
 
+from .. import control
 from ..contract import Control, Delivery, Finish, Out, Outcome, RefusedHandler, Send, SendGroup, WorkerPort
 from ..envelope import decode, encode, pack_message
 from ..errors import HeadraceError, LayerUnavailable, OutcomeUnknown
 from ..names import (
     is_process_queue,
+    local_part,
     non_local_name,
     require_channel_name,
     require_channel_names,
@@ -231,18 +233,19 @@ class RedisWorkerPort(WorkerPort):
     ) -> list[Delivery]:
         deadline = time.monotonic() + block_seconds
         left = block_seconds
+        executed = False
         while True:
             block = min(left, LONGEST_TAKE_SECONDS) if left > 0 and not self._woken else None
             take, data = self._reader.take(channels, limit, block)
-            self._say(calls, data)
             try:
+                self._say(() if executed else calls, data)
+                executed = bool(calls)
                 answer = self._answer(block)
             except LayerUnavailable as error:
-                if calls:
+                if executed:
                     log.warning("A take was lost with what it had popped: %s", error)
                     return []  # what was said has been executed, and must not be said again
                 raise
-            calls = ()
             deliveries = self._deliveries(take.read(answer))
             left = round(deadline - time.monotonic(), 2)
             if deliveries or left <= 0 or self._woken:
@@ -254,8 +257,16 @@ class RedisWorkerPort(WorkerPort):
             return []
         read = self._reader.read(*taken)
         for reply_channel, order in read.dropped:
+            if order and is_process_queue(reply_channel):
+                self._owed.append(self._gap(reply_channel))
             self._owed.append(self._layer.plan.finish(reply_channel, order, self._place))
         return read.alive
+
+    def _gap(self, reply_channel: str) -> Call:
+        """Close an ordered socket that lost a frame: it never skips one in silence (PROTOCOL 1, I5)."""
+        body = control.note(control.CLOSE, local=local_part(reply_channel), code=1013)
+        entry = encode(pack_message(body), control=True)
+        return self._layer.plan.push(non_local_name(reply_channel), [entry], [True])
 
     def _answer(self, block_seconds: float | None) -> Any:
         """The answer of the take, waited for; `wake` ends the wait, not the answer (W6)."""

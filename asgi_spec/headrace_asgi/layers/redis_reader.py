@@ -67,9 +67,11 @@ class ChannelReader:
     def read(self, channel: str, entries: Sequence[bytes]) -> Taken:
         """Read entries taken from `channel`; expired and unreadable ones are dropped and counted."""
         taken = Taken()
+        # Channels with one reader have random names, which would fill the memory.
+        counted = channel[: channel.find("?") + 1] or channel
         now = time.monotonic()
         now_ms = self._executor.clock.now_ms()
-        self.counters[f"{channel}|taken"] += len(entries)
+        self.counters[f"{counted}|taken"] += len(entries)
         for raw in entries:
             entry: Entry | None = None
             try:
@@ -78,12 +80,12 @@ class ChannelReader:
                     continue  # a note between processes: whoever reads this queue is not the one it is for
                 message = unpack_message(entry.payload)
             except UnreadableEntry as error:
-                self._unreadable(channel, error)
+                self._unreadable(counted, error)
                 if entry is not None and entry.order is not None and entry.channel is not None:
                     taken.dropped.append((entry.channel, entry.order))
                 continue
             if 0 < entry.expiry_ms < now_ms and self._executor.is_expired(entry.expiry_ms):
-                self.counters[f"{channel}|expired"] += 1
+                self.counters[f"{counted}|expired"] += 1
                 if entry.order is not None:
                     taken.dropped.append((str(message.get("reply_channel")), entry.order))
                 continue

@@ -13,7 +13,6 @@ import ssl
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
-from urllib.parse import urlsplit
 
 import hiredis
 import redis
@@ -22,6 +21,7 @@ from redis.connection import ConnectionPool
 from ..errors import ConfigurationError, LayerUnavailable
 from .redis_call import Argument
 from .redis_clock import RedisClock
+from .redis_facts import Facts, facts_of
 from .redis_scripts import SCRIPTS
 from .redis_target import parse_target
 
@@ -30,8 +30,6 @@ __all__ = ["ANSWER_SECONDS", "LinkBroken", "RedisAddress", "RedisSocket", "loads
 #: Longest wait for the answer to a command that does not block, and for a connection.
 ANSWER_SECONDS = 5.0
 READ_BYTES = 65536
-#: The oldest Redis that has LMPOP and scripts with flags.
-OLDEST = (7, 0)
 #: What a user of an ACL must be allowed to do.
 ACL = "+@read +@write +@blocking +@scripting +@connection +client|kill +client|unblock +info +time"
 
@@ -61,11 +59,6 @@ class RedisAddress:
         """Check the URL and redis-py's connection options without connecting. Raises ConfigurationError."""
         target = parse_target(url)
         self.unix = target.path is not None
-        database = "" if self.unix else urlsplit(url).path.strip("/")
-        if database and not database.isdigit():
-            raise ConfigurationError(
-                f"a Redis URL ends with the number of a database, such as /0, not with /{database}"
-            )
         #: The address without password, for log lines.
         self.label = target.label
         self._connection_class, self._kwargs = self._options(url, connection_kwargs or {})
@@ -166,28 +159,28 @@ class RedisSocket:
         self.write(pack((b"INFO", b"server")) + pack((b"CLIENT", b"ID")) + pack((b"TIME",)) + loads())
         info_text, client_id, now = (self.read() for _ in range(3))
         loaded = [self.read() for _ in SCRIPTS]
-        info = _info(info_text)
-        self._check(info_text, info, (now, *loaded))
+        facts = facts_of(info_text)
+        self._check(info_text, facts, (now, *loaded))
         self.clock.sample_answer(now)
         self.client_id = client_id if isinstance(client_id, int) else 0
-        run_id = info.get("run_id", "")
+        run_id = facts.run_id
         # Client ids start again with the server: only the same run knows ours.
         if self._before is not None and run_id and self._before[0] == run_id:
             self.write(pack((b"CLIENT", b"KILL", b"ID", self._before[1])))
             self.read()
         self._before = (run_id, self.client_id) if self.client_id else None
 
-    def _check(self, info_text: Any, info: dict[str, str], answers: Sequence[Any]) -> None:
+    def _check(self, info_text: Any, facts: Facts, answers: Sequence[Any]) -> None:
         for answer in (info_text, *answers):
             text = str(answer) if isinstance(answer, hiredis.ReplyError) else ""
             if text.startswith(("NOAUTH", "WRONGPASS")):
                 raise self.address.refused_login(text)
             if text.startswith(("LOADING", "MASTERDOWN", "BUSY")):
                 raise LayerUnavailable(f"Redis at {self.address.label} is not ready: {text}")
-        version = info.get("redis_version", "")
-        if version and tuple(map(int, version.split(".")[:2])) < OLDEST:
+        if facts.too_old:
             raise ConfigurationError(
-                f"Redis at {self.address.label} is version {version}; Headrace needs Redis 7.0 or Valkey 7.2"
+                f"Redis at {self.address.label} is version {facts.version}; "
+                "Headrace needs Redis 7.0 or Valkey 7.2"
             )
         for answer in answers:
             if isinstance(answer, hiredis.ReplyError):
@@ -269,13 +262,3 @@ class RedisSocket:
     def _broken(self, reason: str, written: bool = True) -> LinkBroken:
         self.close()
         return LinkBroken(f"the connection to Redis at {self.address.label} broke: {reason}", written)
-
-
-def _info(answer: Any) -> dict[str, str]:
-    if not isinstance(answer, bytes):
-        return {}  # an ACL may forbid INFO
-    found = {}
-    for line in answer.decode(errors="replace").splitlines():
-        name, _, value = line.partition(":")
-        found[name] = value
-    return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from redis.connection import SSLConnection, UnixDomainSocketConnection, parse_url
 
@@ -23,6 +24,7 @@ _TLS_OPTIONS = {
     "ssl_check_hostname": "check_hostname",
 }
 _VERIFY = {"required": True, "none": False}
+_NOT_ENCODED = "characters such as / ? # [ in its user or password must be percent-encoded"
 #: Things of redis-py that would make a connection safer or let it in at all, and that we do not do: an
 #: option of this kind must not be ignored.
 _REFUSED = ("ssl_", "credential_provider", "redis_connect_func")
@@ -70,12 +72,19 @@ def parse_target(url: str, options: Mapping[str, Any] | None = None) -> Target:
     try:
         values: dict[str, Any] = dict(parse_url(url))  # type: ignore[no-untyped-call]
     except ValueError as error:
-        raise ConfigurationError(f"{_without_password(url)!r} is no URL of a Redis: {error}") from None
+        # The text of an error may hold a piece of a password that ended early.
+        reason = _NOT_ENCODED if _user_breaks(url) else error
+        raise ConfigurationError(f"{_without_password(url)!r} is no URL of a Redis: {reason}") from None
     values.update(options or {})
     kind = values.pop("connection_class", None)
     unix = isinstance(kind, type) and issubclass(kind, UnixDomainSocketConnection)
     if unix and not values.get("path"):
         raise ConfigurationError("unix:// needs the path of a socket, as in unix:///run/valkey/valkey.sock")
+    database = "" if unix else urlsplit(url).path.strip("/")
+    if database and not database.isdigit():
+        raise ConfigurationError(
+            f"a Redis URL ends with the number of a database, such as /0, not with /{database}"
+        )
     secure = values.pop("ssl", False) or (isinstance(kind, type) and issubclass(kind, SSLConnection))
     tls = _tls(values) if secure else None
     for name in values:
@@ -109,6 +118,11 @@ def _tls(values: dict[str, Any]) -> Tls:
     if isinstance(check, str):
         check = check.lower() not in ("0", "false", "no", "off")
     return Tls(**found, verify=required, check_hostname=bool(check) and required)
+
+
+def _user_breaks(url: object) -> bool:
+    """Whether a user or password may have characters that end it."""
+    return any(mark in str(url).partition("://")[2].rpartition("@")[0] for mark in "/?#[]")
 
 
 def _without_password(url: object) -> str:

@@ -219,7 +219,10 @@ class RedisInterfacePort(InterfacePort):
                 self._told(outcome, partial(self._repeat_frame, frame), frame.done)
             return
         for done, outcome in zip(batch.dones, outcomes, strict=True):
-            done(outcome)
+            try:
+                done(outcome)
+            except Exception:  # one client's failure must not keep the others of the batch from their answers
+                log.exception("Telling a client what became of its message failed; going on with the next")
 
     def _repeat_frame(self, frame: Frame) -> None:
         call = self._plan.frames(frame.place, self.process, (frame.local, frame.entry))
@@ -286,7 +289,8 @@ class RedisInterfacePort(InterfacePort):
     def renamed(self) -> None:
         former, self.process = self.process, self._registration.process
         for local, _ in self._receiver.open_sockets():
-            self._open.former.setdefault(local, former)
+            if local not in self._open.connecting:  # those learn now that they are GONE
+                self._open.former.setdefault(local, former)
         self._settle(Outcome.GONE)
         self._take_link.drop("the process has a new name")
         self._receiver.fenced()
@@ -369,14 +373,15 @@ class RedisInterfacePort(InterfacePort):
         self._wind_up(self._monotonic() + STOP_SECONDS, done)
 
     def _wind_up(self, deadline: float, done: Callable[[], None]) -> None:
-        """Wait for the answers that are due."""
+        """Wait for the answers that are due, and for sockets whose last frames are on their way."""
         self._gather()
-        if self._asker.busy and self._monotonic() < deadline:
+        owed = any(True for _ in self._receiver.open_sockets())
+        if (self._asker.busy or owed) and self._monotonic() < deadline:
             self._reactor.callLater(STOP_LOOK_SECONDS, self._wind_up, deadline, done)
             return
         self._registration.stop()
         self._groups.stop()
-        if not self._asker.open or self._asker.holds:
+        if owed or not self._asker.open or self._asker.holds:
             self._close(done)  # what is still owed stays registered, for others to tell
             return
         last = self._reactor.callLater(WITHDRAW_SECONDS, self._close, done)

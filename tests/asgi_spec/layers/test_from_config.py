@@ -57,7 +57,12 @@ def test_an_import_path_gives_an_instance_or_what_a_callable_returns(module: Any
 @pytest.mark.parametrize(
     ("url", "text"),
     [
-        ("localhost:6379", "cannot be imported"),
+        ("localhost:6379", "did you mean redis://localhost:6379"),
+        ("redis://[::1", "no URL of a Redis"),
+        ("no_such_module:layer", "cannot be imported: No module"),
+        ("layer_project_that_fails:layer", "cannot be imported: ZeroDivisionError: division by zero"),
+        ("layer_project:fails", "layer_project:fails, which should make the layer, failed: KeyError: 'URL'"),
+        ("layer_project:refuses", "^use another$"),
         ("redis", "names no layer"),
         ("http://localhost", "there is no 'http'"),
         ("redis://localhost/zero", "number of a database"),
@@ -73,15 +78,31 @@ def test_an_import_path_gives_an_instance_or_what_a_callable_returns(module: Any
         ("layer_project:number", "neither a channel layer nor"),
     ],
 )
-def test_a_wrong_url_is_told_in_one_line(module: Any, url: str, text: str) -> None:
-    module.number = 7
+def test_a_wrong_url_is_told_in_one_line(
+    module: Any, url: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses() -> None:
+        raise ConfigurationError("use another")
+
+    module.number, module.fails, module.refuses = 7, lambda: {}["URL"], refuses
+    (tmp_path / "layer_project_that_fails.py").write_text("1 / 0")
+    monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ConfigurationError, match=text) as raised:
         layer_from_url(url)
     assert "\n" not in str(raised.value)
 
 
 def test_no_error_tells_the_password() -> None:
-    for url in ("redis://u:secret@host:x/0", "redis://u:secret@host/x", "redis://u:secret@host/0?what=1"):
+    for url in (
+        "redis://u:secret@host:x/0",
+        "redis://u:secret@host/x",
+        "redis://u:secret@host/0?what=1",
+        "redis://u:secret/2@host/0",
+        "redis://u:secret?2@host/0",
+        "redis://u:[secret]2@host/0",
+        "redis:/u:secret@host",
+        "redis//:secret@host",
+    ):
         with pytest.raises(ConfigurationError) as raised:
             layer_from_url(url)
         assert "secret" not in str(raised.value)
@@ -106,6 +127,8 @@ def test_no_error_tells_the_password() -> None:
         ({"BACKEND": REDIS, "CONFIG": {"max_message_bytes": 0}}, "max_message_bytes must be"),
         ({"BACKEND": REDIS, "CONFIG": {"prefix": 7}}, "prefix must consist of"),
         ({"BACKEND": REDIS, "CONFIG": {"connection_kwargs": {"colour": 1}}}, "colour"),
+        ({"BACKEND": REDIS, "CONFIG": {"connection_kwargs": 3}}, "connection_kwargs must be a dict, not 3"),
+        ({"BACKEND": REDIS, "CONFIG": {"channel_capacity": [1]}}, "channel_capacity must be a dict"),
     ],
 )
 def test_a_wrong_config_is_told_in_one_line(config: dict[str, Any], text: str) -> None:

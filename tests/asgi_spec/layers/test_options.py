@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from headrace_asgi.errors import ConfigurationError
-from headrace_asgi.layers.options import hosts_option, number_option, seconds_option
+from headrace_asgi.layers.options import hosts_option, mapping_option, number_option, seconds_option
 
 
 @pytest.mark.parametrize("value", [0, -1, True, "1", None, float("inf"), float("nan")])
@@ -29,6 +29,15 @@ def test_the_prefix_of_a_url_counts_if_there_is_no_other() -> None:
     assert hosts_option([url], "") == (["redis://host/0?socket_timeout=3"], "x")
     assert hosts_option([url], "y") == (["redis://host/0?socket_timeout=3"], "y")
     assert hosts_option(("redis://host/0",), "") == (["redis://host/0"], "")
+
+
+def test_a_mapping_is_copied_and_may_be_absent() -> None:
+    given = {"a": 1}
+    assert mapping_option("kwargs", given) == given
+    assert mapping_option("kwargs", given) is not given
+    assert mapping_option("kwargs", None) == {}
+    with pytest.raises(ConfigurationError, match="kwargs must be a dict, not 3"):
+        mapping_option("kwargs", 3)
 
 
 @pytest.mark.parametrize("hosts", ["redis://host", None, 7, [7], [("host",)], [("host", "6379")]])

@@ -9,8 +9,9 @@ from hiredis import ReplyError
 
 from headrace_asgi.contract import Outcome
 from headrace_asgi.errors import ChannelFull, LayerUnavailable, OutcomeUnknown
-from headrace_asgi.layers.redis_asker import NOT_NOW, Asker
+from headrace_asgi.layers.redis_asker import Asker
 from headrace_asgi.layers.redis_call import Call, no_answer
+from headrace_asgi.layers.redis_facts import NOT_NOW
 from tests.support.interfaces import plan_for
 from tests.support.links import ScriptedLink
 
@@ -60,7 +61,7 @@ def test_out_of_memory_is_a_full_channel(asker: Asker, link: ScriptedLink) -> No
     assert not link.dropped
 
 
-@pytest.mark.parametrize("said", NOT_NOW)
+@pytest.mark.parametrize("said", sorted(NOT_NOW))
 def test_a_redis_that_cannot_serve_now_is_left(asker: Asker, link: ScriptedLink, said: str) -> None:
     answers: list[Any] = []
     asker.ask(CONNECT, answers.append)

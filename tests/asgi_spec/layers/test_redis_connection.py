@@ -190,3 +190,21 @@ def test_certificates_that_cannot_be_read_are_a_configuration_error(
         target = parse_target(f"rediss://127.0.0.1:1/0?{name}={tmp_path}/none.pem")
         with pytest.raises(ConfigurationError, match=r"none\.pem|certificates"):
             connect(target, reactor, 5.0, lambda wire: None, lambda why: None)
+
+
+def test_a_callback_that_raises_keeps_no_other_from_being_told_of_a_lost_connection(
+    wire: Wire, caplog: pytest.LogCaptureFixture
+) -> None:
+    protocol, answers = wire.opened(), []
+
+    def broken(answer: Any) -> None:
+        raise RuntimeError("a defect")
+
+    for answered in (broken, answers.append, broken, answers.append):
+        protocol.send((b"PING",), answered)
+        if protocol.unanswered == 2:
+            protocol.flush()
+    protocol.abort("a test")
+    wire.reactor.until(lambda: len(answers) == 2)
+    assert [type(answer) for answer in answers] == [OutcomeUnknown, LayerUnavailable]
+    assert caplog.text.count("RuntimeError: a defect") == 2

@@ -105,11 +105,13 @@ def test_a_forked_child_leaves_the_connection_of_its_parent_alone_w14(
             private_layer.close()
         finally:
             os._exit(0)
-    os.waitpid(pid, 0)
-    assert int(os.read(read, 100)) != ours
-    assert raw(private_layer, "CLIENT", "ID") == ours
-    os.close(read)
+    # While we hold this end, a child that says nothing would be waited for without end.
     os.close(write)
+    with os.fdopen(read) as said:
+        theirs = said.read()
+    os.waitpid(pid, 0)
+    assert int(theirs) != ours
+    assert raw(private_layer, "CLIENT", "ID") == ours
 
 
 def test_another_eviction_policy_is_warned_of_once(

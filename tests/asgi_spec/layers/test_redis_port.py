@@ -208,6 +208,16 @@ def test_a_broken_take_tells_nothing_of_what_was_written_with_it(worker: Worker)
     assert worker.refused == []
 
 
+def test_a_take_that_breaks_when_asked_anew_tells_nothing_of_what_was_written(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_port, "LONGEST_TAKE_SECONDS", 0.05)
+    timer = after(0.3, worker.kill_take)
+    assert worker.port.turn([Send(worker.reply, {"n": 1})], ["test"], 1, 10) == []
+    timer.join()
+    assert [one.message for one in worker.process.heard()] == [{"n": 1}]
+
+
 def test_a_broken_take_with_nothing_written_says_that_the_layer_is_away(worker: Worker) -> None:
     timer = after(0.1, worker.kill_take)
     with pytest.raises(LayerUnavailable):
@@ -266,6 +276,24 @@ def test_an_expired_ordered_message_is_finished_with_the_next_write(worker: Work
     (delivery,) = worker.port.turn([], channels, 1, 5)
     assert delivery.message["n"] == 1
     assert worker.port.counters["websocket.connect|expired"] == 1
+
+
+def test_an_ordered_socket_whose_frame_expired_is_closed_and_not_skipped(worker: Worker) -> None:
+    plan = worker.layer.plan
+    reply = {"reply_channel": worker.reply}
+    worker.process.connect("client", "/", reply)
+    (connect,) = worker.port.turn([], ["websocket.connect"], 1, 5)
+    worker.process.frame("client", {**reply, "n": 1}, 1)
+    worker.port.turn([Finish(worker.reply, 0, connect.place)], [], 1, 0)
+    clock = worker.layer.executor("0").clock
+    clock.sample(clock.now_ms())
+    key = plan.queue_key("0", "websocket.receive")
+    entry = worker.raw("LPOP", key)
+    assert isinstance(entry, bytes)
+    worker.raw("LPUSH", key, entry[:2] + (clock.now_ms() - 2).to_bytes(8, "big") + entry[10:])
+    assert worker.port.turn([], ["websocket.receive"], 1, 0) == []
+    worker.port.turn([], [], 1, 0)
+    assert [one.message["control"] for one in worker.process.heard()] == ["close"]
 
 
 def test_a_late_holder_may_not_start_when_somebody_moved_on(worker: Worker) -> None:

@@ -65,3 +65,10 @@ def test_an_ordered_entry_that_was_dropped_is_to_be_finished(reader: ChannelRead
 def test_notes_between_processes_are_no_messages(reader: ChannelReader) -> None:
     note = encode(pack_message({"control": "verdict"}), NEVER, control=True)
     assert reader.read("test", [note]).alive == []
+
+
+def test_channels_of_one_reader_are_counted_together(reader: ChannelReader) -> None:
+    entry = encode(pack_message({"content": b""}), NEVER, channel=None)
+    for number in range(100):
+        reader.read(f"http.request.body?{number}", [entry])
+    assert dict(reader.counters) == {"http.request.body?|taken": 100}

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from headrace_asgi.errors import ConfigurationError
-from headrace_asgi.layers import redis_socket
+from headrace_asgi.layers import redis_facts
 from headrace_asgi.layers.redis_blocking import RedisChannelLayer
 from headrace_asgi.layers.redis_call import Call, as_is
 from headrace_asgi.layers.redis_clock import RedisClock
@@ -100,6 +100,6 @@ def test_an_acl_that_lacks_something_is_told_with_what_is_needed() -> None:
 def test_a_redis_that_is_too_old_is_named_with_what_is_needed(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_socket, "OLDEST", (99, 0))
+    monkeypatch.setattr(redis_facts, "OLDEST", (99, 0))
     with pytest.raises(ConfigurationError, match=r"is version 7.*needs Redis 7\.0 or Valkey 7\.2"):
         RedisChannelLayer([redis_url]).send("test", {})

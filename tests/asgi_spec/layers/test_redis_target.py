@@ -56,3 +56,20 @@ def test_what_cannot_work_is_named(url: str, options: dict[str, object], names: 
 def test_the_label_for_log_lines_has_no_password() -> None:
     assert parse_target("rediss://me:secret@r:6380/2").label == "rediss://r:6380/2"
     assert parse_target("unix://me:secret@/run/v.sock").label == "unix:///run/v.sock"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:secret/second@r:6379/0",
+        "redis://me:secret#second@r:6379/0",
+        "redis://me:secret?second@r/0",
+        "redis://me:a[secret]b@r/0",
+        "unix://me:secret/second@/run/v.sock?db=x",
+    ],
+)
+def test_a_password_that_is_not_encoded_is_not_told_in_pieces(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="percent-encoded") as caught:
+        parse_target(url)
+    assert "secret" not in str(caught.value)
+    assert "second" not in str(caught.value)

@@ -8,6 +8,7 @@ import time
 from headrace import Channel, Group, route, route_class
 from headrace.generic.websockets import JsonWebsocketConsumer, WebsocketConsumer
 from headrace.sessions import enforce_ordering
+from journey.misbehaviour import answer_badly, send_badly
 
 
 class Echo(JsonWebsocketConsumer):
@@ -57,6 +58,8 @@ routes = [
     route_class(Raw, path=r"^/ws/raw$"),
     route_class(Room, path=r"^/ws/room$"),
     route("websocket.receive", numbered, path=r"^/ws/numbered$"),
+    route("http.request", answer_badly, path=r"^/badly/(?P<what>\w+)$"),
+    route("websocket.receive", send_badly, path=r"^/ws/badly$"),
     route("journey.background", background),
     route("journey.mark", mark),
 ]

@@ -137,6 +137,25 @@ def test_what_the_proxy_says_counts_where_django_believes_it(settings: Any) -> N
     assert not origin_allowed(connect("https://inside", **behind))
 
 
+@pytest.mark.parametrize(
+    ("trusted", "origin"),
+    [
+        ("https://*partner.org", "https://evil.partner.org"),
+        ("https://*", "https://evil.test"),
+        ("https://*", "https://evil.test.."),
+        ("https://*.", "https://evil.test.."),
+    ],
+)
+def test_an_odd_pattern_trusts_no_more_than_django_does_a4(settings: Any, trusted: str, origin: str) -> None:
+    settings.CSRF_TRUSTED_ORIGINS = [trusted]
+    assert not origin_allowed(connect(origin))
+
+
+def test_a_port_beyond_all_numbers_raises_nothing_a4(settings: Any) -> None:
+    settings.USE_X_FORWARDED_PORT = True
+    assert origin_allowed(connect("https://example.com", x_forwarded_port="9" * 5000))
+
+
 def test_a_handshake_without_a_host_has_no_site() -> None:
     message = connect("https://example.com")
     message.content["headers"] = message.content["headers"][1:]

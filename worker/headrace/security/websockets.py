@@ -148,11 +148,14 @@ def _parsed(text: str) -> _Origin | None:
 def _is_trusted(origin: _Origin) -> bool:
     for text in settings.CSRF_TRUSTED_ORIGINS:
         scheme, _, place = text.lower().partition("://")
-        wildcard = place.startswith("*")
-        trusted = _parsed(f"{scheme}://{place.lstrip('*').lstrip('.') if wildcard else place}")
-        if trusted is None or trusted.scheme != origin.scheme or trusted.port != origin.port:
+        # As in Django, "*.example.com" is for subdomains and the domain itself, "*example.com" for that only.
+        pattern = place.lstrip("*")
+        wildcard = place != pattern and pattern.startswith(".")
+        trusted = _parsed(f"{scheme}://{pattern[1:] if wildcard else pattern}")
+        if trusted is None or (place and not trusted.host):
             continue
-        # As in Django, "*.example.com" is for subdomains and the domain itself.
+        if trusted.scheme != origin.scheme or trusted.port != origin.port:
+            continue
         if is_same_domain(origin.host, "." + trusted.host) if wildcard else origin.host == trusted.host:
             return True
     return False
@@ -200,7 +203,7 @@ def _asked_host(headers: dict[str, list[str]]) -> tuple[str, int | None] | None:
     if settings.USE_X_FORWARDED_PORT:
         port = headers.get("x-forwarded-port", [port])[0]
     host = match["host"].removesuffix(".")
-    return host, int(port) if port and port.isdecimal() else None
+    return host, int(port) if port and port.isdecimal() and len(port) <= 5 else None
 
 
 def _headers(message: Message) -> dict[str, list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import signal
@@ -96,7 +97,8 @@ class Project:
 
     def close(self) -> None:
         for worker in self.workers:
-            if worker.poll() is None:
+            # Children of a dead worker would keep its pipe open.
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(worker.pid, signal.SIGKILL)
             worker.communicate(timeout=10)
         self.layer.close()
@@ -152,17 +154,30 @@ def test_a_second_signal_is_hard(project: Project) -> None:
     project.ask()
     assert project.ask(pause=30) == {"started": True}
     worker.send_signal(signal.SIGTERM)
-    time.sleep(0.1)
-    worker.send_signal(signal.SIGTERM)
-    assert worker.wait(5) == -signal.SIGTERM
+
+    def hurried() -> bool:
+        # Two signals at once may count as one.
+        time.sleep(0.05)
+        worker.send_signal(signal.SIGTERM)
+        return worker.poll() is not None
+
+    eventually(hurried)
+    assert worker.returncode == -signal.SIGTERM
 
 
 def test_several_processes_share_the_work_and_the_dead_are_replaced(project: Project) -> None:
     worker = project.start("--processes", "2")
-    pids = {project.ask()["pid"] for _ in range(20)}
+    pids: set[int] = set()
+
+    def answered_by(count: int) -> bool:
+        pids.add(project.ask()["pid"])
+        return len(pids) == count
+
+    eventually(lambda: answered_by(2))
     assert worker.pid not in pids
     project.layer.send("fatal", {})
-    eventually(lambda: project.ask()["pid"] not in pids or len(pids) < 2)
+    # A third one answers: the dead one is buried and replaced.
+    eventually(lambda: answered_by(3))
     assert "failed with status 9; starting another" in stopped(worker)
 
 

@@ -22,7 +22,6 @@ from django.core.management.commands.runserver import Command as DjangoCommand
 from django.db import connections
 from django.utils import autoreload
 from django.utils.autoreload import DJANGO_AUTORELOAD_ENV
-from django.utils.module_loading import import_string
 
 from headrace import __version__, conf
 from headrace.asgi import (
@@ -35,7 +34,7 @@ from headrace.interface_child import InterfaceChild, listening_socket
 from headrace.log import setup_logging
 from headrace.management.commands.runworker import stop_before_reload
 from headrace.request_lines import request_line
-from headrace.routing import Consumer
+from headrace.routing import Consumer, import_named
 from headrace.signals import worker_process_ready
 from headrace.supervisor import stop_on_signals
 from headrace.worker import Worker
@@ -251,9 +250,7 @@ def layer_config(port: int, apart: bool = True) -> tuple[conf.LayerConfig, str]:
     except ConfigurationError as error:
         raise InvalidChannelLayerError(f"CHANNEL_LAYERS[{DEFAULT_CHANNEL_LAYER!r}]: {error}") from error
     note = ""
-    if config.backend != conf.EMBEDDED_BACKEND and getattr(
-        import_string(config.backend), "local_only", False
-    ):
+    if config.backend != conf.EMBEDDED_BACKEND and getattr(_layer_class(config), "local_only", False):
         note = (
             f"{config.backend} lives in one process; this command uses the embedded server instead "
             f"({conf.EMBEDDED_BACKEND})."
@@ -265,3 +262,8 @@ def layer_config(port: int, apart: bool = True) -> tuple[conf.LayerConfig, str]:
         options = {**config.options, "prefix": f"{prefix}port-{port}."}
         config = conf.LayerConfig(backend=config.backend, options=options, routing=config.routing)
     return config, note
+
+
+def _layer_class(config: conf.LayerConfig) -> Any:
+    name = f"CHANNEL_LAYERS[{DEFAULT_CHANNEL_LAYER!r}]['BACKEND'] = {config.backend!r}"
+    return import_named(config.backend, name)
