@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from itertools import count
 
 import pytest
 
 from tests.support.services import RedisServer, redis_binary, skip_or_fail, valkey_binary
+
+# A run that was started in the background ignores Ctrl-C, and so would every process that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _prefixes = count(1)
 

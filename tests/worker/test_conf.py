@@ -34,6 +34,9 @@ def test_a_key_is_taken_over() -> None:
         ({"MESSAGE_RETRIES": 1.5}, "must be a whole number"),
         ({"MESSAGE_RETRIES": True}, "must be a whole number"),
         ({"TAKE_LIMIT": -1}, "must be a whole number"),
+        ({"MESSAGE_RETRIES": 256}, "must be a whole number from 0 to 255, not 256"),
+        ({"RESPONSE_CHUNK_BYTES": 0}, "must be a whole number from 1 to"),
+        ({"RENEW_SECONDS": -1}, "must be a number, 0 or more"),
         ({"TAKE_SECONDS": "1"}, "must be a number"),
     ],
 )

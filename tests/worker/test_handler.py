@@ -13,6 +13,7 @@ from django import forms
 from django.contrib import admin
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.core.signals import request_finished, request_started
+from django.db import connections
 from django.http import (
     FileResponse,
     Http404,
@@ -106,6 +107,13 @@ def later(request: HttpRequest) -> HttpResponse:
     raise ResponseLater()
 
 
+def books_and_leaves(request: HttpRequest) -> HttpResponse:
+    from django.contrib.auth.models import Group
+
+    Group.objects.create(name="booked")
+    raise ResponseLater()
+
+
 async def slow_but_async(request: HttpRequest) -> HttpResponse:
     return HttpResponse("async")
 
@@ -166,6 +174,7 @@ class Urls:
         path("file/", file),
         path("large/", large),
         path("later/", later),
+        path("books/", books_and_leaves),
         path("async/", slow_but_async),
         path("async-later/", later_but_async),
         path("async-stream/", async_stream),
@@ -350,6 +359,14 @@ def test_a_view_may_leave_the_answer_to_others_h15(signals: list[str]) -> None:
     assert get("/later/") == []
     assert signals == ["started /later/", "finished"]
     assert Session.objects.get().get_decoded() == {"waiting": True}
+
+
+def test_what_such_a_view_wrote_is_committed_h15(monkeypatch: pytest.MonkeyPatch) -> None:
+    from django.contrib.auth.models import Group
+
+    monkeypatch.setitem(connections.settings["default"], "ATOMIC_REQUESTS", True)
+    assert get("/books/") == []
+    assert Group.objects.filter(name="booked").exists()
 
 
 def test_an_async_view_may_leave_the_answer_to_others() -> None:

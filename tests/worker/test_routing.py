@@ -255,6 +255,8 @@ def test_what_is_remembered_of_paths_is_bounded(monkeypatch: pytest.MonkeyPatch)
     for number in range(10):
         router.ordering_for(message("websocket.connect", path=f"/{number}"))
     assert len(router._ordering) <= 3
+    router.ordering_for(message("websocket.connect", path="/" + "x" * 10_000))
+    assert all(len(path) < 1000 for path in router._ordering)
 
 
 def test_every_project_has_views_and_sockets() -> None:

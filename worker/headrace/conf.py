@@ -34,6 +34,11 @@ __all__ = [
 #: Needs nothing installed beside Python packages; `check --deploy` says what it means in production.
 EMBEDDED_BACKEND = "headrace_asgi.IPCChannelLayer"
 
+#: Whole numbers that would do harm elsewhere. An entry counts its retries in one byte: with a higher limit a
+#: message would be tried for ever (W8).
+_RANGES = {"MESSAGE_RETRIES": range(256), "RESPONSE_CHUNK_BYTES": range(1, 2**31)}
+_WHOLE = range(2**31)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -152,11 +157,13 @@ def _checked(key: str, value: Any, default: Any) -> Any:
     if isinstance(default, bool):
         fits, wanted = isinstance(value, bool), "True or False"
     elif isinstance(default, int):
-        fits, wanted = isinstance(value, int) and not isinstance(value, bool) and value >= 0, "a whole number"
+        allowed = _RANGES.get(key, _WHOLE)
+        fits = isinstance(value, int) and not isinstance(value, bool) and value in allowed
+        wanted = f"a whole number from {allowed[0]} to {allowed[-1]}"
     else:
         fits, wanted = (
             isinstance(value, int | float) and not isinstance(value, bool) and value >= 0,
-            "a number",
+            "a number, 0 or more",
         )
     if not fits:
         raise ImproperlyConfigured(f"HEADRACE[{key!r}] must be {wanted}, not {value!r}")

@@ -27,6 +27,7 @@ from .log import Seldom, worker_log
 from .message import ANSWERED, Message
 from .outbox import Outbox, enter, leave
 from .routing import Consumer, Router, consumer_name
+from .security.websockets import is_refused
 
 __all__ = ["Dispatcher"]
 
@@ -111,7 +112,7 @@ class Dispatcher:
             for hook in self._hooks:
                 hook.before(message)
                 entered += 1
-            if message.channel_name == "websocket.connect" and self._denied(message, consumer):
+            if self._denied(message, consumer):
                 outbox.send(self._layer, message.content["reply_channel"], {"close": True})
             else:
                 consumer(message, **kwargs)
@@ -169,11 +170,7 @@ class Dispatcher:
 
     def _denied(self, message: Message, consumer: Consumer) -> bool:
         """Whether the page that opens this socket is of another site (Origin, RFC 6455 section 10.2)."""
-        if not self._settings.origin_check or getattr(consumer, "headrace_any_origin", False):
-            return False
-        from .security.websockets import origin_allowed
-
-        if origin_allowed(message):
+        if not is_refused(message, consumer, self._settings.origin_check):
             return False
         self._counters["origin_denied"] += 1
         self._seldom.log(

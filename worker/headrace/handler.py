@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import wraps
 from typing import Any
 
 from asgiref.sync import async_to_sync
@@ -142,6 +143,19 @@ class AsgiHandler(BaseHandler):
         except ResponseLater:
             return AnsweredLater()
         return response
+
+    def make_view_atomic(self, view: Callable[..., Any]) -> Callable[..., Any]:
+        """As Django's; but a view that leaves the answer to others did not fail: its transaction commits."""
+
+        @wraps(view)
+        def inside(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return view(*args, **kwargs)
+            except ResponseLater:
+                return AnsweredLater()
+
+        atomic: Callable[..., Any] = super().make_view_atomic(view)
+        return atomic if atomic is view else super().make_view_atomic(inside)
 
     def process_exception_by_middleware(self, exception: Exception, request: HttpRequest) -> HttpResponse:
         """Ask the middleware what to answer to what a view raised; ResponseLater is no failure."""

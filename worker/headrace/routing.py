@@ -40,8 +40,9 @@ __all__ = [
 Consumer = Callable[..., Any]
 Match = tuple[Consumer, dict[str, Any]]
 
-#: What `ordering_for` keeps of the paths it has seen: a few hundred bytes each.
+#: What `ordering_for` keeps of the paths it has seen, which clients choose: how many, and up to which length.
 _MOST_PATHS = 2000
+_LONGEST_PATH = 500
 
 
 class Route:
@@ -203,6 +204,8 @@ class Router:
         path = message.content.get("path")
         if not isinstance(path, str):
             path = ""
+        if len(path) > _LONGEST_PATH:
+            return self._ordering_of(path)
         known = self._ordering.get(path)
         if known is None:
             if len(self._ordering) >= _MOST_PATHS:

@@ -2,7 +2,7 @@
 
 A browser lets any page open a socket to any site and sends that site's cookies along; the Origin header,
 which a page cannot forge, is all that tells friend from foe. The worker's dispatch asks `origin_allowed` for
-every `websocket.connect`, unless the consumer is marked `headrace_any_origin = True` or
+every `websocket.connect` (`is_refused`), unless the consumer is marked `headrace_any_origin = True` or
 `HEADRACE = {"ORIGIN_CHECK": False}`.
 
 With `ALLOWED_HOSTS = ["example.com"]`, `CSRF_TRUSTED_ORIGINS = ["https://*.partner.org"]`, and a handshake
@@ -52,6 +52,7 @@ __all__ = [
     "AllowedHostsOnlyOriginValidator",
     "BaseOriginValidator",
     "allowed_hosts_only",
+    "is_refused",
     "origin_allowed",
 ]
 
@@ -76,6 +77,13 @@ def origin_allowed(message: Message) -> bool:
     if origin is None:
         return False
     return _is_trusted(origin) or _is_own(origin, message, headers)
+
+
+def is_refused(message: Message, consumer: Consumer, check: bool) -> bool:
+    """Whether a message is a connect that its consumer must not see; `check` is HEADRACE["ORIGIN_CHECK"]."""
+    if message.channel_name != "websocket.connect" or not check:
+        return False
+    return not getattr(consumer, "headrace_any_origin", False) and not origin_allowed(message)
 
 
 class BaseOriginValidator:

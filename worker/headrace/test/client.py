@@ -20,7 +20,7 @@ from ..channel import Group
 from ..exceptions import ChannelSocketException
 from ..message import Message
 from ..routing import Consumer
-from ..security.websockets import origin_allowed
+from ..security.websockets import is_refused
 from ..signals import consumer_finished, consumer_started
 from .base import next_message
 
@@ -100,7 +100,7 @@ class Client:
         consumer_started.send(sender=type(self), environ={})
         result = None
         try:
-            if _is_denied(message, consumer):
+            if is_refused(message, consumer, conf.settings().origin_check):
                 _deny(message)
             else:
                 with _connections_kept():
@@ -124,13 +124,6 @@ class Client:
             elif isinstance(item, SendGroup):
                 self.channel_layer.send_group(item.group, item.message)
         collecting.send_elsewhere(0.0, Counter())
-
-
-def _is_denied(message: Message, consumer: Consumer) -> bool:
-    """As a worker's dispatch does it."""
-    if message.channel_name != "websocket.connect" or not conf.settings().origin_check:
-        return False
-    return not getattr(consumer, "headrace_any_origin", False) and not origin_allowed(message)
 
 
 def _deny(message: Message) -> None:
