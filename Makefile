@@ -37,6 +37,13 @@ format: $(VENV)/.dev  ## Let ruff format and sort
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+.PHONY: coverage
+coverage: $(VENV)/.dev  ## Which lines and branches the tests of single modules reach (ARGS="tests/worker" for some)
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -q $(or $(ARGS),tests/asgi_spec tests/interface_server tests/worker)
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report --skip-covered
+
 .PHONY: explore
 explore: $(VENV)/.dev  ## Run the Redis scripts in every order of several processes, and check what must hold
 	$(BIN)/python -m tests.explore $(ARGS)
