@@ -412,3 +412,8 @@ def test_a_request_that_is_answered_later_is_said_to_run() -> None:
 def test_a_request_that_is_answered_is_not_said_to_run() -> None:
     bench = Bench(lambda message: message.reply_channel.send({"status": 200}))
     assert messages(bench.run("http.request")) == [{"status": 200}]
+
+
+def test_a_request_whose_answer_left_at_once_is_not_said_to_run() -> None:
+    bench = Bench(lambda message: message.reply_channel.send({"status": 200}, immediately=True))
+    assert bench.run("http.request") == []

@@ -140,6 +140,15 @@ def test_another_layer_that_fails_costs_only_what_was_for_it(error: type[Excepti
     assert counters == {"shed": 1}
 
 
+def test_what_is_for_another_layer_is_what_was_said_not_what_became_of_it() -> None:
+    here, there = layer_with([]), layer_with([], "there")
+    collected, content = Outbox(here, "app.consumer"), {"n": 1}
+    collected.send(there, "work", content)
+    content["n"] = 2
+    collected.send_elsewhere(1.0, Counter())
+    assert there.receive(["work"]) == ("work", {"n": 1})
+
+
 def test_an_outbox_belongs_to_its_thread() -> None:
     layer = layer_with([])
     mine = Outbox(layer, "app.consumer")

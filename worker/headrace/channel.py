@@ -41,14 +41,7 @@ class Channel:
         """
         if not isinstance(content, dict):
             raise TypeError(f"A message is a dict, not {type(content).__name__}")
-        collecting = outbox.current()
-        if collecting is None:
-            self.channel_layer.send(self.name, content)
-        elif immediately:
-            collecting.before_immediate_send()
-            self.channel_layer.send(self.name, content)
-        else:
-            collecting.send(self.channel_layer, self.name, content)
+        outbox.send(self.channel_layer, self.name, content, immediately)
 
     def __str__(self) -> str:
         return self.name
@@ -86,14 +79,7 @@ class Group:
         """
         if not isinstance(content, dict):
             raise ValueError(f"A message is a dict, not {type(content).__name__}")
-        collecting = outbox.current()
-        if collecting is None:
-            self.channel_layer.send_group(self.name, content)
-        elif immediately:
-            collecting.before_immediate_send()
-            self.channel_layer.send_group(self.name, content)
-        else:
-            collecting.send_group(self.channel_layer, self.name, content)
+        outbox.send_group(self.channel_layer, self.name, content, immediately)
 
     def __str__(self) -> str:
         return self.name

@@ -94,7 +94,7 @@ class Dispatcher:
         if error is None:
             self._counters["done"] += 1
             if delivery.channel == "http.request":
-                out += _answered_later(delivery, out)
+                out += _answered_later(delivery, outbox)
         else:
             self._counters["dead" if isinstance(error, ConsumeLater) else "failed"] += 1
             out = _no_answer(delivery, 500, "the consumer failed") + out
@@ -251,12 +251,12 @@ def _finish(delivery: Delivery, drain: bool) -> list[Out]:
     return [Finish(reply_channel, delivery.order, delivery.place, drain)]
 
 
-def _answered_later(delivery: Delivery, out: list[Out]) -> list[Out]:
+def _answered_later(delivery: Delivery, outbox: Outbox) -> list[Out]:
     """Tell the interface of a request that was taken but not answered: its response deadline counts."""
     reply_channel = delivery.message.get("reply_channel")
     if not isinstance(reply_channel, str) or not is_process_queue(reply_channel):
         return []
-    if any(isinstance(item, Send) and item.channel == reply_channel for item in out):
+    if outbox.has_said_to(reply_channel):
         return []
     return [Control(reply_channel, note(RUNNING, local=local_part(reply_channel)))]
 

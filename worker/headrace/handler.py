@@ -222,24 +222,17 @@ class ViewConsumer:
                     if not self._send_part(message, reply):
                         return
                 else:
-                    self._send_whole(message, name, reply)
+                    outbox.send(message.channel_layer, name, reply)
         finally:
             # Whatever ended this: an exception's traceback would keep the view's iterator open (H7).
             replies.close()  # type: ignore[attr-defined]
-
-    def _send_whole(self, message: Message, name: str, reply: dict[str, Any]) -> None:
-        collecting = outbox.current()
-        if collecting is None:
-            message.channel_layer.send(name, reply)
-        else:
-            collecting.send(message.channel_layer, name, reply)
 
     def _send_part(self, message: Message, reply: dict[str, Any]) -> bool:
         """Send one part at once; False if nobody will read on."""
         name, layer = message.content["reply_channel"], message.channel_layer
         collecting = outbox.current()
         if collecting is not None:
-            collecting.before_immediate_send()
+            collecting.before_immediate_send(name)
         pause_seconds = FIRST_PAUSE_SECONDS
         deadline = time.monotonic() + conf.settings().send_retry_seconds
         while True:

@@ -15,14 +15,14 @@ from typing import Any
 
 from headrace_asgi.contract import Control, Out, Outcome, Send, SendGroup
 from headrace_asgi.control import CLOSE, note
-from headrace_asgi.envelope import Message, pack_message
+from headrace_asgi.envelope import Message, pack_message, unpack_message
 from headrace_asgi.errors import HeadraceError, OutcomeUnknown
 from headrace_asgi.limits import MAX_MESSAGE_BYTES
 from headrace_asgi.names import is_process_queue, local_part
 
 from .log import Seldom, worker_log
 
-__all__ = ["Outbox", "Unsent", "current", "enter", "leave"]
+__all__ = ["Outbox", "Unsent", "current", "enter", "leave", "send", "send_group"]
 
 #: Pause between two tries of what was refused: short against a client's patience, long against a turn.
 RETRY_INTERVAL_SECONDS = 0.05
@@ -47,10 +47,40 @@ def leave(before: Outbox | None) -> None:
     _running.outbox = before
 
 
+def send(layer: Any, channel: str, content: Message, immediately: bool = False) -> None:
+    """Send a message when the consumer of this thread returns; `immediately`, and outside of consumers, now.
+
+    Raises what the layer's `send` raises, or only what packing raises if the message is collected.
+    """
+    collecting = _collecting(channel, immediately)
+    if collecting is None:
+        layer.send(channel, content)
+    else:
+        collecting.send(layer, channel, content)
+
+
+def send_group(layer: Any, group: str, content: Message, immediately: bool = False) -> None:
+    """Send a message to a group, at the time and with the errors of `send`."""
+    collecting = _collecting(group, immediately)
+    if collecting is None:
+        layer.send_group(group, content)
+    else:
+        collecting.send_group(layer, group, content)
+
+
+def _collecting(name: str, immediately: bool) -> Outbox | None:
+    """The outbox that takes what this thread says to `name`; None if it leaves now."""
+    outbox = current()
+    if outbox is not None and immediately:
+        outbox.before_immediate_send(name)
+        return None
+    return outbox
+
+
 class Outbox:
     """What one consumer sends. Not thread-safe: threads that a consumer starts send at once."""
 
-    __slots__ = ("_flush_earlier", "_layer", "_limit_bytes", "elsewhere", "items", "origin")
+    __slots__ = ("_at_once", "_flush_earlier", "_layer", "_limit_bytes", "elsewhere", "items", "origin")
 
     def __init__(self, layer: Any, origin: str, flush_earlier: Callable[[], None] | None = None) -> None:
         """Collect for the worker's `layer`; `origin` names the consumer in log lines.
@@ -60,6 +90,7 @@ class Outbox:
         self._layer = layer
         self._limit_bytes: int = getattr(layer, "max_message_bytes", MAX_MESSAGE_BYTES)
         self._flush_earlier = flush_earlier
+        self._at_once: set[str] = set()
         self.origin = origin
         self.items: list[Out] = []
         #: Sends for other layers than the worker's own.
@@ -68,21 +99,30 @@ class Outbox:
     def send(self, layer: Any, channel: str, content: Message) -> None:
         """Collect a message. Raises TypeError or MessageTooLarge, in the consumer's own line."""
         packed = pack_message(content, self._limit_bytes)
-        self._add(layer, Send(channel, content, self.origin, packed=packed))
+        self._add(layer, Send(channel, content, self.origin, packed=packed), packed)
 
     def send_group(self, layer: Any, group: str, content: Message) -> None:
         """Collect a message for a group. Raises as `send` does."""
         packed = pack_message(content, self._limit_bytes)
-        self._add(layer, SendGroup(group, content, self.origin, packed=packed))
+        self._add(layer, SendGroup(group, content, self.origin, packed=packed), packed)
 
-    def _add(self, layer: Any, item: Send | SendGroup) -> None:
+    def _add(self, layer: Any, item: Send | SendGroup, packed: bytes) -> None:
         if layer is self._layer:
             self.items.append(item)
         else:
+            # Another layer packs for itself, and the consumer may change its dict until then.
+            item.message = unpack_message(packed)
             self.elsewhere.append((layer, item))
 
-    def before_immediate_send(self) -> None:
-        """Keep what earlier messages answered in front of what is now sent at once."""
+    def has_said_to(self, channel: str) -> bool:
+        """Whether the consumer said something to `channel`, to be sent or sent at once."""
+        return channel in self._at_once or any(
+            isinstance(item, Send) and item.channel == channel for item in self.items
+        )
+
+    def before_immediate_send(self, name: str) -> None:
+        """Keep what earlier messages answered in front of what is now sent at once to `name`."""
+        self._at_once.add(name)
         if self._flush_earlier is not None:
             self._flush_earlier()
 
