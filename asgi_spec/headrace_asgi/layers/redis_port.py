@@ -22,7 +22,6 @@ from ..names import (
     local_part,
     non_local_name,
     require_channel_name,
-    require_channel_names,
     require_group_name,
 )
 from .places import Places
@@ -105,7 +104,6 @@ class RedisWorkerPort(WorkerPort):
             if calls or self._owed:
                 self._say(calls, b"")
             return []
-        require_channel_names(channels)
         return self._take(calls, channels, limit, block_seconds)
 
     def _reopen(self) -> None:

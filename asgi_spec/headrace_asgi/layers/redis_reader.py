@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from ..contract import Delivery
 from ..envelope import Entry, decode, unpack_message
 from ..errors import UnreadableEntry
+from ..names import require_channel_names
 from .redis_executor import RedisExecutor
 from .redis_plan import Call, Plan
 from .redis_socket import pack
@@ -52,13 +53,17 @@ class ChannelReader:
         self.counters: Counter[str] = Counter()
 
     def take(self, channels: Sequence[str], limit: int, block_seconds: float | None) -> tuple[Call, bytes]:
-        """The next take, and its bytes; it waits up to `block_seconds` for an entry, not at all for None."""
+        """The next take, and its bytes; it waits up to `block_seconds` for an entry, not at all for None.
+
+        Raises TypeError for a name that is none; names that made a take before are not looked at again.
+        """
         self._turn = at = (self._turn + 1) % len(channels)
         key = (*channels, at, limit, block_seconds)
         take = self._takes.get(key)
         if take is None:
             if len(self._takes) >= TAKES_KEPT:
                 self._takes.clear()
+            require_channel_names(channels)
             rotated = [*channels[at:], *channels[:at]]
             call = self._plan.take(self._place, rotated, limit, block_seconds)
             take = self._takes[key] = (call, pack(call.args))
