@@ -260,6 +260,14 @@ def test_what_cannot_be_packed_is_refused_before_anything_is_written(worker: Wor
     assert worker.process.heard() == []
 
 
+@pytest.mark.parametrize("name", ["a b", "a!b", "ä", ""])
+def test_a_name_that_is_none_is_refused_before_anything_is_written(worker: Worker, name: str) -> None:
+    for _ in range(2):
+        with pytest.raises(TypeError):
+            worker.port.turn([Send(worker.reply, {"n": 1})], ["test", name], 1, 0)
+    assert worker.process.heard() == []
+
+
 def test_an_expired_ordered_message_is_finished_with_the_next_write(worker: Worker) -> None:
     plan = worker.layer.plan
     reply = {"reply_channel": worker.reply}
