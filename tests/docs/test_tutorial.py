@@ -289,6 +289,7 @@ def long_poll(reader: Reader) -> None:
 
 
 def two_tiers(reader: Reader) -> None:
+    reader.until(lambda: reader.answers("/rooms/kitchen/next/", 302))
     eventually(lambda: reader.people["ada"].get("/rooms/kitchen/").status_code == 200, 30, "the chat answers")
     for who in ("ada", "grace"):
         reader.sockets[who] = reader.socket("/rooms/kitchen/socket/", who)

@@ -77,7 +77,7 @@ class IPCChannelLayer(RedisChannelLayer):
             max_message_bytes=max_message_bytes,
             ordering_lease_seconds=ordering_lease_seconds,
         )
-        atexit.register(_close_at_exit, weakref.ref(self))
+        atexit.register(_close_at_exit, weakref.ref(self), self._directory)
 
     def prepare(self) -> None:
         """Start the server if it does not run. Blocks up to 5 s.
@@ -92,10 +92,12 @@ class IPCChannelLayer(RedisChannelLayer):
         leave(self._directory)
 
 
-def _close_at_exit(reference: weakref.ref[IPCChannelLayer]) -> None:
+def _close_at_exit(reference: weakref.ref[IPCChannelLayer], directory: Path) -> None:
     layer = reference()
     if layer is not None:
         layer.close()
+    else:  # an interface server keeps the port that was made of it, not the layer itself
+        leave(directory)
 
 
 def runtime_directory(name: str) -> Path:

@@ -135,6 +135,12 @@ def test_a_process_that_ends_ends_the_server_it_was_alone_with(base: Path) -> No
     assert eventually_ended(runtime_directory("exit"))
 
 
+def test_so_does_a_process_that_no_longer_holds_its_layer(base: Path) -> None:
+    code = "from headrace_asgi import IPCChannelLayer; IPCChannelLayer('drop').prepare()"
+    subprocess.run([sys.executable, "-c", f"{code}; import gc; gc.collect()"], check=True, timeout=30)
+    assert eventually_ended(runtime_directory("drop"))
+
+
 def test_a_killed_server_is_started_again_over_its_stale_socket(base: Path) -> None:
     layer = IPCChannelLayer("killed")
     layer.send("test", {"value": 1})
