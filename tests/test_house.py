@@ -19,10 +19,8 @@ ROOTS = {
     "headrace_interface": "interface_server",
     "headrace": "worker",
 }
-LONGEST_MODULE = 400
 LONGEST_FUNCTION = 40
-#: Modules and functions that may be longer, each with its reason.
-LONG_MODULES: dict[str, str] = {}
+#: Functions that may be longer, each with its reason.
 LONG_FUNCTIONS: dict[str, str] = {}
 #: Modules that another test module covers, or that have nothing to test.
 TESTED_ELSEWHERE = {
@@ -75,12 +73,6 @@ def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
             yield node
 
 
-def test_no_module_is_longer_than_a_reader_can_hold() -> None:
-    sizes = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in modules()}
-    too_long = {name: size for name, size in sizes.items() if size > LONGEST_MODULE}
-    assert too_long.keys() <= LONG_MODULES.keys(), too_long
-
-
 def test_no_function_is_longer_than_a_screen() -> None:
     too_long = {
         f"{name}:{function.name}": length(function)
@@ -94,7 +86,7 @@ def test_no_function_is_longer_than_a_screen() -> None:
 def test_every_exception_to_the_sizes_is_still_needed() -> None:
     names = {name for name, _ in modules()}
     names |= {f"{name}:{function.name}" for name, path in modules() for function in functions(path)}
-    assert (LONG_MODULES.keys() | LONG_FUNCTIONS.keys() | TESTED_ELSEWHERE.keys()) <= names
+    assert (LONG_FUNCTIONS.keys() | TESTED_ELSEWHERE.keys()) <= names
 
 
 def test_every_module_has_a_test_module_of_its_name() -> None:

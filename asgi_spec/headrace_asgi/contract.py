@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from .envelope import Message
 from .errors import ChannelFull, MessageTooLarge
@@ -25,6 +25,7 @@ __all__ = [
     "Finish",
     "InterfacePort",
     "InterfaceReceiver",
+    "OpenSocket",
     "Out",
     "Outcome",
     "Send",
@@ -42,16 +43,21 @@ class Outcome(IntEnum):
     FULL = 0
     #: The process or socket this is about is not registered (any more).
     GONE = -1
-    #: A connect that was registered before: an earlier try of the same call worked.
+    #: A connect that was registered, or a frame whose number was accepted: an earlier try of the call worked.
     DUPLICATE = -2
     #: A disconnect that somebody told already.
     TOLD = -3
     #: The order number is not the one in flight: somebody moved on.
     STALE = -4
+    #: The lease of the message in flight lapsed before a finish: that message is lost. Nothing was sent.
+    LAPSED = -7
     #: Nothing was executed: no connection.
     UNAVAILABLE = -8
     #: The connection broke before the answer.
     UNKNOWN = -9
+    #: The process is not registered, though nobody took it out: Redis lost its data, and the process is about
+    #: to make itself known again. Nothing was sent; try again for up to `FORGOTTEN_SECONDS`.
+    FORGOTTEN = -10
 
     @property
     def accepted(self) -> bool:
@@ -75,6 +81,8 @@ class ChannelLayer(ABC):
     expiry: float
     group_expiry: float
     capacities: Capacities
+    #: Where the layer is, for people: "redis://127.0.0.1:6379/0, prefix 'x'". No password.
+    label: str = ""
 
     @abstractmethod
     def send(self, channel: str, message: Message) -> None:
@@ -262,6 +270,17 @@ class WorkerPort(ABC):
         """Close the connections."""
 
 
+class OpenSocket(NamedTuple):
+    """What a layer must know of a socket whose connect was sent and whose disconnect is still owed."""
+
+    local: str
+    path: str
+    #: Order number of the last message that is known to have been accepted.
+    order: int = 0
+    #: Whether its messages start in order, one at a time.
+    ordered: bool = False
+
+
 class InterfaceReceiver(Protocol):
     """What an interface port calls, in the reactor's thread. None of these may raise."""
 
@@ -272,7 +291,17 @@ class InterfaceReceiver(Protocol):
         """A message for these clients, one and the same for all of them."""
 
     def control(self, kind: str, local: str, body: Message) -> None:
-        """A note about one client: verdict, close, running, failed, credit. Unknown kinds are ignored."""
+        """A note about one client: verdict, close, running, failed, credit, lapsed. Others are ignored."""
+
+    def level(self, channel: str, sent: int, waiting: int, capacity: int) -> None:
+        """How full a shared channel is, learnt from the answer to a frame, before the `done` of that frame.
+
+        `sent` messages were ever put on it, by anybody, and `waiting` of them are still there: so the first
+        `sent - waiting` were taken. A smaller `sent` than before means that the counting began anew.
+        """
+
+    def data_lost(self) -> None:
+        """The layer came back empty: messages that no worker had taken are gone. Before `layer_back`."""
 
     def layer_lost(self, reason: str) -> None:
         """The layer cannot be reached; the port goes on trying."""
@@ -286,8 +315,8 @@ class InterfaceReceiver(Protocol):
     def is_open(self, local: str) -> bool:
         """Whether this client, a socket or a waiting request, is still there; else it can join no group."""
 
-    def open_sockets(self) -> Iterable[tuple[str, str]]:
-        """(local part, path) of every socket whose connect was sent and whose disconnect is still owed."""
+    def open_sockets(self) -> Iterable[OpenSocket]:
+        """Every socket whose connect was sent and whose disconnect is still owed."""
 
 
 Done = Callable[[Outcome], None]
@@ -302,6 +331,8 @@ class InterfacePort(Protocol):
 
     #: Name of this process's queue, `hr1.<place>.<random>!`; a reply channel is `process + local`.
     process: str
+    #: Where the layer is, for people: "redis://127.0.0.1:6379/0, prefix 'x'". No password.
+    label: str
 
     def start(self, receiver: InterfaceReceiver) -> None:
         """Connect, register and begin to hear; `layer_back` follows, or `layer_lost` until it can."""
@@ -318,7 +349,9 @@ class InterfacePort(Protocol):
     def frame(self, local: str, message: Message, order: int, ordered: bool, done: Done) -> None:
         """Send a `websocket.receive`; `ordered` sends it through the socket's mailbox.
 
-        The caller keeps one call per ordered socket outstanding (PROTOCOL 1h).
+        The caller keeps one call per ordered socket outstanding (PROTOCOL 1h), and for a plain one the calls
+        of one reactor turn: behind a frame that was not accepted nothing may be. What was not accepted, or
+        has an unknown outcome, may be sent again in order with the same numbers: what Redis has is DUPLICATE.
         """
 
     def disconnect(self, local: str, message: Message, order: int, done: Done) -> None:

@@ -8,7 +8,20 @@ from __future__ import annotations
 
 from .envelope import Message
 
-__all__ = ["ADD", "CLOSE", "CREDIT", "DISCARD", "FAILED", "GROUP", "MEMBERS", "RUNNING", "VERDICT", "note"]
+__all__ = [
+    "ADD",
+    "CLOSE",
+    "CREDIT",
+    "DISCARD",
+    "FAILED",
+    "FORGOTTEN",
+    "GROUP",
+    "LAPSED",
+    "MEMBERS",
+    "RUNNING",
+    "VERDICT",
+    "note",
+]
 
 #: {local, ordered: True | False | "slight"}: whether the socket's messages are ordered; before any accept.
 VERDICT = "verdict"
@@ -28,6 +41,10 @@ RUNNING = "running"
 FAILED = "failed"
 #: {local, bytes}: so many bytes of the request's streamed body were read.
 CREDIT = "credit"
+#: {local}: the message in flight of an ordered socket was lost with its worker: one with strict order closes.
+LAPSED = "lapsed"
+#: {}: somebody found this process unregistered: Redis lost its data. It should register itself at once.
+FORGOTTEN = "forgotten"
 
 
 def note(kind: str, **values: object) -> Message:

@@ -14,6 +14,8 @@ __all__ = [
     "DEFAULT_CAPACITY",
     "DEFAULT_EXPIRY_SECONDS",
     "DEFAULT_GROUP_EXPIRY_SECONDS",
+    "FORGOTTEN_PAUSE_SECONDS",
+    "FORGOTTEN_SECONDS",
     "LEASE_MARGIN_SECONDS",
     "MAILBOX_CAPACITY",
     "MAX_MESSAGE_BYTES",
@@ -42,6 +44,10 @@ MAILBOX_CAPACITY = 100
 LEASE_MARGIN_SECONDS = 30
 #: Seconds that a blocking `receive` waits: short enough for loops that look at a flag, and yet quiet.
 RECEIVE_SECONDS = 5.0
+#: Seconds that a process which Redis has forgotten has to make itself known again, and between two tries to
+#: reach it: it usually hears of it within milliseconds, at the latest with its next beat.
+FORGOTTEN_SECONDS = 5.0
+FORGOTTEN_PAUSE_SECONDS = 0.1
 #: Seconds of an observer's own monotonic clock after which a heartbeat that stands still means death.
 PROCESS_DEATH_SECONDS = 20
 

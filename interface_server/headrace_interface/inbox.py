@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from headrace_asgi.contract import OpenSocket
 from headrace_asgi.envelope import Message
 
 from .connections import Client
@@ -110,9 +111,19 @@ class Inbox:
         """Whether this client is still there."""
         return self._site.connections.get(local) is not None
 
-    def open_sockets(self) -> Iterable[tuple[str, str]]:
-        """(local part, path) of the sockets whose disconnect is still owed."""
-        return [(shell.local, shell.path) for shell in self._site.connections.sockets() if shell.registered]
+    def open_sockets(self) -> Iterable[OpenSocket]:
+        """The sockets whose disconnect is still owed."""
+        return [
+            OpenSocket(shell.local, shell.path)
+            for shell in self._site.connections.sockets()
+            if shell.registered
+        ]
+
+    def level(self, channel: str, sent: int, waiting: int, capacity: int) -> None:
+        """How full a channel is."""
+
+    def data_lost(self) -> None:
+        """The layer came back empty."""
 
     def stop(self) -> None:
         """Cancel what is scheduled."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from headrace_asgi.contract import OpenSocket
 from headrace_interface.deadlines import OFF, Deadlines
 from headrace_interface.settings import Settings
 from tests.support.http_lab import Lab
@@ -161,4 +162,4 @@ def test_the_sockets_that_owe_a_disconnect_are_listed() -> None:
     owing.local = lab.site.connections.add_socket(owing)
     lab.site.connections.add_socket(other)
     other.registered = False
-    assert list(lab.inbox.open_sockets()) == [(owing.local, "/chat")]
+    assert list(lab.inbox.open_sockets()) == [OpenSocket(owing.local, "/chat")]

@@ -8,7 +8,7 @@ from typing import Any
 
 import redis
 
-from headrace_asgi.contract import Outcome
+from headrace_asgi.contract import OpenSocket, Outcome
 from headrace_asgi.layers.options import hosts_option
 from headrace_asgi.layers.places import Places
 from headrace_asgi.layers.redis_call import Call
@@ -54,8 +54,14 @@ class Recorder:
     def is_open(self, local: str) -> bool:
         return local in self.sockets
 
-    def open_sockets(self) -> Iterable[tuple[str, str]]:
-        return list(self.sockets.items())
+    def open_sockets(self) -> Iterable[OpenSocket]:
+        return [OpenSocket(local, path) for local, path in self.sockets.items()]
+
+    def level(self, channel: str, sent: int, waiting: int, capacity: int) -> None:
+        self.heard.append(("level", channel, sent, waiting, capacity))
+
+    def data_lost(self) -> None:
+        self.heard.append(("data lost",))
 
 
 def plan_for(url: str, **limits: Any) -> tuple[Plan, str]:

@@ -47,6 +47,7 @@ class NotingPort:
     """An InterfacePort that notes what is asked; `auto` answers everything that way, a turn later."""
 
     process = "hr1.0.0123456789abcdef0123456789abcdef!"
+    label = "memory"
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor

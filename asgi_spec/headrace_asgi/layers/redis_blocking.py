@@ -14,6 +14,8 @@ from ..limits import (
     DEFAULT_CAPACITY,
     DEFAULT_EXPIRY_SECONDS,
     DEFAULT_GROUP_EXPIRY_SECONDS,
+    FORGOTTEN_PAUSE_SECONDS,
+    FORGOTTEN_SECONDS,
     MAX_MESSAGE_BYTES,
     Capacities,
 )
@@ -29,9 +31,6 @@ from .redis_socket import ANSWER_SECONDS, RedisAddress
 
 __all__ = ["RedisChannelLayer"]
 
-#: Seconds that `group_add` waits for a process which Redis has forgotten to make itself known again.
-FORGOTTEN_SECONDS = 5.0
-FORGOTTEN_PAUSE_SECONDS = 0.1
 #: Seconds that the processes of a group have to name their members.
 MEMBERS_SECONDS = 2.0
 

@@ -101,6 +101,7 @@ class RedisInterfacePort(InterfacePort):
             plan, self._asker, self._groups, self._clock, self, reactor.callLater, monotonic, version_label
         )
         self.process = self._registration.process
+        self.label = targets[plan.places.home].label
         self._turn = Turn(plan)
         self._open = _Open()
         #: Whether the receiver was told that the layer is there; None before it was told anything.
@@ -260,7 +261,7 @@ class RedisInterfacePort(InterfacePort):
     def sockets_to_register(self, data_lost: bool) -> Mapping[str, str]:
         sockets = {
             local: path
-            for local, path in self._receiver.open_sockets()
+            for local, path, *_ in self._receiver.open_sockets()
             if local not in self._open.connecting
             and local not in self._open.ending
             and local not in self._open.former
@@ -273,7 +274,7 @@ class RedisInterfacePort(InterfacePort):
 
     def registered(self, sockets: Mapping[str, str]) -> None:
         known = (
-            {local for local, _ in self._receiver.open_sockets()}
+            {socket.local for socket in self._receiver.open_sockets()}
             | self._open.connecting
             | self._open.ending.keys()
         )
@@ -288,7 +289,7 @@ class RedisInterfacePort(InterfacePort):
 
     def renamed(self) -> None:
         former, self.process = self.process, self._registration.process
-        for local, _ in self._receiver.open_sockets():
+        for local, *_ in self._receiver.open_sockets():
             if local not in self._open.connecting:  # those learn now that they are GONE
                 self._open.former.setdefault(local, former)
         self._settle(Outcome.GONE)
