@@ -179,3 +179,89 @@ def test_a_person_signed_out_elsewhere_is_asked_to_sign_in(driver: ChromeDriver,
     ada.devtools("Network.clearBrowserCookies")
     ada.run(DROP_SOCKETS)
     ada.wait(lambda page: "/sign-in/" in page.url, 30)
+
+
+def clipped(page: Browser) -> list[str]:
+    """What does not fit on the page: wider than the window, or text cut off inside a control."""
+    found: list[str] = page.run(
+        """
+        const wide = document.documentElement.scrollWidth - document.documentElement.clientWidth;
+        const parts = [...document.querySelectorAll("button, textarea, .link-state, .elsewhere a")];
+        const cut = parts.filter((part) => {
+          const box = part.getBoundingClientRect();
+          if (!box.width || part.closest("[hidden]")) return false;
+          return box.right > innerWidth + 1 || box.left < -1 || part.scrollWidth > part.clientWidth + 2
+            || part.scrollHeight > part.clientHeight + 2;
+        });
+        const found = cut.map((part) => part.outerHTML);
+        return wide > 0 ? [`the page is ${wide} px too wide`, ...found] : found;
+        """
+    )
+    return found
+
+
+SMALL = (320, 640, True)
+
+
+@pytest.mark.parametrize("text_percent", [100, 200])
+def test_everything_fits_on_a_small_screen_and_with_large_text(
+    driver: ChromeDriver, demo: Demo, pictures: Path, text_percent: int
+) -> None:
+    ada = sign_in(driver, demo, "ada", "kitchen")
+    ada.size(*SMALL)
+    for name, path in (("room", "/rooms/kitchen/"), ("poll", "/rooms/kitchen/poll/"), ("rooms", "/")):
+        ada.open(f"{demo.url}{path}")
+        ada.run(f"document.documentElement.style.fontSize = '{text_percent}%'")
+        if name != "rooms":
+            ada.wait(lambda page: page.texts("#state-text")[0].startswith(("Live", "Waiting")))
+        ada.screenshot(pictures / f"{name}-small-{text_percent}.png")
+        assert clipped(ada) == [], name
+        lines = ada.run(
+            "const b = document.querySelector('.who button'); return b.getClientRects().length"
+            " && Math.round((b.clientHeight - 16) / parseFloat(getComputedStyle(b).lineHeight))"
+        )
+        assert lines == 1, "Sign out takes one line"
+    ada.open(f"{demo.url}/rooms/kitchen/")
+    assert ada.run("return document.querySelector('.elsewhere a').getBoundingClientRect().width") > 0
+
+
+def test_a_text_that_is_too_long_stays_in_the_line_and_is_said_to_be(
+    driver: ChromeDriver, demo: Demo, pictures: Path
+) -> None:
+    ada = sign_in(driver, demo, "ada", "kitchen")
+    ada.run(
+        "const body = document.getElementById('body'); body.value = 'x'.repeat(2013);"
+        "body.dispatchEvent(new Event('input'))"
+    )
+    ada.type("#body", "\n")
+    assert ada.texts("#too-long") == ["Too long by 13 of 2000 characters."]
+    assert ada.run("return document.getElementById('body').value.length") == 2013
+    ada.screenshot(pictures / "too-long.png")
+    ada.run(
+        "const body = document.getElementById('body'); body.value = 'y'.repeat(2000);"
+        "body.dispatchEvent(new Event('input'))"
+    )
+    ada.type("#body", "\n")
+    ada.wait(shows("y" * 2000))
+    assert ada.run("return document.getElementById('too-long').hidden")
+
+
+def test_signing_out_in_one_tab_ends_the_socket_of_the_other(driver: ChromeDriver, demo: Demo) -> None:
+    ada, grace = sign_in(driver, demo, "ada", "kitchen"), sign_in(driver, demo, "grace", "kitchen")
+    ada.run(
+        "return fetch('/sign-out/', {method: 'POST',"
+        " headers: {'X-CSRFToken': document.getElementById('room').dataset.csrf}}).then(() => true)"
+    )
+    ada.wait(lambda page: "/sign-in/" in page.url, 30)
+    assert live(grace)
+
+
+def test_an_address_without_a_room_has_a_page_like_the_others(
+    driver: ChromeDriver, demo: Demo, pictures: Path
+) -> None:
+    ada = sign_in(driver, demo, "ada", "kitchen")
+    ada.open(f"{demo.url}/rooms/attic/")
+    assert ada.texts("h1") == ["Not found"]
+    ada.screenshot(pictures / "not-found.png")
+    ada.click('main a[href="/"]')
+    ada.wait(lambda page: page.texts(".rooms"))

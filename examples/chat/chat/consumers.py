@@ -12,9 +12,10 @@ from headrace import Channel, Group
 from headrace.exceptions import DenyConnection
 from headrace.generic.websockets import JsonWebsocketConsumer
 from headrace.message import Message
+from headrace.sessions import http_session_key
 
 from .models import MAX_POST_LENGTH, MAX_REMINDER_SECONDS, Post, Presence, Reminder, Room
-from .publish import publish_people, publish_post, room_group, user_group
+from .publish import publish_people, publish_post, room_group, session_group, user_group
 
 __all__ = ["REMINDERS", "RoomConsumer", "deliver_reminders"]
 
@@ -46,7 +47,10 @@ class RoomConsumer(JsonWebsocketConsumer):
         if room is None or not user.is_authenticated:
             raise DenyConnection
         # Only now, so that nobody who is turned away was ever a member.
-        for group in (room_group(room.pk), user_group(room.pk, user.pk)):
+        groups = [room_group(room.pk), user_group(room.pk, user.pk)]
+        if session_key := http_session_key(message):
+            groups.append(session_group(session_key))
+        for group in groups:
             Group(group).add(message.reply_channel)
         Presence.objects.update_or_create(
             reply_channel=message.reply_channel.name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from typing import Any
@@ -10,7 +11,19 @@ from headrace import Group
 
 from .models import Post, Room
 
-__all__ = ["poll_group", "publish_people", "publish_post", "room_group", "user_group"]
+__all__ = [
+    "SIGNED_OUT",
+    "close_session",
+    "poll_group",
+    "publish_people",
+    "publish_post",
+    "room_group",
+    "session_group",
+    "user_group",
+]
+
+#: Close code for sockets of somebody who signed out: one of those that RFC 6455 7.4.2 leaves to applications.
+SIGNED_OUT = 4401
 
 
 def room_group(room_id: int) -> str:
@@ -21,6 +34,11 @@ def room_group(room_id: int) -> str:
 def user_group(room_id: int, user_id: int) -> str:
     """One person's sockets in a room (one for each open tab)."""
     return f"chat.room-{room_id}.user-{user_id}"
+
+
+def session_group(session_key: str) -> str:
+    """The sockets that one browser opened. Its session key is a secret, and names of groups are logged."""
+    return f"chat.session-{hashlib.sha256(session_key.encode()).hexdigest()[:32]}"
 
 
 def poll_group(room_id: int) -> str:
@@ -36,6 +54,11 @@ def publish_post(post: Post) -> None:
         return
     Group(room_group(post.room_id)).send(frame)
     Group(poll_group(post.room_id)).send(_response(posts=[post.as_dict()]))
+
+
+def close_session(session_key: str) -> None:
+    """End the sockets of a browser that signs out, in all its tabs."""
+    Group(session_group(session_key)).send({"close": SIGNED_OUT})
 
 
 def publish_people(room: Room) -> None:

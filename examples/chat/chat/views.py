@@ -53,8 +53,11 @@ def rooms(request: HttpRequest) -> HttpResponse:
 @never_cache
 def room(request: HttpRequest, slug: str) -> HttpResponse:
     """The room itself. Posts and people come over the page's WebSocket."""
+    found = Room.objects.filter(slug=slug).first()
+    if found is None:
+        return _no_room(request)
     context = {
-        "room": get_object_or_404(Room, slug=slug),
+        "room": found,
         "max_post_length": MAX_POST_LENGTH,
         "max_reminder_seconds": MAX_REMINDER_SECONDS,
         "max_upload_bytes": settings.CHAT_UPLOAD_MAX_BYTES,
@@ -68,7 +71,8 @@ def room(request: HttpRequest, slug: str) -> HttpResponse:
 @never_cache
 def poll(request: HttpRequest, slug: str) -> HttpResponse:
     """The same posts for browsers without WebSockets: a page that asks `next_posts` again and again."""
-    return render(request, "chat/poll.html", {"room": get_object_or_404(Room, slug=slug)})
+    found = Room.objects.filter(slug=slug).first()
+    return _no_room(request) if found is None else render(request, "chat/poll.html", {"room": found})
 
 
 @require_GET
@@ -140,3 +144,8 @@ def attachment(request: HttpRequest, pk: int) -> HttpResponseBase:
         filename=post.body,
         content_type="application/octet-stream",
     )
+
+
+def _no_room(request: HttpRequest) -> HttpResponse:
+    """The page for an address that is gone, which Django shows by itself only without DEBUG."""
+    return render(request, "404.html", {"problem": "There is no room at this address."}, status=404)

@@ -5,10 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from django.conf import settings
+from django.urls import reverse
 from django.utils import timezone
 
 from chat.consumers import REMINDERS
 from chat.models import MAX_POST_LENGTH, Post, Presence, Reminder
+from chat.publish import SIGNED_OUT
 from chat.tests.people import make_person, make_room
 from headrace.test import ChannelTestCase, WSClient
 
@@ -104,6 +107,20 @@ class RoomTests(ChannelTestCase):
         ada, grace = self.join(self.ada), self.join(self.grace)
         ada.send_and_consume("websocket.disconnect", content={"code": 1001}, path=self.path)
         assert self.frames(grace, "people")[-1]["people"] == ["grace"]
+
+    def test_signing_out_closes_the_sockets_of_that_browser_only(self) -> None:
+        elsewhere = self.join(self.ada)
+        self.client.force_login(self.ada)
+        session_key = self.client.session.session_key
+        browser = WSClient(ordered=True)
+        browser.set_cookie(settings.SESSION_COOKIE_NAME, session_key)
+        browser.send_and_consume("websocket.connect", path=self.path)
+        for client in (browser, elsewhere):
+            while client.receive(json=False) is not None:
+                pass
+        self.client.post(reverse("logout"))
+        assert browser.receive(json=False) == {"close": SIGNED_OUT}
+        assert elsewhere.receive(json=False) is None
 
     def test_a_second_tab_keeps_a_person_here(self) -> None:
         tab, other = self.join(self.ada), self.join(self.ada)

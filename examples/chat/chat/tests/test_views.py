@@ -31,6 +31,14 @@ class PageTests(ChannelTestCase):
         with override_settings(DEBUG=False):
             self.assertNotContains(self.client.get(reverse("login")), "ada-demo")
 
+    def test_a_room_that_is_not_there_has_a_page_of_the_chats_own_even_while_debugging(self) -> None:
+        self.client.force_login(self.ada)
+        for debug in (True, False):
+            with override_settings(DEBUG=debug):
+                for name in ("room", "poll"):
+                    answer = self.client.get(reverse(name, args=["attic"]))
+                    self.assertContains(answer, "There is no room at this address", status_code=404)
+
     def test_signing_in_leads_to_the_rooms(self) -> None:
         make_person("grace", "grace-demo")
         answer = self.client.post(

@@ -6,6 +6,10 @@ import { upload } from "./upload.js";
 
 const STILL_HERE_MS = 45_000;
 const NOTICE_MS = 6_000;
+// A problem has to be read and perhaps acted upon.
+const PROBLEM_MS = 20_000;
+// The oldest ones make room: what happens now matters more, and the messages must stay in sight.
+const MOST_NOTICES = 3;
 const STATES = { connecting: "Connecting…", live: "Live", lost: "Offline" };
 
 const byId = (id) => document.getElementById(id);
@@ -76,7 +80,8 @@ function notice(text, problem = false) {
   close.addEventListener("click", () => shown.remove());
   shown.append(element("span", "", text), close);
   byId("notices").append(shown);
-  if (!problem) setTimeout(() => shown.remove(), NOTICE_MS);
+  while (byId("notices").childElementCount > MOST_NOTICES) byId("notices").firstElementChild.remove();
+  setTimeout(() => shown.remove(), problem ? PROBLEM_MS : NOTICE_MS);
 }
 
 function sendPost(nonce, text) {
@@ -93,10 +98,22 @@ function grow() {
   body.style.height = `${body.scrollHeight + 2}px`;
 }
 
+// Characters as the server counts them, which are not JavaScript's units.
+function surplus() {
+  return Array.from(body.value.trim()).length - Number(room.dataset.maxPostLength);
+}
+
+function showSurplus() {
+  const more = surplus();
+  byId("too-long").hidden = more <= 0;
+  body.setAttribute("aria-invalid", String(more > 0));
+  if (more > 0) byId("too-long").textContent = `Too long by ${more} of ${room.dataset.maxPostLength} characters.`;
+}
+
 byId("composer").addEventListener("submit", (event) => {
   event.preventDefault();
   const text = body.value.trim();
-  if (!text) return body.focus();
+  if (!text || surplus() > 0) return body.focus();
   const nonce = nextNonce();
   unsent.set(nonce, text);
   posts.wait(nonce, text);
@@ -108,6 +125,9 @@ byId("composer").addEventListener("submit", (event) => {
 });
 
 body.addEventListener("input", grow);
+// Another size of the window or of its text breaks the lines elsewhere.
+new ResizeObserver(grow).observe(byId("composer"));
+body.addEventListener("input", showSurplus);
 body.addEventListener("keydown", (event) => {
   if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
   event.preventDefault();

@@ -2,6 +2,8 @@
 
 const FIRST_DELAY_MS = 500;
 const LONGEST_DELAY_MS = 15_000;
+// The server ended the socket of a person who signed out, in whichever tab.
+const SIGNED_OUT = 4401;
 // A connection that held this long was a good one: the next loss starts with short delays again.
 const SETTLED_MS = 5_000;
 
@@ -13,8 +15,8 @@ export function delayBeforeTry(tries, random = Math.random) {
 
 /**
  * Calls back `onState("connecting" | "live" | "lost", detail)` and `onMessage(object)`.
- * `address()` is asked before every try. `onRefused()` runs when a try never opened; it may answer
- * (a promise of) true to stop for good.
+ * `address()` is asked before every try. `onRefused()` runs when a try never opened, or when the person signed
+ * out; it may answer (a promise of) true to stop for good.
  */
 export class ReconnectingSocket {
   constructor({ address, onState, onMessage, onRefused }) {
@@ -47,14 +49,14 @@ export class ReconnectingSocket {
       this.onState("live", "");
     });
     socket.addEventListener("message", (event) => this.onMessage(JSON.parse(event.data)));
-    socket.addEventListener("close", () => this.closed(openedAt));
+    socket.addEventListener("close", (event) => this.closed(openedAt, event.code));
   }
 
-  async closed(openedAt) {
+  async closed(openedAt, code) {
     if (openedAt && Date.now() - openedAt > SETTLED_MS) this.tries = 0;
     const delay = delayBeforeTry(this.tries);
     this.tries += 1;
-    if (!openedAt && (await this.onRefused())) {
+    if ((!openedAt || code === SIGNED_OUT) && (await this.onRefused())) {
       this.stopped = true;
       return;
     }
