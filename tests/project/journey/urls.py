@@ -7,6 +7,8 @@ import time
 from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
 from django.urls import path
 
+from journey.counting import count_request
+
 
 def hello(request):
     return HttpResponse("Hello, world!", content_type="text/plain")
@@ -40,4 +42,5 @@ urlpatterns = [
     path("digest", digest),
     path("numbers", numbers),
     path("pid", process),
+    path("count/<int:number>", count_request),
 ]
