@@ -26,6 +26,10 @@ test: $(VENV)/.dev  ## Run all tests that this machine can run, and say what was
 journeys: $(VENV)/.dev  ## Only the tests with real processes
 	$(BIN)/python -m pytest -q -rs tests/journeys $(ARGS)
 
+.PHONY: faults
+faults: $(VENV)/.dev  ## Only the faults under load: Redis, floods, slow readers (HEADRACE_FULL=1 for full sizes)
+	$(BIN)/python -m pytest -q -rs tests/faults $(ARGS)
+
 .PHONY: lint
 lint: $(VENV)/.dev  ## Style and types: ruff and mypy --strict
 	$(BIN)/ruff check .

@@ -8,6 +8,7 @@ import time
 from headrace import Channel, Group, route, route_class
 from headrace.generic.websockets import JsonWebsocketConsumer, WebsocketConsumer
 from headrace.sessions import enforce_ordering
+from journey.counting import count_background, count_connect, count_frame, count_ordered
 from journey.misbehaviour import answer_badly, send_badly
 
 
@@ -60,6 +61,10 @@ routes = [
     route("websocket.receive", numbered, path=r"^/ws/numbered$"),
     route("http.request", answer_badly, path=r"^/badly/(?P<what>\w+)$"),
     route("websocket.receive", send_badly, path=r"^/ws/badly$"),
+    route("websocket.connect", count_connect, path=r"^/ws/count"),
+    route("websocket.receive", count_frame, path=r"^/ws/count$"),
+    route("websocket.receive", count_ordered, path=r"^/ws/count/ordered$"),
+    route("journey.count", count_background),
     route("journey.background", background),
     route("journey.mark", mark),
 ]

@@ -7,6 +7,8 @@ import time
 from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
 from django.urls import path
 
+from journey.counting import count_request, note
+
 
 def hello(request):
     return HttpResponse("Hello, world!", content_type="text/plain")
@@ -30,6 +32,27 @@ def numbers(request):
     return StreamingHttpResponse((f"{n}\n" for n in range(1000)), content_type="text/plain")
 
 
+def endless(request):
+    """Says the time for as long as somebody listens, and notes when nobody does."""
+
+    def ticks():
+        try:
+            while True:
+                yield f"{time.time()}\n"
+                time.sleep(0.1)
+        finally:
+            note("closed", "endless")
+
+    return StreamingHttpResponse(ticks(), content_type="text/plain")
+
+
+def download(request, megabytes):
+    """So many MiB, made as they are read."""
+    block = bytes(1 << 16)
+    blocks = (block for _ in range(megabytes * 16))
+    return StreamingHttpResponse(blocks, content_type="application/octet-stream")
+
+
 def process(request):
     return HttpResponse(str(os.getpid()), content_type="text/plain")
 
@@ -40,4 +63,7 @@ urlpatterns = [
     path("digest", digest),
     path("numbers", numbers),
     path("pid", process),
+    path("endless", endless),
+    path("download/<int:megabytes>", download),
+    path("count/<int:number>", count_request),
 ]

@@ -1,0 +1,129 @@
+"""Faults of Redis under a numbered load: what must not happen, and what may be lost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults.load import running
+from tests.support.services import RedisServer
+from tests.support.stack import Stack
+
+#: Shorter than shipped, so that what is lost shows within the test; the promise is the same.
+QUEUE_SECONDS, RESPONSE_SECONDS, LAYER_SECONDS = 15, 20, 10
+OPTIONS = (
+    *("--queue-timeout", str(QUEUE_SECONDS), "--http-timeout", str(RESPONSE_SECONDS)),
+    *("--layer-timeout", str(LAYER_SECONDS)),
+)
+WARM_SECONDS = 2.0
+#: Seconds of load behind the end of a fault: service must be back well within.
+AFTER_SECONDS = 4.0
+BACK_WITHIN_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is done to Redis, and how many units of work it may cost (a take in flight, or all there were)."""
+
+    name: str
+    do: Callable[[RedisServer], None]
+    may_lose: int = 0
+
+
+def paused_for(seconds: float) -> Callable[[RedisServer], None]:
+    def pause(server: RedisServer) -> None:
+        server.pause()
+        time.sleep(seconds)
+        server.resume()
+
+    return pause
+
+
+def kill_clients(server: RedisServer) -> None:
+    for _ in range(20):
+        server.command("CLIENT", "KILL", "TYPE", "normal")
+        time.sleep(1)
+
+
+def fill_memory(server: RedisServer) -> None:
+    server.command("CONFIG", "SET", "maxmemory", "1")
+    time.sleep(10)
+    server.command("CONFIG", "SET", "maxmemory", "0")
+
+
+def demote(server: RedisServer) -> None:
+    server.command("REPLICAOF", "127.0.0.1", "1")
+    time.sleep(3)
+    server.command("REPLICAOF", "NO", "ONE")
+
+
+def flush(server: RedisServer) -> None:
+    for _ in range(3):
+        server.command("FLUSHALL")
+        time.sleep(1)
+
+
+def forget_scripts(server: RedisServer) -> None:
+    for _ in range(3):
+        server.command("SCRIPT", "FLUSH")
+        time.sleep(0.5)
+
+
+FAULTS = [
+    Fault("every connection is cut each second for 20 s", kill_clients, may_lose=40),
+    Fault("Redis hangs for 3 s", paused_for(3)),
+    Fault("Redis hangs for 7 s", paused_for(7)),
+    Fault("Redis hangs for 15 s", paused_for(15)),
+    Fault("Redis restarts empty", RedisServer.restart, may_lose=100),
+    Fault("Redis is flushed three times", flush, may_lose=100),
+    Fault("Redis is out of memory for 10 s", fill_memory),
+    Fault("Redis forgets its scripts", forget_scripts),
+    Fault("Redis is a replica for 3 s", demote),
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name.replace(" ", "_"))
+def test_a_fault_of_redis_closes_no_socket_doubles_nothing_and_is_over_within_2_seconds(
+    fault: Fault,
+    private_redis_server: RedisServer,
+    tmp_path: Path,
+    report: Callable[[str], None],
+) -> None:
+    marks = tmp_path / "marks"
+    marks.touch()
+    with Stack.over(private_redis_server.url) as stack:
+        stack.env["JOURNEY_MARKS"] = str(marks)
+        stack.interface(*OPTIONS)
+        stack.worker(processes=2)
+        with running(stack.port, stack.config) as load:
+            time.sleep(WARM_SECONDS)
+            fault.do(private_redis_server)
+            ended = time.monotonic()
+            time.sleep(AFTER_SECONDS)
+        account = load.account
+        account.read_marks(marks.read_text().splitlines())
+        back = load.back_after(ended)
+        report(f"{account.table()}\nservice back after {back:.2f} s")
+        statuses = {process.name: process.end() for process in stack.processes}
+
+    assert account.closed == []
+    assert account.run_twice == []
+    assert account.doubled == []
+    assert account.inversions == []
+    assert account.broken == []
+    assert back <= BACK_WITHIN_SECONDS
+    assert max(account.waits_seconds) <= QUEUE_SECONDS + 1
+    assert len(lost(account)) <= fault.may_lose, lost(account)[:20]
+    assert set(statuses.values()) == {0}
+
+
+def lost(account: Any) -> list[str]:
+    """Units that were accepted and not done: no answer, no refusal. Copies for a group are not promised."""
+    return [
+        f"{kind} {name}" for kind in ("http", "frame", "ordered", "background") for name in account.lost(kind)
+    ]
