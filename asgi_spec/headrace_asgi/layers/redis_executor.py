@@ -150,7 +150,7 @@ class _Run:
 
     def __init__(self, executor: RedisExecutor, calls: Sequence[Call], answer_seconds: float) -> None:
         self._executor = executor
-        self._calls = calls
+        self._calls = list(calls)
         self._answer_seconds = answer_seconds
         self._answers: list[Any] = [None] * len(calls)
         self._packed = [pack(call.args) for call in calls]
@@ -217,6 +217,10 @@ class _Run:
         if code == "NOSCRIPT" and call.script is not None:
             self._packed[index] = pack(call.whole())
             self._load = True
+            again.append(index)
+        elif code == "OOM" and call.lean is not None:
+            self._calls[index] = call.lean
+            self._packed[index] = pack(call.lean.args)
             again.append(index)
         elif code in NOT_NOW and self._may_hold():
             self._demoted = self._demoted or code == "READONLY"

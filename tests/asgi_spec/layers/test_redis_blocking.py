@@ -162,7 +162,37 @@ def test_adding_waits_for_a_process_that_redis_forgot_until_it_is_known_again(
     back.start()
     layer.group_add("group", process.process + "a")
     back.join()
-    assert [one.control for one in process.heard()] == [control.ADD]
+    assert [one.control for one in process.heard()] == [control.FORGOTTEN, control.ADD]
+
+
+def test_a_message_for_a_process_that_redis_forgot_waits_until_it_is_known_again(
+    layer: RedisChannelLayer,
+) -> None:
+    process = RedisProcess(layer)
+    raw(layer, "DEL", layer.plan.key("0", "up", process.process))
+    assert layer.send_many([(process.process + "a", {}), ("test", {})]) == [Outcome.FORGOTTEN, Outcome.SENT]
+    back = threading.Timer(0.2, process.register)
+    back.start()
+    layer.send(process.process + "a", {"n": 1})
+    back.join()
+    layer.group_add("group", process.process + "a")
+    raw(layer, "DEL", layer.plan.key("0", "up", process.process))
+    back = threading.Timer(0.2, process.register)
+    back.start()
+    layer.group_discard("group", process.process + "a")
+    back.join()
+    heard = [one.control or one.message for one in process.heard()]
+    assert heard == [control.FORGOTTEN, {"n": 1}, control.ADD, control.DISCARD]
+    process.close()
+
+
+def test_a_message_for_a_process_that_never_comes_back_is_dropped_after_a_while(
+    layer: RedisChannelLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_blocking, "FORGOTTEN_SECONDS", 0.3)
+    started = time.monotonic()
+    layer.send(new_process_queue("0") + "client", {})
+    assert 0.2 < time.monotonic() - started < 3
 
 
 def test_a_group_message_for_a_stopped_process_is_dropped_when_its_queue_is_full(
@@ -180,9 +210,11 @@ def test_a_group_message_for_a_stopped_process_is_dropped_when_its_queue_is_full
 
 
 def test_a_message_for_a_process_that_is_gone_is_dropped(layer: RedisChannelLayer) -> None:
-    gone = new_process_queue("0") + "client"
+    process = RedisProcess(layer)
+    process.close()
+    gone = process.process + "client"
     layer.send(gone, {})
-    assert layer.send_many([(gone, {})]) == [Outcome.GONE]
+    assert layer.send_many([(gone, {}), ("test", {})]) == [Outcome.GONE, Outcome.SENT]
 
 
 def test_flush_leaves_processes_their_sockets_and_other_prefixes_alone_r10(redis_url: str) -> None:
