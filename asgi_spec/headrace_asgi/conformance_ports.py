@@ -96,6 +96,16 @@ class TakeConformance(PortCase):
         self.assert_next(["test.other"], "test.other", {"number": 1})
         self.assertEqual(len(self.turns(["test.full"], capacity)), capacity)
 
+    def test_two_busy_channels_share_the_takes_however_many_idle_ones_stand_between(self) -> None:
+        channels = ["test.busy", *(f"test.idle.{number}" for number in range(20)), "test.other"]
+        served: list[str] = []
+        for number in range(30):
+            for busy in ("test.busy", "test.other"):
+                if number == 0 or served[-1] == busy:
+                    self.channel_layer.send(busy, {"number": number})
+            served += [one.channel for one in self.turns(channels, 1)]
+        self.assertLessEqual(abs(served.count("test.busy") - 15), 1, served)
+
     def test_a_message_for_a_process_that_is_gone_is_refused_as_gone(self) -> None:
         process = self.open_process()
         process.close()

@@ -202,6 +202,7 @@ class RedisChannelLayer(ChannelLayer):
                 if block_seconds is None or time.monotonic() >= deadline:
                     return []
                 continue
+            self._readers[place].served(listed, taken[0])
             received = self._received(place, *taken)
             if received:
                 return received

@@ -248,13 +248,15 @@ class RedisWorkerPort(WorkerPort):
             try:
                 self._say(() if executed else calls, data)
                 executed = bool(calls)
-                answer = self._answer(block)
+                taken = take.read(self._answer(block))
             except LayerUnavailable as error:
                 if executed:
                     log.warning("A take was lost with what it had popped: %s", error)
                     return []  # what was said has been executed, and must not be said again
                 raise
-            deliveries = self._deliveries(take.read(answer))
+            if taken is not None:
+                self._reader.served(channels, taken[0])
+            deliveries = self._deliveries(taken)
             left = round(deadline - time.monotonic(), 2)
             if deliveries or left <= 0 or self._woken:
                 self._woken = False
