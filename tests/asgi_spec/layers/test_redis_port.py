@@ -409,6 +409,22 @@ def test_replies_to_a_process_that_redis_forgot_are_told_apart_from_those_to_one
     assert [one.control or one.message for one in worker.process.heard()] == [control.FORGOTTEN, {"n": 1}]
 
 
+def test_a_name_that_only_looks_like_a_reply_channel_stops_no_worker(worker: Worker) -> None:
+    with pytest.raises(TypeError, match=r"hr1\.bad!x"):
+        worker.layer.send("hr1.bad!x", {})
+    # As it comes with a message that somebody else wrote.
+    out: list[Out] = [
+        Control("hr1.bad!x", control.note(control.RUNNING, local="x")),
+        Finish("hr1.bad!x", 3, "0"),
+        Send(worker.reply, {"n": 1}),
+    ]
+    worker.layer.send("test", {"n": 2})
+    (delivery,) = worker.port.turn(out, ["test"], 1, 1)
+    assert delivery.message == {"n": 2}
+    assert worker.refused == [(out[1], Outcome.STALE)]
+    assert [one.message for one in worker.process.heard()] == [{"n": 1}]
+
+
 def test_a_note_for_a_foreign_server_is_left_out(worker: Worker) -> None:
     note = Control("daphne!client", control.note(control.RUNNING, local="client"))
     worker.port.turn([note], [], 1, 0)
