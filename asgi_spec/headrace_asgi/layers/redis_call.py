@@ -47,6 +47,11 @@ class Call:
     repeat: bool = False
     lean: Call | None = None
 
+    @property
+    def needs_memory(self) -> bool:
+        """Whether this is a script that Redis refuses when its memory is full."""
+        return self.script is not None and self.script.needs_memory
+
     def whole(self) -> tuple[Argument, ...]:
         """The command with the script's source in place of its digest (after NOSCRIPT)."""
         if self.script is None:

@@ -212,6 +212,8 @@ class RedisWorkerPort(WorkerPort):
             answer = answers[index]
             if index not in failed:
                 answer = call.read(answer)
+                if self._executor.memory.is_full and call.needs_memory:
+                    self._executor.memory.accepted()
             if isinstance(answer, Outcome):
                 answer = [answer]
             for item, outcome in zip(items, outcomes_of(answer, len(items)), strict=True):

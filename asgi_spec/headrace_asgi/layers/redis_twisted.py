@@ -28,6 +28,7 @@ from .redis_connection import Reactor
 from .redis_groups import Groups
 from .redis_inbox import Inbox
 from .redis_link import RedisLink
+from .redis_memory import MemoryWatch
 from .redis_outgoing import message_entry, outcomes_of
 from .redis_plan import Plan
 from .redis_registration import Registration
@@ -53,6 +54,7 @@ MEMBERS_EXPIRY_SECONDS = 10.0
 #: Order number and close code of a disconnect for a socket of which nothing else is known.
 LAST_ORDER = 2**31 - 1
 ABNORMAL = 1006
+_WHEN_FULL = "new requests get 503, new WebSockets and what they say are refused"
 
 
 @dataclass(slots=True)
@@ -96,7 +98,8 @@ class RedisInterfacePort(InterfacePort):
             "take", targets[plan.places.home], self._take_up, TAKE_SECONDS + ANSWER_SECONDS
         )
         self._clock = RedisClock(plan.expiry_seconds, monotonic)
-        self._asker = Asker(self._links)
+        memory = MemoryWatch(targets[plan.places.home].label, _WHEN_FULL, monotonic)
+        self._asker = Asker(self._links, memory)
         self._groups = Groups(plan, self._asker, reactor.callLater, monotonic)
         self._registration = Registration(
             plan, self._asker, self._groups, self._clock, self, reactor.callLater, monotonic, version_label

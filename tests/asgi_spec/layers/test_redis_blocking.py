@@ -6,19 +6,20 @@ import threading
 import time
 import unittest
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from headrace_asgi import control
 from headrace_asgi.conformance import ChannelLayerConformance
 from headrace_asgi.contract import Outcome
-from headrace_asgi.errors import LayerUnavailable, OutcomeUnknown
+from headrace_asgi.errors import ConfigurationError, LayerUnavailable, OutcomeUnknown
 from headrace_asgi.layers import redis_blocking
 from headrace_asgi.layers.redis_blocking import RedisChannelLayer
 from headrace_asgi.layers.redis_call import Call, as_is
 from headrace_asgi.names import new_process_queue
 from tests.support.redis_process import RedisProcess
-from tests.support.services import RedisServer
+from tests.support.services import RedisServer, valkey_binary
 
 
 class RedisConformance(ChannelLayerConformance):
@@ -68,6 +69,49 @@ def test_it_works_over_tcp(redis_server: RedisServer) -> None:
     layer.send("test", {"value": 1})
     assert layer.receive(["test"], block=True) == ("test", {"value": 1})
     layer.close()
+
+
+def test_a_redis_that_can_never_serve_is_told_at_the_start_in_one_line() -> None:
+    with RedisServer(valkey_binary(), ["--requirepass", "secret"]) as server:
+        address = f"127.0.0.1:{server.port}"
+        wrong = {
+            f"redis://{address}/0": "refused the login",
+            f"redis://:guess@{address}/0": "refused the login",
+            f"redis://:secret@{address}/99": "must be that of a database this server has",
+            f"unix://:secret@{server.path}?db=99": "must be that of a database this server has",
+        }
+        for url, text in wrong.items():
+            with pytest.raises(ConfigurationError, match=text) as raised:
+                RedisChannelLayer([url]).ensure_usable()
+            assert "\n" not in str(raised.value)
+            assert "secret" not in str(raised.value)
+            assert "guess" not in str(raised.value)
+        layer = RedisChannelLayer([f"redis://:secret@{address}/3"])
+        layer.ensure_usable()
+        layer.close()
+
+
+def test_a_redis_that_is_away_may_come_back_and_is_no_fault_of_the_settings(
+    private_redis_server: RedisServer,
+) -> None:
+    private_redis_server.kill()
+    layer = RedisChannelLayer([private_redis_server.url])
+    layer.ensure_usable()
+    layer.close()
+
+
+@pytest.mark.parametrize(
+    ("host", "options", "label"),
+    [
+        ("redis://me:secret@r:6380/2", {}, "redis://r:6380/2, prefix ''"),
+        ("redis://:secret@r/0?prefix=x", {}, "redis://r:6379/0, prefix 'x'"),
+        ("rediss://r", {"prefix": "y"}, "rediss://r:6379/0, prefix 'y'"),
+        ("unix://me:secret@/run/v.sock?db=3", {}, "unix:///run/v.sock?db=3, prefix ''"),
+        ("redis://r", {"connection_kwargs": {"db": 4, "password": "secret"}}, "redis://r:6379/4, prefix ''"),
+    ],
+)
+def test_a_layer_says_where_it_is_without_a_password(host: str, options: dict[str, Any], label: str) -> None:
+    assert RedisChannelLayer([host], **options).label == label
 
 
 def test_a_flushed_script_cache_costs_no_message_and_no_order(private_layer: RedisChannelLayer) -> None:

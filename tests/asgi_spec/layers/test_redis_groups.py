@@ -10,6 +10,7 @@ import pytest
 from headrace_asgi.errors import OutcomeUnknown
 from headrace_asgi.layers.redis_asker import Asker
 from headrace_asgi.layers.redis_groups import Groups
+from headrace_asgi.layers.redis_memory import MemoryWatch
 from headrace_asgi.membership import GHOST_DELAY_SECONDS, LEAVE_DELAY_SECONDS
 from tests.support.interfaces import plan_for
 from tests.support.links import ScriptedLink
@@ -22,7 +23,7 @@ class Bench:
 
     def __init__(self) -> None:
         self.link = ScriptedLink()
-        self.asker = Asker(cast(Any, {"0": self.link}))
+        self.asker = Asker(cast(Any, {"0": self.link}), MemoryWatch("here", "nothing"))
         self.asker.open = True
         self.now = 0.0
         self.timers: list[tuple[float, Callable[[], None]]] = []

@@ -12,6 +12,7 @@ from headrace_asgi.envelope import encode, pack_message
 from headrace_asgi.layers.redis_asker import Asker
 from headrace_asgi.layers.redis_groups import Groups
 from headrace_asgi.layers.redis_inbox import Inbox
+from headrace_asgi.layers.redis_memory import MemoryWatch
 from tests.support.interfaces import Recorder, plan_for
 from tests.support.links import ScriptedLink
 
@@ -26,7 +27,7 @@ class Bench:
         self.receiver = Recorder()
         self.counters: Counter[str] = Counter()
         self.answers: list[tuple[str, tuple[str, ...]]] = []
-        asker = Asker(cast(Any, {"0": self.link}))
+        asker = Asker(cast(Any, {"0": self.link}), MemoryWatch("here", "nothing"))
         self.groups = Groups(PLAN, asker, lambda seconds, call: None, lambda: 0.0)
         self.inbox = Inbox(
             self.receiver,

@@ -16,6 +16,7 @@ from headrace_asgi.errors import LayerUnavailable, OutcomeUnknown
 from headrace_asgi.layers import redis_port
 from headrace_asgi.layers.redis_blocking import RedisChannelLayer
 from headrace_asgi.layers.redis_call import Call, as_is
+from headrace_asgi.layers.redis_memory import OVER_SECONDS
 from headrace_asgi.layers.redis_port import RedisWorkerPort
 from tests.support.redis_process import RedisProcess
 from tests.support.services import RedisServer
@@ -329,7 +330,7 @@ def test_a_second_finish_is_told_as_stale(worker: Worker) -> None:
 
 
 def test_out_of_memory_refuses_messages_as_full_and_lets_replies_pass(
-    worker: Worker, private_redis_server: RedisServer
+    worker: Worker, private_redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     private_redis_server.command("CONFIG", "SET", "maxmemory", "1")
     send = Send("test.other", {})
@@ -337,6 +338,14 @@ def test_out_of_memory_refuses_messages_as_full_and_lets_replies_pass(
     worker.port.turn([send, note, Send(worker.reply, {"n": 1})], [], 1, 0)
     assert worker.refused == [(send, Outcome.FULL)]
     assert [one.control or one.message for one in worker.process.heard()] == [control.RUNNING, {"n": 1}]
+    worker.port.turn([send, Send(worker.reply, {})], [], 1, 0)
+    [record] = caplog.records
+    assert "is out of memory: what is sent to channels and groups is refused" in record.getMessage()
+    private_redis_server.command("CONFIG", "SET", "maxmemory", "0")
+    worker.layer.executor("0").memory._refused_at -= OVER_SECONDS
+    worker.port.turn([send], [], 1, 0)
+    assert len(caplog.records) == 2
+    assert "has memory again" in caplog.text
 
 
 def test_a_worker_that_speaks_to_a_group_drains_a_full_redis(

@@ -12,6 +12,7 @@ from headrace_asgi.layers.redis_asker import Asker
 from headrace_asgi.layers.redis_call import ALIVE, FENCED, LOST, UNMARKED
 from headrace_asgi.layers.redis_clock import RedisClock
 from headrace_asgi.layers.redis_groups import Groups
+from headrace_asgi.layers.redis_memory import MemoryWatch
 from headrace_asgi.layers.redis_registration import (
     BEAT_SECONDS,
     KEEP_SECONDS,
@@ -31,7 +32,7 @@ class Bench:
 
     def __init__(self) -> None:
         self.link = ScriptedLink()
-        self.asker = Asker(cast(Any, {"0": self.link}))
+        self.asker = Asker(cast(Any, {"0": self.link}), MemoryWatch("here", "nothing"))
         self.now = 0.0
         self.timers: list[tuple[float, Callable[[], None]]] = []
         self.events: list[Any] = []

@@ -13,6 +13,7 @@ from headrace_asgi import control
 from headrace_asgi.contract import Outcome, Send
 from headrace_asgi.envelope import decode, encode, pack_message, unpack_message
 from headrace_asgi.layers.redis_blocking import RedisChannelLayer
+from headrace_asgi.layers.redis_memory import OVER_SECONDS
 from headrace_asgi.layers.redis_registration import BEAT_SECONDS
 from headrace_asgi.membership import LEAVE_DELAY_SECONDS
 from tests.support.interfaces import InterfaceSide, interface_side
@@ -169,7 +170,9 @@ def test_a_message_that_is_too_large_is_refused_and_logged(
     assert "over the limit" in caplog.text
 
 
-def test_redis_out_of_memory_sheds_messages_but_not_disconnects(private_side: InterfaceSide) -> None:
+def test_redis_out_of_memory_sheds_messages_but_not_disconnects_and_says_so_once(
+    private_side: InterfaceSide, caplog: pytest.LogCaptureFixture
+) -> None:
     side = private_side
     side.connect("a")
     side.ask(side.plan.finish(side.port.process + "a", 0, "0"))
@@ -179,6 +182,14 @@ def test_redis_out_of_memory_sheds_messages_but_not_disconnects(private_side: In
     assert side.outcome(outcomes) is Outcome.FULL
     assert side.connect("b") is Outcome.FULL
     assert side.outcome(side.disconnect("a", 1)) is Outcome.SENT
+    [record] = caplog.records
+    assert "out of memory: new requests get 503" in record.getMessage()
+    assert "raise its maxmemory" in record.getMessage()
+    side.client.config_set("maxmemory", "0")
+    side.port._asker._memory._refused_at -= OVER_SECONDS
+    assert side.connect("c") is Outcome.SENT
+    assert len(caplog.records) == 2
+    assert "has memory again" in caplog.text
 
 
 def test_forgotten_scripts_are_sent_whole(side: InterfaceSide) -> None:
