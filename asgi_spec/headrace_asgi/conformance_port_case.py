@@ -39,6 +39,10 @@ class ProcessUnderTest(Protocol):
     def process(self) -> str:
         """Name of its queue."""
 
+    @property
+    def taken_channels(self) -> frozenset[str]:
+        """Channels that workers take."""
+
     def connect(self, local: str, path: str, message: Message) -> Outcome:
         """Register a socket and send its connect."""
 

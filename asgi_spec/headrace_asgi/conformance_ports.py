@@ -30,7 +30,6 @@ from .conformance_order import OrderConformance
 from .conformance_port_case import HeardUnderTest, PortCase, ProcessUnderTest, numbers
 from .contract import Outcome, Send, SendGroup
 from .envelope import pack_message
-from .names import new_process_queue
 
 __all__ = ["HeardUnderTest", "ProcessUnderTest", "WorkerPortConformance"]
 
@@ -97,11 +96,37 @@ class TakeConformance(PortCase):
         self.assert_next(["test.other"], "test.other", {"number": 1})
         self.assertEqual(len(self.turns(["test.full"], capacity)), capacity)
 
+    def test_two_busy_channels_share_the_takes_however_many_idle_ones_stand_between(self) -> None:
+        channels = ["test.busy", *(f"test.idle.{number}" for number in range(20)), "test.other"]
+        served: list[str] = []
+        for number in range(30):
+            for busy in ("test.busy", "test.other"):
+                if number == 0 or served[-1] == busy:
+                    self.channel_layer.send(busy, {"number": number})
+            served += [one.channel for one in self.turns(channels, 1)]
+        self.assertLessEqual(abs(served.count("test.busy") - 15), 1, served)
+
     def test_a_message_for_a_process_that_is_gone_is_refused_as_gone(self) -> None:
-        self.open_process()
-        lost = Send(new_process_queue("0") + "client", {"number": 1})
+        process = self.open_process()
+        process.close()
+        lost = Send(process.process + "client", {"number": 1})
         self.port.turn([lost], [], 1, 0)
         self.assertEqual(self.refused, [(lost, Outcome.GONE)])
+
+    def test_a_group_message_is_what_it_was_when_it_was_said(self) -> None:
+        self.channel_layer.group_add("test-group", "test.one")
+        message = {"number": 1}
+        first = SendGroup("test-group", message, packed=pack_message(message))
+        message["number"] = 2
+        second = SendGroup("test-group", message, packed=pack_message(message))
+        self.assertEqual(numbers(self.turns(["test.one"], 2, first, second)), [1, 2])
+
+    def test_the_channels_that_workers_announce_are_known_to_the_processes(self) -> None:
+        process = self.open_process()
+        self.channel_layer.announce(["test.one", "test.two"])
+        self.channel_layer.announce(["test.two"])
+        self.assertLessEqual({"test.one", "test.two"}, process.taken_channels)
+        self.assertNotIn("test.three", process.taken_channels)
 
     def test_an_expired_message_is_dropped_and_the_one_behind_it_is_taken(self) -> None:
         self.channel_layer.send("test.expiry", {"number": "old"})

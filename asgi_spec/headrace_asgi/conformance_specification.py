@@ -71,7 +71,7 @@ class SpecificationConformance(ConformanceCase):
                 self.assert_next([queue], name, {"value": "blue"})
 
     def test_new_channel_refuses_a_pattern_without_a_mark_at_its_end(self) -> None:
-        for pattern in ("test.foo", "test?foo", "", "?", "te st?"):
+        for pattern in ("x", "test.foo", "test?foo", "test!foo", "", "?", "!", "te st?", "test?\n"):
             with self.subTest(pattern), self.assertRaises(TypeError):
                 self.channel_layer.new_channel(pattern)
 

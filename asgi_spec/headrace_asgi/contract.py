@@ -41,7 +41,7 @@ class Outcome(IntEnum):
     BOXED = 2
     #: At capacity: nothing was sent.
     FULL = 0
-    #: The process or socket this is about is not registered (any more).
+    #: The process or socket this is about is not registered any more, and never will be.
     GONE = -1
     #: A connect that was registered, or a frame whose number was accepted: an earlier try of the call worked.
     DUPLICATE = -2
@@ -90,6 +90,8 @@ class ChannelLayer(ABC):
 
         At most once; in order for one sender and one single-reader or process channel. Raises ChannelFull,
         MessageTooLarge, TypeError for what cannot be packed, LayerUnavailable (not sent), OutcomeUnknown.
+        A process that the layer has forgotten is waited for, up to `FORGOTTEN_SECONDS`; a message for one
+        that is gone is dropped.
         The caller's dict is not changed and may be changed afterwards.
         """
 
@@ -113,7 +115,8 @@ class ChannelLayer(ABC):
     def send_many(self, messages: Sequence[tuple[str, Message]]) -> list[Outcome]:
         """Send several messages in one round trip, in order; one Outcome each, and no ChannelFull.
 
-        A `batch` of messages is not atomic. Raises MessageTooLarge or TypeError before anything is sent.
+        A `batch` of messages is not atomic. What is FORGOTTEN may be sent again in a moment. Raises
+        MessageTooLarge or TypeError before anything is sent.
         """
 
     @abstractmethod
@@ -145,6 +148,22 @@ class ChannelLayer(ABC):
     @abstractmethod
     def statistics(self, channel: str) -> dict[str, int]:
         """Counters of one shared channel since it was first used, and `pending`, the messages in it now."""
+
+    @abstractmethod
+    def announce(self, channels: Iterable[str]) -> None:
+        """Say that a worker takes these shared channels; interface servers learn it within some seconds.
+
+        One round trip. The word counts for `ANNOUNCED_SECONDS`; say it again every `ANNOUNCE_SECONDS`. Works
+        when the layer is full. Raises LayerUnavailable.
+        """
+
+    def ensure_usable(self) -> None:  # noqa: B027
+        """See at a start whether the layer can ever work as it is configured.
+
+        Connects once, which may block for some seconds. Raises ConfigurationError for what only a change of
+        the settings or of the server's can mend: a wrong password, a database that does not exist, a server
+        that is too old. Returns quietly where the layer works, or is merely away.
+        """
 
     @abstractmethod
     def open_worker_port(self, on_refused: RefusedHandler) -> WorkerPort:
@@ -231,9 +250,10 @@ class WorkerPort(ABC):
         """Write `out` and a take of up to `limit` messages at once, and wait for the answers.
 
         Waits up to `block_seconds` for a first message. Refused `out` items go to `on_refused` before the
-        wait. Returns at once, with what was taken, after `wake`. Expired messages are dropped and counted
-        (an ordered one is finished), unreadable ones counted. With no `channels` only writes. Raises
-        LayerUnavailable: `out` may or may not have been executed; call again, it reconnects.
+        wait; none of them, and no group whose members cannot be read, keeps the rest from being written or
+        anything from being taken. Returns at once, with what was taken, after `wake`. Expired messages are
+        dropped and counted (an ordered one is finished), unreadable ones counted. With no `channels` only
+        writes. Raises LayerUnavailable: `out` may or may not have been executed; call again, it reconnects.
         """
 
     @abstractmethod
@@ -334,6 +354,14 @@ class InterfacePort(Protocol):
     #: Where the layer is, for people: "redis://127.0.0.1:6379/0, prefix 'x'". No password.
     label: str
 
+    @property
+    def taken_channels(self) -> frozenset[str]:
+        """Channels that some worker takes, as workers said lately (`ChannelLayer.announce`).
+
+        Learnt with each beat of the process, so some seconds late; empty before the first. Does not block.
+        """
+        raise NotImplementedError
+
     def start(self, receiver: InterfaceReceiver) -> None:
         """Connect, register and begin to hear; `layer_back` follows, or `layer_lost` until it can."""
 
@@ -341,7 +369,10 @@ class InterfacePort(Protocol):
         """Withdraw the registration once everything sent has been answered (at most 5 s), then disconnect."""
 
     def send(self, channel: str, message: Message, expiry_seconds: float, done: Done) -> None:
-        """Put a message on a shared or single-reader channel."""
+        """Put a message on a shared or single-reader channel.
+
+        Never GONE: where the layer has forgotten this process, the message is sent when it is known again.
+        """
 
     def connect(self, local: str, path: str, message: Message, expiry_seconds: float, done: Done) -> None:
         """Register a socket and send its `websocket.connect` (order 0)."""

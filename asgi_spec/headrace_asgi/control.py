@@ -29,7 +29,7 @@ VERDICT = "verdict"
 ADD = "add"
 #: {group, local}: the socket leaves the group.
 DISCARD = "discard"
-#: {group, message}: deliver to every member of the group in this process.
+#: {group, packed}: deliver to every member of the group in this process; it is packed as it was said.
 GROUP = "group"
 #: {group, answer}: put the members' full names on the single-reader channel `answer`.
 MEMBERS = "members?"

@@ -134,7 +134,7 @@ class Membership:
         `reasserted`, which follows every lost connection.
         """
         entry = self._groups.get(group)
-        if entry is None or entry.leaving is None:
+        if entry is None or entry.leaving is None or answer is None:
             return
         said, entry.leaving = entry.leaving, None
         if answer:
@@ -146,12 +146,28 @@ class Membership:
 
     # After Redis was away
 
-    def reasserted(self, group: str, adds: int, now: float) -> None:
-        """The process has registered itself anew; Redis counts `adds`, that add included."""
+    def reasserted(self, group: str, adds: int, anew: bool, kept: bool, now: float) -> None:
+        """The process asked to be registered again: Redis counts `adds` for it.
+
+        It was registered `anew`, with one add of its own; or it still was, and Redis `kept` its data: then
+        entries that wait in the queue are among the adds, and are counted when they are read. Where nobody
+        knows how many of the adds were read, the least possible number is taken: so no add on its way is
+        ever overlooked. If it is too small, what stays after the last member is a ghost, laid as others are.
+        """
         entry = self._groups.setdefault(group, _Group())
-        entry.processed = adds
-        entry.leaving = None
-        self._schedule(group, entry, now)
+        said, entry.leaving = entry.leaving, None
+        doubtful = False
+        if anew:
+            entry.processed = adds
+        elif not kept or adds < entry.processed - (said or 0):
+            entry.processed, doubtful = 0, True
+        elif said is not None:
+            entry.processed, doubtful = entry.processed - said, True
+        if not doubtful:
+            self._schedule(group, entry, now)
+        elif not entry.members:
+            entry.leave_at = None
+            self._suspects[group] = _Suspect(adds, now + GHOST_DELAY_SECONDS)
 
     # Ghosts: counts that a worker raised before it was killed
 
@@ -173,6 +189,12 @@ class Membership:
                 suspect.read_again_at = None
                 due.append(group)
         return due
+
+    def not_counted(self, group: str, now: float) -> None:
+        """The count could not be read: read it again with the next beat."""
+        suspect = self._suspects.get(group)
+        if suspect is not None:
+            suspect.read_again_at = now
 
     def counted(self, group: str, count: int | None, now: float) -> int | None:
         """The count that Redis holds, None if it holds none; the answer is the number to leave with, if any.

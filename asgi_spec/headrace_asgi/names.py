@@ -33,7 +33,11 @@ PROCESS_PREFIX = "hr1."
 
 _MAIN = r"[a-zA-Z0-9\-_.]+"
 _LOCAL = r"[a-zA-Z0-9\-_.]"
-_CHANNEL = re.compile(rf"{_MAIN}(?:\?{_LOCAL}+|!{_LOCAL}*)?", re.ASCII)
+_PLACE_AT = len(PROCESS_PREFIX)
+#: A name on a queue of our own kind, or one that does not look like that.
+_CHANNEL = re.compile(
+    rf"hr1\.[a-zA-Z0-9\-_]+\.[0-9a-f]+!{_LOCAL}*|(?!hr1\.[^!]*!){_MAIN}(?:\?{_LOCAL}+|!{_LOCAL}*)?", re.ASCII
+)
 _GROUP = re.compile(_MAIN, re.ASCII)
 _RULE = f"must be a str of 1 to {MAX_NAME_LENGTH} ASCII letters, digits, hyphens, underscores and full stops"
 
@@ -44,7 +48,10 @@ def require_channel_name(name: object, receive: bool = False) -> str:
     Raises TypeError, with the rule in its text (B1: `fullmatch`, ASCII only; B4: no assert).
     """
     if not isinstance(name, str) or len(name) > MAX_NAME_LENGTH or not _CHANNEL.fullmatch(name):
-        raise TypeError(f"A channel name {_RULE}, with at most one '?' or '!' inside, not {name!r}")
+        raise TypeError(
+            f"A channel name {_RULE}, with at most one '?' or '!' inside, not {name!r}; one with "
+            f"{PROCESS_PREFIX} at its start and '!' inside is hr1.<place>.<hexadecimal digits>!<client>"
+        )
     if receive and "!" in name and not name.endswith("!"):
         raise TypeError(f"Receive from {non_local_name(name)!r}, the part up to '!', not from {name!r}")
     return name
@@ -79,8 +86,9 @@ def local_part(name: str) -> str:
 
 
 def is_process_queue(name: str) -> bool:
-    """Whether the reader of this queue understands control entries."""
-    return name.startswith(PROCESS_PREFIX) and "!" in name
+    """Whether the reader of this queue understands control entries: its name says so, and where it lies."""
+    # Asked of every reply, so not by the pattern; `require_channel_name` is for names that people write.
+    return name.startswith(PROCESS_PREFIX) and _PLACE_AT < name.find(".", _PLACE_AT + 1) < name.find("!")
 
 
 def new_process_queue(place: str) -> str:

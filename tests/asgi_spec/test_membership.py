@@ -96,23 +96,77 @@ def test_an_add_read_while_a_refused_withdrawal_was_on_its_way_plans_the_next() 
     assert membership.leaves(3.0 + LATER) == [("g", 2)]
 
 
-def test_a_withdrawal_with_unknown_outcome_waits_for_the_registration_after_it() -> None:
+def unsure_of_its_withdrawal() -> Membership:
+    """The connection broke before the answer to the withdrawal of one read add."""
     membership = joined("a")
     membership.close("a", 0.0)
     membership.leaves(LATER)
     membership.left("g", None, 2.0)
     assert membership.next_leave_at() is None
-    membership.reasserted("g", 3, 5.0)
-    assert membership.leaves(5.0 + LATER) == [("g", 3)]
+    return membership
 
 
-def test_registering_anew_takes_over_the_number_that_redis_counts() -> None:
+def test_a_withdrawal_that_was_done_without_an_answer_is_done_again() -> None:
+    membership = unsure_of_its_withdrawal()
+    membership.reasserted("g", 1, True, True, 5.0)
+    assert membership.leaves(5.0 + LATER) == [("g", 1)]
+
+
+def test_after_a_withdrawal_with_unknown_outcome_an_add_on_its_way_is_never_overlooked() -> None:
+    """It was done, and then a worker added one whose entry is not read yet: that counts 1 too."""
+    membership = unsure_of_its_withdrawal()
+    membership.reasserted("g", 1, False, True, 5.0)
+    assert membership.next_leave_at() is None
+    membership.add("g", "b", True, 6.0)
+    membership.close("b", 7.0)
+    assert membership.leaves(7.0 + LATER) == [("g", 1)]
+
+
+def test_a_withdrawal_with_unknown_outcome_that_was_not_done_leaves_a_ghost_that_is_laid() -> None:
+    membership = unsure_of_its_withdrawal()
+    membership.reasserted("g", 1, False, True, 5.0)
+    assert membership.suspects_due(5.0 + GHOST_DELAY_SECONDS) == ["g"]
+    assert membership.counted("g", 1, 5.0 + GHOST_DELAY_SECONDS) == 1
+    membership.left("g", True, 6.0 + GHOST_DELAY_SECONDS)
+    assert membership.groups() == []
+
+
+def test_an_add_still_queued_across_a_reconnect_counts_once() -> None:
     membership = joined("a")
     assert membership.groups() == ["g"]
-    membership.reasserted("g", 7, 1.0)
-    assert membership.next_leave_at() is None
+    membership.reasserted("g", 2, False, True, 1.0)  # the entry of the second is not read yet
+    membership.add("g", "b", True, 2.0)
+    membership.close("a", 3.0)
+    membership.close("b", 3.0)
+    assert membership.leaves(3.0 + LATER) == [("g", 2)]
+
+
+def test_registering_anew_after_lost_data_counts_that_one_add() -> None:
+    membership = joined("a", "b", "c")
+    membership.reasserted("g", 1, True, False, 1.0)
+    for local in "abc":
+        membership.close(local, 2.0)
+    assert membership.leaves(2.0 + LATER) == [("g", 1)]
+
+
+def test_a_worker_that_added_before_the_process_registered_anew_is_not_overlooked() -> None:
+    """Redis lost its data, and counts 1 for the add of b, whose entry is not read yet."""
+    membership = joined("a")
+    membership.close("a", 0.5)
+    membership.reasserted("g", 1, False, False, 1.0)
+    assert membership.leaves(1.0 + 2 * LATER) == []
+    membership.add("g", "b", True, 4.0)
+    membership.close("b", 5.0)
+    assert membership.leaves(5.0 + LATER) == [("g", 1)]
+
+
+def test_a_count_below_what_was_read_is_believed_to_be_of_unread_adds() -> None:
+    """A failover lost the last adds."""
+    membership = joined("a", "b")
+    membership.reasserted("g", 1, False, True, 1.0)
     membership.close("a", 2.0)
-    assert membership.leaves(2.0 + LATER) == [("g", 7)]
+    membership.close("b", 2.0)
+    assert membership.leaves(2.0 + LATER) == [("g", 0)]
 
 
 def test_a_ghost_is_withdrawn_only_when_its_count_stood_still_for_a_minute() -> None:

@@ -68,6 +68,21 @@ def test_only_queues_of_our_version_understand_control_entries() -> None:
     assert names.is_process_queue("hr1.0.abc!client")
     assert not names.is_process_queue("daphne.response.abc!client")
     assert not names.is_process_queue("hr1.request")
+    for broken in ("hr1.bad!x", "hr1..abc!", "hr1.!x", "hr1.x!a.b"):
+        assert not names.is_process_queue(broken)
+
+
+@pytest.mark.parametrize(
+    "name", ["hr1.bad!x", "hr1.bad!", "hr1.0.typo!x", "hr1..abc!x", "hr1.0.!x", "hr1.a.b.c!x"]
+)
+def test_a_name_that_only_looks_like_a_reply_channel_of_ours_is_refused(name: str) -> None:
+    with pytest.raises(TypeError, match=r"hr1\.<place>\.<hexadecimal digits>!<client>"):
+        names.require_channel_name(name)
+
+
+def test_names_that_begin_like_our_queues_and_are_none_are_names_like_others() -> None:
+    for name in ("hr1.request", "hr1.0.body?x", "hr1", "hr1x.y!z", "hr2.bad!x"):
+        assert names.require_channel_name(name) == name
 
 
 def test_process_queues_are_never_named_twice_and_say_their_place_d3() -> None:

@@ -2,7 +2,8 @@
 
 A worker registers the process, then puts the add entry on its queue. The process reads entries, clients
 close, and it withdraws when it believes that nobody is left; question and answer of a withdrawal are steps of
-their own. With a kill, a worker dies between its two steps, and the ghost it leaves is laid.
+their own. With a kill, a worker dies between its two steps, and the ghost it leaves is laid. With a break,
+the process loses its connection, and with it the answer to a withdrawal, and then registers anew.
 """
 
 from __future__ import annotations
@@ -37,19 +38,30 @@ class Actors(NamedTuple):
     #: A withdrawal: nothing, ("asked", number), ("answered", whether it was done).
     leave: tuple[Any, ...] = ()
     kills: int = 0
+    #: How often the connection may still break, and whether it is broken.
+    breaks: int = 0
+    broken: bool = False
 
 
 class Groups:
     """`way` is how the process knows that no add is on its way: "count" as shipped; "largest", the largest
-    number of an add it has read; or "late", which counts, but registers after the entry instead of before."""
+    number of an add it has read; or "late", which counts, but registers after the entry instead of before.
+    Two more concern a broken connection: "again" adds once more, though Redis knows the process, and takes
+    over the number that it counts; "hopeful" believes that an unanswered withdrawal was not done."""
 
     def __init__(
-        self, adds: tuple[tuple[str, ...], ...], kills: int = 0, way: str = "count", name: str = "groups"
+        self,
+        adds: tuple[tuple[str, ...], ...],
+        kills: int = 0,
+        way: str = "count",
+        breaks: int = 0,
+        name: str = "groups",
     ) -> None:
         """`adds` says for each worker which clients it adds, one after the other."""
         self.name = name
         self.adds = adds
         self.kills = kills
+        self.breaks = breaks
         self.way = way
         self.plan = plan()
         self.keys = [self.plan.key(PLACE, kind, GROUP) for kind in ("g",)]
@@ -59,7 +71,14 @@ class Groups:
     def first(self) -> Actors:
         clients = frozenset(local for adds in self.adds for local in adds)
         nothing = (0,) * len(self.adds)
-        return Actors(nothing, nothing, open=clients, membership=_frozen(Membership()), kills=self.kills)
+        return Actors(
+            nothing,
+            nothing,
+            open=clients,
+            membership=_frozen(Membership()),
+            kills=self.kills,
+            breaks=self.breaks,
+        )
 
     def canonical(self, at: int, kind: bytes, content: Any) -> Any:
         """Nothing depends on the clock; the counter of pushes is of no interest."""
@@ -75,8 +94,13 @@ class Groups:
         if data[2][0] != b"none":
             call = self.plan.take(PLACE, [PROCESS], 1, None)
             yield Move("the process reads an entry", partial(self._read, actors), call)
+        if actors.broken:
+            yield self._registers_anew(actors)
+            return
         yield from self._leave_moves(actors)
-        if actors.dead:
+        if actors.breaks:
+            yield Move("the connection breaks", partial(self._broken, actors))
+        if actors.dead or actors.breaks < self.breaks:
             yield from self._ghost_moves(actors, data)
 
     def _worker_moves(self, actors: Actors, at: int) -> Iterator[Move]:
@@ -133,13 +157,37 @@ class Groups:
         else:
             yield Move("the process reads the answer", partial(self._left, actors))
 
+    def _broken(self, actors: Actors, _: Any) -> Actors:
+        membership = _thawed(actors.membership)
+        membership.left(GROUP, None, LONG_AGO)
+        return actors._replace(
+            membership=_frozen(membership), leave=(), breaks=actors.breaks - 1, broken=True
+        )
+
+    def _registers_anew(self, actors: Actors) -> Move:
+        if not _thawed(actors.membership).groups():
+            return Move("the connection is back", lambda _: actors._replace(broken=False))
+        call = self.plan.group_reassert(GROUP, PROCESS)
+        if self.way == "again":
+            call = self.plan.group_add(GROUP, PROCESS)
+        return Move("the process registers anew", partial(self._reasserted, actors), call)
+
+    def _reasserted(self, actors: Actors, answer: Any) -> Actors:
+        membership = _thawed(actors.membership)
+        if self.way == "hopeful":
+            membership._groups[GROUP].leaving = None
+        anew, adds = (1, answer) if self.way == "again" else answer
+        membership.reasserted(GROUP, adds, bool(anew), True, LONG_AGO)
+        return actors._replace(membership=_frozen(membership), broken=False)
+
     def _left(self, actors: Actors, _: Any) -> Actors:
         membership = _thawed(actors.membership)
         membership.left(GROUP, actors.leave[1], LONG_AGO)
         return actors._replace(membership=_frozen(membership), leave=())
 
     def _ghost_moves(self, actors: Actors, data: Data) -> Iterator[Move]:
-        """A group message comes although nobody is a member; the count is read twice, a minute apart."""
+        """A group message comes although nobody is a member, or an outage raised doubts about the number; the
+        count is read twice, a minute apart."""
         membership = _thawed(actors.membership)
         call = self.plan.group_adds(GROUP, PROCESS)
         counted = partial(self._counted, actors, membership)

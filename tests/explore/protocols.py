@@ -42,6 +42,7 @@ def _protocols(small: bool) -> list[Task]:
             Task(Groups((("a", "c"), ("b",)), name="groups, 2 workers")),
             Task(Groups((("a",), ("b",), ("c",)), name="groups, 3 workers")),
             Task(Groups((("a",), ("b",)), kills=1, name="groups, 2 workers, 1 killed")),
+            Task(Groups((("a", "c"), ("b",)), breaks=1, name="groups, 2 workers, 1 broken connection")),
         ]
     return [
         Task(Ordering(Bounds())),
@@ -53,6 +54,7 @@ def _protocols(small: bool) -> list[Task]:
         Task(Groups((("a", "c"), ("b", "d")), name="groups, 2 workers")),
         Task(Groups((("a", "d"), ("b",), ("c",)), name="groups, 3 workers")),
         Task(Groups((("a", "c"), ("b", "d")), kills=1, name="groups, 2 workers, 1 killed")),
+        Task(Groups((("a", "c"), ("b", "d")), breaks=2, name="groups, 2 workers, 2 broken connections")),
     ]
 
 
@@ -93,4 +95,10 @@ def _variants() -> list[Task]:
         ),
         Task(Groups(pair, way="largest", name="groups, the largest number instead of counting"), True),
         Task(Groups(pair, way="late", name="groups, registered after the entry"), True),
+        Task(Groups(pair, way="again", breaks=1, name="groups, one add more after an outage"), True),
+        Task(Groups(pair, way="hopeful", breaks=1, name="groups, an unanswered leave is not done"), True),
+        mutant(
+            Groups(pair, breaks=1, name="groups, registered anew whatever Redis knows"),
+            "group_reassert", "if adds then", "if false then",
+        ),
     ]  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from headrace_asgi import control
 from headrace_asgi.contract import Outcome
 from headrace_asgi.envelope import Message, decode, encode, pack_message, unpack_message
 from headrace_asgi.layers.redis_blocking import RedisChannelLayer
@@ -35,6 +36,12 @@ class RedisProcess:
     def register(self) -> None:
         """Make the process known, as after a start and after Redis lost its data."""
         self._layer.run(self._plan.register(self.process, "{}"))
+
+    @property
+    def taken_channels(self) -> frozenset[str]:
+        """What the next beat would say."""
+        taken: frozenset[str] = self._layer.ask(self._plan.beat(self.process)).taken
+        return taken
 
     def connect(self, local: str, path: str, message: Message) -> Outcome:
         """Register a socket and send its connect."""
@@ -67,6 +74,8 @@ class RedisProcess:
     def _heard(raw: bytes) -> Heard:
         entry = decode(raw)
         message = unpack_message(entry.payload)
+        if entry.control and message["control"] == control.GROUP:
+            return Heard("", unpack_message(message["packed"]), control.GROUP)
         if entry.control:
             return Heard(message.get("local", ""), message, message["control"])
         return Heard(local_part(entry.channel or ""), message)

@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 from django.core import checks
 
-from headrace.checks import check_app_order, check_layers, check_production, check_settings, register_all
+from headrace.checks import (
+    check_app_order,
+    check_caches,
+    check_layers,
+    check_production,
+    check_settings,
+    register_all,
+)
 
 
 def ids(found: list[checks.CheckMessage]) -> list[str | None]:
@@ -15,7 +22,7 @@ def ids(found: list[checks.CheckMessage]) -> list[str | None]:
 
 
 def test_a_good_project_has_nothing_to_say() -> None:
-    for check in (check_settings, check_layers, check_app_order):
+    for check in (check_settings, check_layers, check_app_order, check_caches):
         assert check(None) == []
 
 
@@ -84,3 +91,48 @@ def test_plain_django_is_left_alone(settings: Any) -> None:
     del settings.CHANNEL_LAYERS
     for check in (check_settings, check_layers, check_app_order, check_production):
         assert check(None) == []
+
+
+DJANGO_CACHE = "django.core.cache.backends.redis.RedisCache"
+
+
+@pytest.mark.parametrize(
+    ("hosts", "cache", "found"),
+    [
+        (["redis://:secret@localhost:6379/0"], {"LOCATION": "redis://127.0.0.1:6379"}, ["headrace.W004"]),
+        (None, {"LOCATION": ["redis://other", "redis://localhost"]}, ["headrace.W004"]),
+        ([("localhost", 6379)], {"LOCATION": "redis://other;redis://localhost/0"}, ["headrace.W004"]),
+        (
+            ["unix:///run/v.sock?db=2"],
+            {"LOCATION": "unix:///run/v.sock", "OPTIONS": {"db": "2"}},
+            ["headrace.W004"],
+        ),
+        (
+            ["redis://localhost/1"],
+            {"LOCATION": "redis://localhost?db=1", "KEY_PREFIX": "x"},
+            ["headrace.W004"],
+        ),
+        (["redis://localhost/1?prefix=x"], {"LOCATION": "redis://localhost"}, []),
+        (["redis://localhost"], {"LOCATION": "redis://localhost:6380"}, []),
+        (["redis://localhost"], {"LOCATION": "redis://localhost", "BACKEND": "some.LocMemCache"}, []),
+        (["nothing"], {"LOCATION": "nothing"}, []),
+        ("nothing", {}, []),
+    ],
+)
+def test_a_cache_whose_clear_would_empty_the_layer_is_found(
+    settings: Any, hosts: Any, cache: dict[str, Any], found: list[str]
+) -> None:
+    options = {} if hosts is None else {"hosts": hosts}
+    backend = "headrace_asgi.RedisChannelLayer"
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": backend, "CONFIG": options, "ROUTING": []}}
+    settings.CACHES = {"default": {"BACKEND": DJANGO_CACHE, **cache}}
+    said = check_caches(None)
+    assert ids(said) == found
+    assert all("secret" not in str(one) and "FLUSHDB" not in str(one.hint) for one in said)
+
+
+def test_a_cache_beside_the_embedded_server_or_wrong_layers_needs_no_warning(settings: Any) -> None:
+    settings.CACHES = {"default": {"BACKEND": DJANGO_CACHE, "LOCATION": "redis://localhost"}}
+    for layers in ({"default": {"ROUTING": []}}, "x"):
+        settings.CHANNEL_LAYERS = layers
+        assert check_caches(None) == []

@@ -11,13 +11,30 @@ from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 
 from headrace_asgi.errors import ConfigurationError
+from headrace_asgi.layers.options import hosts_option
+from headrace_asgi.layers.redis_target import Target, parse_target
 
 from . import conf
 
-__all__ = ["check_app_order", "check_layers", "check_production", "check_settings", "register_all"]
+__all__ = [
+    "check_app_order",
+    "check_caches",
+    "check_layers",
+    "check_production",
+    "check_settings",
+    "register_all",
+]
 
 #: Apps with a `runserver` of their own: the first one in INSTALLED_APPS wins, without a word.
 _OTHER_RUNSERVERS = ("django.contrib.staticfiles", "daphne", "channels", "whitenoise.runserver_nostatic")
+
+_REDIS_BACKEND = "headrace_asgi.RedisChannelLayer"
+#: Cache backends whose `clear` empties the whole database of their Redis (FLUSHDB), whatever the KEY_PREFIX.
+_FLUSHING_CACHES = (
+    "django.core.cache.backends.redis.RedisCache",
+    "django_redis.cache.RedisCache",
+    "redis_cache.RedisCache",
+)
 
 Found = list[checks.CheckMessage]
 Apps = Sequence[AppConfig] | None
@@ -25,7 +42,7 @@ Apps = Sequence[AppConfig] | None
 
 def register_all() -> None:
     """Register the checks with Django; doing it again changes nothing."""
-    for check in (check_settings, check_layers, check_app_order):
+    for check in (check_settings, check_layers, check_app_order, check_caches):
         checks.register(check, "headrace")
     checks.register(check_production, "headrace", deploy=True)
 
@@ -110,3 +127,57 @@ def check_production(app_configs: Apps, **kwargs: Any) -> Found:
             )
         )
     return found
+
+
+def check_caches(app_configs: Apps, **kwargs: Any) -> Found:
+    """A cache in the database of a layer: `cache.clear()` would throw messages, groups and sockets away."""
+    try:
+        layers = conf.channel_layer_configs()
+    except ImproperlyConfigured:
+        return []  # `check_layers` says so
+    caches = getattr(django_settings, "CACHES", None) or {}
+    return [
+        checks.Warning(
+            f"CACHES[{name!r}] is in the same Redis database as CHANNEL_LAYERS[{alias!r}]: cache.clear() "
+            "empties it, and every message that waits in the layer is lost.",
+            hint="Give the cache a database of its own, such as …/1 at the end of its LOCATION.",
+            id="headrace.W004",
+        )
+        for alias, layer in layers.items()
+        if layer.get("BACKEND") == _REDIS_BACKEND
+        for name, cache in caches.items()
+        if cache.get("BACKEND") in _FLUSHING_CACHES and _layer_databases(layer) & _cache_databases(cache)
+    ]
+
+
+def _layer_databases(config: dict[str, Any]) -> set[tuple[str, int, int]]:
+    options = config.get("CONFIG") or {}
+    try:
+        urls, _ = hosts_option(options.get("hosts", ["redis://127.0.0.1:6379/0"]), "")
+    except ConfigurationError:
+        return set()
+    return _databases(urls, options.get("connection_kwargs") or {})
+
+
+def _cache_databases(config: dict[str, Any]) -> set[tuple[str, int, int]]:
+    location = config.get("LOCATION") or []
+    urls = location.replace(";", ",").split(",") if isinstance(location, str) else location
+    return _databases([str(url).strip() for url in urls], config.get("OPTIONS") or {})
+
+
+def _databases(urls: Sequence[str], options: Any) -> set[tuple[str, int, int]]:
+    """Server, port and number of the database behind each URL; those that are none are for others to name."""
+    found = set()
+    for url in urls:
+        try:
+            target = parse_target(url, {"db": options["db"]} if "db" in options else {})
+        except ConfigurationError:
+            continue
+        found.add(_database(target))
+    return found
+
+
+def _database(target: Target) -> tuple[str, int, int]:
+    if target.path is not None:
+        return target.path, 0, target.db
+    return "127.0.0.1" if target.host == "localhost" else target.host, target.port, target.db

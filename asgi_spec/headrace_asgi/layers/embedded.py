@@ -79,6 +79,9 @@ class IPCChannelLayer(RedisChannelLayer):
         )
         atexit.register(_close_at_exit, weakref.ref(self), self._directory)
 
+    def _server_label(self) -> str:
+        return f"an embedded server named {self.name!r}"
+
     def prepare(self) -> None:
         """Start the server if it does not run. Blocks up to 5 s.
 

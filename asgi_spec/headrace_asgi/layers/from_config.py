@@ -200,5 +200,10 @@ def interface_port(layer: ChannelLayer, reactor: Reactor, version_label: str = "
     targets = {place: parse_target(url, layer.connection_kwargs) for place, url in layer.places.urls.items()}
     layer.prepare()
     return RedisInterfacePort(
-        layer.plan, targets, reactor, max_message_bytes=layer.max_message_bytes, version_label=version_label
+        layer.plan,
+        targets,
+        reactor,
+        max_message_bytes=layer.max_message_bytes,
+        version_label=version_label,
+        label=layer.label,
     )

@@ -39,6 +39,7 @@ class InMemoryChannelLayer(ChannelLayer):
 
     extensions = ("groups", "flush", "statistics", "batch", "ordering")
     local_only = True
+    label = "memory"
 
     def __init__(
         self,
@@ -132,6 +133,12 @@ class InMemoryChannelLayer(ChannelLayer):
         require_channel_name(channel)
         with self._hub as store:
             return store.counted(channel)
+
+    def announce(self, channels: Iterable[str]) -> None:
+        """Say that a worker takes these channels: `MemoryProcess.taken_channels` tells."""
+        listed = [require_channel_name(channel) for channel in channels]
+        with self._hub as store:
+            store.announce(listed, self._hub.now_ms())
 
     def open_worker_port(self, on_refused: RefusedHandler) -> MemoryWorkerPort:
         """A line for one worker thread of this process."""

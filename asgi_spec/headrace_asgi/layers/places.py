@@ -36,6 +36,10 @@ class Places:
         self.names = tuple(self.urls)
         self.home = self.names[0]
 
+    def label(self, server: str) -> str:
+        """What people are told of these places: `server`, and the prefix."""
+        return f"{server}, prefix {self.prefix!r}"
+
     def tag(self, place: str) -> str:
         """What stands before every key of a place, hash tag included."""
         return f"hr1:{{{self.prefix}{'.' if self.prefix else ''}{place}}}:"

@@ -12,6 +12,7 @@ from ..errors import ChannelFull, LayerUnavailable
 from .redis_call import Call
 from .redis_facts import NOT_NOW, error_code
 from .redis_link import RedisLink
+from .redis_memory import MemoryWatch
 
 __all__ = ["Asker"]
 
@@ -26,8 +27,10 @@ class Asker:
     LayerUnavailable  nothing was executed
     """
 
-    def __init__(self, links: Mapping[str, RedisLink]) -> None:
+    def __init__(self, links: Mapping[str, RedisLink], memory: MemoryWatch) -> None:
+        """Take the links by place, and who tells people of a Redis that is out of memory."""
         self._links = links
+        self._memory = memory
         self._held: list[tuple[Call, Callable[[Any], None]]] = []
         #: Whether `insist` may ask; false until this process is registered (again).
         self.open = False
@@ -50,6 +53,8 @@ class Asker:
             if isinstance(answer, Exception):
                 self._refused(call, answered, answer)
             else:
+                if self._memory.is_full and call.needs_memory:
+                    self._memory.accepted()
                 answered(call.read(answer))
 
         self._links[call.place].send(call.args, got)
@@ -86,6 +91,7 @@ class Asker:
             whole = Call(call.place, call.whole(), call.read, None, call.repeat)
             self.ask(whole, answered)
         elif code == "OOM":
+            self._memory.refused()
             answered(ChannelFull(f"Redis is out of memory: {said}"))
         elif code in NOT_NOW:
             self._links[call.place].drop(f"Redis answers {said!r}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from .. import control, names
@@ -28,6 +28,7 @@ from .redis_outgoing import Outgoing, group_copies, message_entry, outcomes_of
 from .redis_plan import Plan
 from .redis_reader import ChannelReader
 from .redis_socket import ANSWER_SECONDS, RedisAddress
+from .redis_target import parse_target
 
 __all__ = ["RedisChannelLayer"]
 
@@ -68,8 +69,9 @@ class RedisChannelLayer(ChannelLayer):
         if lease is not None:
             lease = seconds_option("ordering_lease_seconds", lease)
         self.places = Places(urls, prefix)
-        self.plan = Plan(self.places, self.capacities, self.expiry, self.group_expiry, lease)
         self.connection_kwargs = mapping_option("connection_kwargs", connection_kwargs)
+        self.label = self.places.label(self._server_label())
+        self.plan = Plan(self.places, self.capacities, self.expiry, self.group_expiry, lease)
         self._executors = {
             place: RedisExecutor(
                 RedisAddress(url, self.connection_kwargs), RedisClock(self.expiry), self.prepare
@@ -79,6 +81,11 @@ class RedisChannelLayer(ChannelLayer):
         self._readers = {
             place: ChannelReader(self.plan, place, executor) for place, executor in self._executors.items()
         }
+
+    def _server_label(self) -> str:
+        # The other options say how to connect, not where to.
+        database = {"db": self.connection_kwargs["db"]} if "db" in self.connection_kwargs else {}
+        return parse_target(self.places.urls[self.places.home], database).label
 
     def prepare(self) -> None:
         """See to it that there is a Redis. Nothing to do here; the embedded layer starts one."""
@@ -120,7 +127,12 @@ class RedisChannelLayer(ChannelLayer):
     def send(self, channel: str, message: Message) -> None:
         names.require_channel_name(channel)
         payload = pack_message(message, self.max_message_bytes)
-        (outcome,) = self._send([(channel, payload)], raises=True)
+        give_up = time.monotonic() + FORGOTTEN_SECONDS
+        while True:
+            (outcome,) = self._send([(channel, payload)], raises=True)
+            if outcome is not Outcome.FORGOTTEN or time.monotonic() > give_up:
+                break
+            time.sleep(FORGOTTEN_PAUSE_SECONDS)
         if outcome is Outcome.FULL:
             raise ChannelFull(
                 f"the channel {channel} is full: {self.capacities.of(channel)} messages wait in it"
@@ -150,7 +162,25 @@ class RedisChannelLayer(ChannelLayer):
                 raise answer
             for index, outcome in zip(indices, outcomes_of(answer, len(indices)), strict=True):
                 outcomes[index] = outcome
+        if Outcome.GONE in outcomes:
+            missed = {
+                index: names.non_local_name(packed[index][0])
+                for index, outcome in enumerate(outcomes)
+                if outcome is Outcome.GONE
+            }
+            fate = self.fates(missed.values())
+            for index, process in missed.items():
+                outcomes[index] = fate[process]
         return outcomes
+
+    def fates(self, processes: Iterable[str]) -> dict[str, Outcome]:
+        """Of processes that are not registered: GONE for those that ended, FORGOTTEN for the others."""
+        wanted = list(dict.fromkeys(processes))
+        ended = self.run([self.plan.is_fenced(process) for process in wanted])
+        return {
+            process: Outcome.GONE if answer is True else Outcome.FORGOTTEN
+            for process, answer in zip(wanted, ended, strict=True)
+        }
 
     def new_channel(self, pattern: str) -> str:
         return names.new_single_reader(pattern)
@@ -172,6 +202,7 @@ class RedisChannelLayer(ChannelLayer):
                 if block_seconds is None or time.monotonic() >= deadline:
                     return []
                 continue
+            self._readers[place].served(listed, taken[0])
             received = self._received(place, *taken)
             if received:
                 return received
@@ -194,9 +225,12 @@ class RedisChannelLayer(ChannelLayer):
             self.ask(self.plan.group_join_plain(group, channel))
             return
         process = names.non_local_name(channel)
+        self._until_known(process, lambda: self._join(group, process, channel))
+
+    def _until_known(self, process: str, reached: Callable[[], bool]) -> None:
+        """Try to reach a process while Redis has forgotten it, not when it ended."""
         give_up = time.monotonic() + FORGOTTEN_SECONDS
-        while not self._join(group, process, channel):
-            # Either the process ended, or Redis lost its data and the process will make itself known again.
+        while not reached():
             if self.ask(self.plan.is_fenced(process)) or time.monotonic() > give_up:
                 return
             time.sleep(FORGOTTEN_PAUSE_SECONDS)
@@ -204,7 +238,9 @@ class RedisChannelLayer(ChannelLayer):
     def _join(self, group: str, process: str, channel: str) -> bool:
         """Register the process, then tell it of its member: in this order, over one connection."""
         add = control.note(control.ADD, group=group, local=names.local_part(channel))
-        calls = [self.plan.group_add(group, process), self._push_note(process, add)]
+        # Refused together when Redis is out of memory: a process counts what it is told.
+        told_of = self.plan.push_spare(process, [encode(pack_message(add), control=True)], [True])
+        calls = [self.plan.group_add(group, process), told_of]
         if calls[0].place == calls[1].place:
             registered, told = self.run(calls)
         else:
@@ -224,8 +260,10 @@ class RedisChannelLayer(ChannelLayer):
         if not names.is_process_queue(channel):
             self.ask(self.plan.group_leave_plain(group, channel))
             return
+        process = names.non_local_name(channel)
         note = control.note(control.DISCARD, group=group, local=names.local_part(channel))
-        self.ask(self._push_note(names.non_local_name(channel), note))
+        call = self._push_note(process, note)
+        self._until_known(process, lambda: self.ask(call) != [Outcome.GONE])
 
     def group_channels(self, group: str) -> list[str]:
         names.require_group_name(group)
@@ -250,10 +288,8 @@ class RedisChannelLayer(ChannelLayer):
         members = self.ask(self.plan.group_read(group))
         outgoing: Outgoing[None] = Outgoing(self.plan)
         expiry_ms = self.expiry_ms(self.places.home)
-        for channel, entry in group_copies(
-            group, message, payload, members, expiry_ms, self.max_message_bytes
-        ):
-            outgoing.add(channel, entry, None)
+        for channel, entry in group_copies(group, payload, members, expiry_ms):
+            outgoing.add_copy(channel, entry, None)
         for answer in self.run([call for call, _ in outgoing.calls()]):
             if isinstance(answer, HeadraceError) and not isinstance(answer, ChannelFull):
                 raise answer
@@ -289,6 +325,16 @@ class RedisChannelLayer(ChannelLayer):
             else:
                 totals["pending"] += answer
         return totals
+
+    def announce(self, channels: Iterable[str]) -> None:
+        self.ask(self.plan.announce([names.require_channel_name(channel) for channel in channels]))
+
+    def ensure_usable(self) -> None:
+        for executor in self._executors.values():
+            try:
+                executor.put_back(executor.take_out())
+            except LayerUnavailable:
+                return
 
     def open_worker_port(self, on_refused: RefusedHandler) -> WorkerPort:
         from .redis_port import RedisWorkerPort

@@ -9,12 +9,26 @@ from typing import Any
 from ..contract import Outcome
 from .redis_scripts import Script
 
-__all__ = ["FENCED", "Argument", "Beat", "Call", "as_is", "names", "no_answer", "outcome", "text"]
+__all__ = [
+    "ALIVE",
+    "FENCED",
+    "LOST",
+    "UNMARKED",
+    "Argument",
+    "Beat",
+    "Call",
+    "as_is",
+    "names",
+    "no_answer",
+    "outcome",
+    "text",
+]
 
 Argument = bytes | str | int
 
-#: What `beat.lua` answers a process that others declared dead.
-FENCED = -5
+#: What `beat.lua` answers: all is in place; others declared the process dead; Redis lost its data; Redis lost
+#: nothing but the mark of the process.
+ALIVE, FENCED, LOST, UNMARKED = 1, -5, -6, -7
 
 
 @dataclass(slots=True)
@@ -22,7 +36,8 @@ class Call:
     """One command for one place.
 
     `repeat` says that it may be sent again when its answer was lost. A `script` is asked for by digest and
-    sent whole if Redis does not know it: `EVAL source`, then the same arguments from `numkeys` on.
+    sent whole if Redis does not know it: `EVAL source`, then the same arguments from `numkeys` on. `lean` is
+    asked instead when Redis is out of memory: what must not wait for memory, without what can.
     """
 
     place: str
@@ -30,6 +45,12 @@ class Call:
     read: Callable[[Any], Any]
     script: Script | None = None
     repeat: bool = False
+    lean: Call | None = None
+
+    @property
+    def needs_memory(self) -> bool:
+        """Whether this is a script that Redis refuses when its memory is full."""
+        return self.script is not None and self.script.needs_memory
 
     def whole(self) -> tuple[Argument, ...]:
         """The command with the script's source in place of its digest (after NOSCRIPT)."""
@@ -40,12 +61,13 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """The answer to a heartbeat."""
+    """The answer to a heartbeat: a status, and what Redis says besides."""
 
-    alive: bool
-    fenced: bool
+    status: int
     now_ms: int
     flushes: int
+    #: Channels that some worker takes, by its word of the last `ANNOUNCED_SECONDS`.
+    taken: frozenset[str]
 
 
 def as_is(answer: Any) -> Any:

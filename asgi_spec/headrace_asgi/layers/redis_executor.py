@@ -16,6 +16,7 @@ from ..errors import ChannelFull, HeadraceError, LayerUnavailable, OutcomeUnknow
 from .redis_call import Call, as_is
 from .redis_clock import RedisClock
 from .redis_facts import NOT_NOW, error_code
+from .redis_memory import MemoryWatch
 from .redis_scripts import SCRIPTS
 from .redis_socket import ANSWER_SECONDS, LinkBroken, RedisAddress, RedisSocket, loads, pack
 
@@ -34,6 +35,7 @@ _ADVICE = (
     "Redis at %s has maxmemory-policy %s: it may delete messages and groups when memory is short; "
     "set it to noeviction"
 )
+_WHEN_FULL = "what is sent to channels and groups is refused, replies and what is taken are not"
 _TIME = Call("", (b"TIME",), as_is, repeat=True)
 
 
@@ -50,6 +52,7 @@ class RedisExecutor:
         self._pid = os.getpid()
         self._idle: deque[RedisSocket] = deque()
         self._has_connected = False
+        self.memory = MemoryWatch(address.label, _WHEN_FULL)
 
     def run(self, calls: Sequence[Call], answer_seconds: float = ANSWER_SECONDS) -> list[Any]:
         """What each call answered, in order; an error takes the place of its answer.
@@ -150,7 +153,7 @@ class _Run:
 
     def __init__(self, executor: RedisExecutor, calls: Sequence[Call], answer_seconds: float) -> None:
         self._executor = executor
-        self._calls = calls
+        self._calls = list(calls)
         self._answer_seconds = answer_seconds
         self._answers: list[Any] = [None] * len(calls)
         self._packed = [pack(call.args) for call in calls]
@@ -204,6 +207,8 @@ class _Run:
                     self._refused(link, index, answer, again)
                 else:
                     self._answers[index] = self._calls[index].read(answer)
+                    if self._executor.memory.is_full and self._calls[index].needs_memory:
+                        self._executor.memory.accepted()
         except LinkBroken as broken:
             again += self._lost(waiting[done:], broken)
         if self._demoted:
@@ -214,9 +219,15 @@ class _Run:
     def _refused(self, link: RedisSocket, index: int, answer: hiredis.ReplyError, again: list[int]) -> None:
         code = error_code(answer)
         call = self._calls[index]
+        if code == "OOM":
+            self._executor.memory.refused()
         if code == "NOSCRIPT" and call.script is not None:
             self._packed[index] = pack(call.whole())
             self._load = True
+            again.append(index)
+        elif code == "OOM" and call.lean is not None:
+            self._calls[index] = call.lean
+            self._packed[index] = pack(call.lean.args)
             again.append(index)
         elif code in NOT_NOW and self._may_hold():
             self._demoted = self._demoted or code == "READONLY"

@@ -76,8 +76,11 @@ class Groups:
 
         self._asker.ask(self._plan.group_leave(group, self.process, processed), answered)
 
-    def reassert(self, done: Callable[[bool], None]) -> None:
-        """Register this process for its groups anew; `done` says whether all of that worked."""
+    def reassert(self, kept: bool, done: Callable[[bool], None]) -> None:
+        """Register this process for its groups where it is not any more; `done` says whether that worked.
+
+        `kept` says that Redis kept its data, as far as anybody knows.
+        """
         groups = self.membership.groups()
         missing = len(groups)
         worked = True
@@ -88,15 +91,16 @@ class Groups:
         def answered(group: str, answer: Any) -> None:
             nonlocal missing, worked
             missing -= 1
-            if isinstance(answer, Exception) or answer < 0:
+            if isinstance(answer, Exception) or answer[0] < 0:
                 worked = False
             else:
-                self.membership.reasserted(group, answer, self._monotonic())
+                anew, adds = answer
+                self.membership.reasserted(group, adds, bool(anew), kept, self._monotonic())
             if not missing:
                 done(worked)
 
         for group in groups:
-            call = self._plan.group_add(group, self.process)
+            call = self._plan.group_reassert(group, self.process)
             self._asker.ask(call, partial(answered, group))
 
     # Ghosts
@@ -113,8 +117,10 @@ class Groups:
 
     def _count(self, group: str) -> None:
         def answered(answer: Any) -> None:
-            count = None if isinstance(answer, Exception) else answer
-            number = self.membership.counted(group, count, self._monotonic())
+            if isinstance(answer, Exception):
+                self.membership.not_counted(group, self._monotonic())
+                return
+            number = self.membership.counted(group, answer, self._monotonic())
             if number is not None:
                 self._withdraw(group, number)
 

@@ -30,9 +30,11 @@ class Inbox:
         receiver: InterfaceReceiver,
         groups: Groups,
         tell_members: Callable[[str, tuple[str, ...]], None],
+        forgotten: Callable[[], None],
         counters: Counter[str],
     ) -> None:
-        """`tell_members(channel, locals)` answers who is in a group."""
+        """`tell_members(channel, locals)` answers who is in a group; `forgotten` hears that somebody found
+        this process unregistered."""
         self._receiver = receiver
         self._groups = groups
         self._tell_members = tell_members
@@ -42,6 +44,7 @@ class Inbox:
             control.DISCARD: self._discard,
             control.GROUP: self._group,
             control.MEMBERS: self._members,
+            control.FORGOTTEN: lambda body: forgotten(),
         }
 
     def read(self, entries: Iterable[bytes]) -> None:
@@ -85,12 +88,12 @@ class Inbox:
         self._groups.discard(_named(body, "group"), _named(body, "local"))
 
     def _group(self, body: Message) -> None:
-        group, message = _named(body, "group"), body.get("message")
-        if not isinstance(message, dict):
-            raise _Incomplete("message")
+        group, packed = _named(body, "group"), body.get("packed")
+        if not isinstance(packed, bytes):
+            raise _Incomplete("packed")
         members = self._groups.membership.members(group)
         if members:
-            self._receiver.group_message(group, members, message)
+            self._receiver.group_message(group, members, unpack_message(packed))
         else:
             self._counters["group_without_members"] += 1
             self._groups.unexpected(group)

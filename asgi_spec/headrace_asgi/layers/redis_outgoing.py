@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from .. import control
 from ..contract import Outcome
-from ..envelope import Message, encode, pack_message
+from ..envelope import encode, pack_message
 from ..errors import ChannelFull, OutcomeUnknown
 from ..names import is_process_queue, non_local_name
 from .redis_plan import ENTRIES_PER_CALL, Call, Plan
@@ -28,20 +28,19 @@ def message_entry(channel: str, payload: bytes, expiry_ms: int) -> bytes:
 
 def group_copies(
     group: str,
-    message: Message,
     payload: bytes,
     members: tuple[Sequence[str], Sequence[str]],
     expiry_ms: int,
-    limit_bytes: int,
 ) -> Iterator[tuple[str, bytes]]:
     """The entries of a group message, one per process and one per plain member, each with its channel.
 
-    `payload` is `message` packed; `members` are the processes and the plain channels of the group.
+    `payload` is the message packed when it was said, and is not packed again; `members` are the processes and
+    the plain channels of the group.
     """
     processes, plain = members
     if processes:
-        note = control.note(control.GROUP, group=group, message=message)
-        packed = pack_message(note, limit_bytes + NOTE_BYTES)
+        note = control.note(control.GROUP, group=group, packed=payload)
+        packed = pack_message(note, len(payload) + NOTE_BYTES)
         entry = encode(packed, expiry_ms, control=True, counted=True)
         for process in processes:
             yield process, entry
@@ -55,6 +54,7 @@ class _Queue(Generic[T]):
     entries: list[bytes] = field(default_factory=list)
     controls: list[bool] = field(default_factory=list)
     senders: list[T] = field(default_factory=list)
+    has_copies: bool = False
 
 
 class Outgoing(Generic[T]):
@@ -66,26 +66,40 @@ class Outgoing(Generic[T]):
 
     def add(self, channel: str, entry: bytes, sender: T, is_control: bool = False) -> None:
         """Put an entry behind those for the same queue."""
-        name = non_local_name(channel)
-        queue = self._queues.get(name)
-        if queue is None:
-            queue = self._queues[name] = _Queue(channel)
+        queue = self._queue(channel)
         queue.entries.append(entry)
         queue.controls.append(is_control)
         queue.senders.append(sender)
 
-    def calls(self) -> list[tuple[Call, list[T]]]:
-        """One call per queue (and thousand entries), with the senders of its entries; `add` begins anew."""
+    def add_copy(self, channel: str, entry: bytes, sender: T) -> None:
+        """Put a copy of a group message behind the entries for the same queue."""
+        self.add(channel, entry, sender)
+        self._queue(channel).has_copies = True
+
+    def _queue(self, channel: str) -> _Queue[T]:
+        name = non_local_name(channel)
+        queue = self._queues.get(name)
+        if queue is None:
+            queue = self._queues[name] = _Queue(channel)
+        return queue
+
+    def calls(self, process: str = "") -> list[tuple[Call, list[T]]]:
+        """One call per queue (and thousand entries), with the senders of its entries; `add` begins anew.
+
+        An interface `process` that sends learns from the answers whether it is registered.
+        """
         queues, self._queues = self._queues, {}
         calls = []
         for name, queue in queues.items():
             for start in range(0, len(queue.entries), ENTRIES_PER_CALL):
                 end = start + ENTRIES_PER_CALL
                 entries = queue.entries[start:end]
-                if is_process_queue(name):
-                    call = self._plan.push(name, entries, queue.controls[start:end])
+                if not is_process_queue(name):
+                    call = self._plan.send(queue.channel, entries, sender=process)
+                elif queue.has_copies:
+                    call = self._plan.push_with_copies(name, entries, queue.controls[start:end])
                 else:
-                    call = self._plan.send(queue.channel, entries)
+                    call = self._plan.push(name, entries, queue.controls[start:end])
                 calls.append((call, queue.senders[start:end]))
         return calls
 

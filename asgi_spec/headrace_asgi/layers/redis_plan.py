@@ -13,6 +13,7 @@ Key layout (PROTOCOL 0), each key behind the tag of its place, `hr1:{place}:`
     gp:<group>    zset    members that are plain channels, by join time
     n             hash    counters "<channel>|sent", "<channel>|shed"
     procs, beat   hashes  process -> description, -> heartbeat counter (at the home place only)
+    takers        zset    channels that workers take, by when one said so (at the home place only)
     fenced:<process>, flushes
 """
 
@@ -21,8 +22,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from .. import control
 from ..contract import Outcome
+from ..envelope import COUNTED, encode, pack_message
 from ..limits import (
+    ANNOUNCED_SECONDS,
     LEASE_MARGIN_SECONDS,
     MAILBOX_CAPACITY,
     PROCESS_QUEUE_CAPACITY,
@@ -30,7 +34,7 @@ from ..limits import (
 )
 from ..names import is_process_queue, local_part, non_local_name, place_of_process
 from .places import Places
-from .redis_call import FENCED, Argument, Beat, Call, as_is, names, no_answer, outcome, text
+from .redis_call import Argument, Beat, Call, as_is, names, no_answer, outcome, text
 from .redis_scripts import script
 
 __all__ = ["ENTRIES_PER_CALL", "ORDERED_CHANNELS", "Beat", "Call", "Plan"]
@@ -41,6 +45,8 @@ ORDERED_CHANNELS = ("websocket.connect", "websocket.receive", "websocket.disconn
 ENTRIES_PER_CALL = 1000
 #: Seconds after which Redis may forget what nobody refreshes: rubbish collection, no protocol depends on it.
 RUBBISH_SECONDS = 86_400
+_ANNOUNCED_MS = int(ANNOUNCED_SECONDS * 1000)
+_FORGOTTEN = encode(pack_message(control.note(control.FORGOTTEN)), control=True)
 
 
 class Plan:
@@ -91,23 +97,60 @@ class Plan:
 
     # Sending to channels
 
-    def send(self, channel: str, entries: Sequence[bytes], place: str | None = None) -> Call:
-        """Put entries on a shared, single-reader or foreign process channel; one Outcome each."""
+    def send(
+        self, channel: str, entries: Sequence[bytes], place: str | None = None, sender: str = ""
+    ) -> Call:
+        """Put entries on a shared, single-reader or foreign process channel; one Outcome each.
+
+        An interface process names itself as the `sender`: GONE, if it is not registered.
+        """
         queue = non_local_name(channel)
         shared = "?" not in queue and "!" not in queue
         if place is None:
             place = self.places.any() if shared else self.places.of(queue)
         ttl = 0 if shared else int(self.expiry_seconds) + LEASE_MARGIN_SECONDS
-        keys = (self.key(place, "c", queue), self.key(place, "n"))
+        keys: tuple[str, ...] = (self.key(place, "c", queue), self.key(place, "n"))
+        if sender:
+            keys += (self.key(place, "up", sender),)
         capacity = self.capacities.of(queue, len(self.places.names) if shared else 1)
 
         def read(sent: Any) -> list[Outcome]:
+            if sent < 0:
+                return [Outcome.GONE] * len(entries)
             return [Outcome.SENT] * sent + [Outcome.FULL] * (len(entries) - sent)
 
         return self._call("send", place, keys, (capacity, ttl, queue if shared else "", *entries), read)
 
     def push(self, process: str, entries: Sequence[bytes], controls: Sequence[bool]) -> Call:
-        """Put entries on a process queue; `controls` says which ignore its capacity. One Outcome each."""
+        """Put entries on a process queue; `controls` says which ignore its capacity. One Outcome each.
+
+        GONE, if the process is not registered; it is told that it is not, if it should still be there.
+        """
+        return self._push("push", process, entries, controls)
+
+    def push_spare(self, process: str, entries: Sequence[bytes], controls: Sequence[bool]) -> Call:
+        """The same, refused when Redis is out of memory."""
+        return self._push("push_spare", process, entries, controls)
+
+    def push_with_copies(self, process: str, entries: Sequence[bytes], controls: Sequence[bool]) -> Call:
+        """The same, where entries that are group messages wait for memory and the others do not."""
+        call = self.push_spare(process, entries, controls)
+        copies = [bool(entry[1] & COUNTED) for entry in entries]
+        others = [at for at, copy in enumerate(copies) if not copy]
+        if not others:
+            return call
+        lean = self.push(process, [entries[at] for at in others], [controls[at] for at in others])
+        read = lean.read
+
+        def read_all(answer: Any) -> list[Outcome]:
+            outcomes = iter(read(answer))
+            return [Outcome.FULL if copy else next(outcomes) for copy in copies]
+
+        lean.read = read_all
+        call.lean = lean
+        return call
+
+    def _push(self, name: str, process: str, entries: Sequence[bytes], controls: Sequence[bool]) -> Call:
         place = self.place_of_process(process)
         keys = (self.key(place, "q", process), self.key(place, "up", process))
 
@@ -115,13 +158,13 @@ class Plan:
             if messages < 0:
                 return [Outcome.GONE] * len(entries)
             outcomes = []
-            for control in controls:
-                accepted = control or messages > 0
-                messages -= not control
+            for is_control in controls:
+                accepted = is_control or messages > 0
+                messages -= not is_control
                 outcomes.append(Outcome.SENT if accepted else Outcome.FULL)
             return outcomes
 
-        return self._call("push", place, keys, (PROCESS_QUEUE_CAPACITY, *entries), read)
+        return self._call(name, place, keys, (PROCESS_QUEUE_CAPACITY, _FORGOTTEN, *entries), read)
 
     def place_of_process(self, process: str) -> str:
         """The place written in a process queue's name; the home place if this layer has no such place."""
@@ -208,10 +251,8 @@ class Plan:
 
     def back_plain(self, channel: str, place: str, entries: Sequence[bytes], head: bool) -> Call:
         """Put unordered messages back, whatever the capacity: they were accepted. Entries in queue order."""
-        key = self.key(place, "c", channel)
-        if head:
-            return Call(place, (b"LPUSH", key, *reversed(entries)), no_answer)
-        return Call(place, (b"RPUSH", key, *entries), no_answer)
+        args: tuple[Argument, ...] = ("LPUSH", *reversed(entries)) if head else ("RPUSH", *entries)
+        return self._call("back_plain", place, (self.key(place, "c", channel),), args, no_answer)
 
     def overdue(self, place: str, now_ms: int) -> Call:
         """Sockets whose mailbox waits behind a lapsed lease, up to 100."""
@@ -256,6 +297,12 @@ class Plan:
         keys = (self.key(place, "up", process), self.key(place, "g", group), self.key(place, "gq", process))
         return self._call("group_add", place, keys, (process, group), as_is)
 
+    def group_reassert(self, group: str, process: str) -> Call:
+        """Register a process for a group unless it is; the answer is (1 | 0 it was | -1 GONE, adds)."""
+        place = self.places.of(group)
+        keys = (self.key(place, "up", process), self.key(place, "g", group), self.key(place, "gq", process))
+        return self._call("group_reassert", place, keys, (process, group), as_is, repeat=True)
+
     def group_leave(self, group: str, process: str, processed: int) -> Call:
         """Withdraw a process that has seen `processed` adds; the answer is whether it left."""
         place = self.places.of(group)
@@ -293,12 +340,13 @@ class Plan:
 
     def register(self, process: str, description: str) -> list[Call]:
         """Make a process known: in the table at home, and alive at every place."""
-        home = self.places.home
-        calls = [Call(home, (b"HSET", self.key(home, "procs"), process, description), no_answer, repeat=True)]
+        calls = []
         for place in self.places.names:
-            key = self.key(place, "up", process)
-            calls.append(Call(place, (b"HSET", key, "version", 1), no_answer, repeat=True))
-            calls.append(Call(place, (b"EXPIRE", key, RUBBISH_SECONDS), no_answer, repeat=True))
+            keys: tuple[str, ...] = (self.key(place, "up", process), self.key(place, "q", process))
+            if place == self.places.home:
+                keys += (self.key(place, "procs"),)
+            args = (process, description, RUBBISH_SECONDS)
+            calls.append(self._call("register", place, keys, args, no_answer, repeat=True))
         return calls
 
     def keep(self, process: str) -> list[Call]:
@@ -316,13 +364,21 @@ class Plan:
             self.key(home, "beat"),
             self.key(home, "fenced", process),
             self.key(home, "flushes"),
+            self.key(home, "up", process),
+            self.key(home, "takers"),
         )
 
         def read(answer: Any) -> Beat:
-            status, now_ms, flushes = answer
-            return Beat(status == 1, status == FENCED, now_ms, flushes)
+            status, now_ms, flushes, taken = answer
+            return Beat(status, now_ms, flushes, frozenset(names(taken)))
 
-        return self._call("beat", home, keys, (process,), read, repeat=True)
+        return self._call("beat", home, keys, (process, _ANNOUNCED_MS), read, repeat=True)
+
+    def announce(self, channels: Sequence[str]) -> Call:
+        """Say that a worker takes these channels."""
+        home = self.places.home
+        args: tuple[Argument, ...] = (_ANNOUNCED_MS, *channels)
+        return self._call("announce", home, (self.key(home, "takers"),), args, no_answer, repeat=True)
 
     def withdraw(self, process: str) -> list[Call]:
         """Take a process that ends out of the tables; its sockets were told before."""
@@ -336,10 +392,8 @@ class Plan:
             )
             for place in self.places.names
         ]
-        for kind in ("procs", "beat"):
-            calls.append(Call(home, (b"HDEL", self.key(home, kind), process), no_answer, repeat=True))
-        fenced = (b"SET", self.key(home, "fenced", process), 1, b"EX", RUBBISH_SECONDS)
-        calls.append(Call(home, fenced, no_answer, repeat=True))
+        keys = (self.key(home, "procs"), self.key(home, "beat"), self.key(home, "fenced", process))
+        calls.append(self._call("withdraw", home, keys, (process, RUBBISH_SECONDS), no_answer, repeat=True))
         return calls
 
     def is_fenced(self, process: str) -> Call:
@@ -395,6 +449,9 @@ class Plan:
         return [tag + kind for kind in ("c:*", "q:*", "o:*", "m:*", "w", "g:*", "gq:*", "gp:*", "n")]
 
     def flushed(self) -> Call:
-        """Count a flush, so that every process registers its groups again at its next beat."""
+        """Count a flush, so that every process registers its groups again at its next beat.
+
+        A command that needs memory: it comes when everything else was removed.
+        """
         home = self.places.home
         return Call(home, (b"INCR", self.key(home, "flushes")), as_is)

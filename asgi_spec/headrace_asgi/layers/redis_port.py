@@ -8,7 +8,7 @@ import select
 import socket
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, assert_never
 
 import hiredis
@@ -16,7 +16,7 @@ import hiredis
 from .. import control
 from ..contract import Control, Delivery, Finish, Out, Outcome, RefusedHandler, Send, SendGroup, WorkerPort
 from ..envelope import decode, encode, pack_message
-from ..errors import HeadraceError, LayerUnavailable, OutcomeUnknown
+from ..errors import ChannelFull, HeadraceError, LayerUnavailable, OutcomeUnknown
 from ..names import (
     is_process_queue,
     local_part,
@@ -58,6 +58,7 @@ class Layer(Protocol):
     def expiry_ms(self, place: str, seconds: float | None = None) -> int: ...
     def ask(self, call: Call) -> Any: ...
     def run(self, calls: Sequence[Call]) -> list[Any]: ...
+    def fates(self, processes: Iterable[str]) -> dict[str, Outcome]: ...
 
 
 class RedisWorkerPort(WorkerPort):
@@ -75,6 +76,8 @@ class RedisWorkerPort(WorkerPort):
         self._executor = layer.executor(self._place)
         self._reader = ChannelReader(layer.plan, self._place, self._executor)
         self._owed: list[Call] = []
+        #: Group messages of this turn whose group cannot be read.
+        self._unsaid: list[tuple[Out, Outcome]] = []
         self._woken = False
         self._may_unblock = True
         self._link = self._executor.link()
@@ -97,12 +100,15 @@ class RedisWorkerPort(WorkerPort):
         Raises TypeError or MessageTooLarge, before anything is written, for what cannot be packed;
         LayerUnavailable if nothing of `out` was executed, OutcomeUnknown if some of it may have been.
         """
+        self._unsaid.clear()
         calls = self._calls(out) if out else []
         if not self._link.is_open or (calls and self._link.lost_its_peer()):
             self._reopen()
         if not channels:
             if calls or self._owed:
                 self._say(calls, b"")
+            else:
+                self._heard((), [])
             return []
         return self._take(calls, channels, limit, block_seconds)
 
@@ -142,7 +148,12 @@ class RedisWorkerPort(WorkerPort):
                     entry = encode(pack_message(item.body), channel=item.reply_channel, control=True)
                     outgoing.add(item.reply_channel, entry, item, is_control=True)
             elif isinstance(item, SendGroup):
-                self._add_copies(outgoing, item, members[item.group], expiry_ms)
+                who = members[item.group]
+                if isinstance(who, Outcome):
+                    self._unsaid.append((item, who))
+                else:
+                    for channel, entry in group_copies(item.group, self._packed(item), who, expiry_ms):
+                        outgoing.add_copy(channel, entry, item)
             else:
                 assert_never(item)
         return outgoing.calls() + finishes
@@ -152,27 +163,15 @@ class RedisWorkerPort(WorkerPort):
             return item.packed
         return pack_message(item.message, self._layer.max_message_bytes)
 
-    def _members(self, groups: Sequence[str]) -> dict[str, tuple[list[str], list[str]]]:
-        """Who is in these groups: one round trip before the write."""
+    def _members(self, groups: Sequence[str]) -> dict[str, tuple[list[str], list[str]] | Outcome]:
+        """Who is in these groups, or why nothing can be said to them: one round trip before the write."""
         wanted = [require_group_name(group) for group in dict.fromkeys(groups)]
         answers = self._layer.run([self._layer.plan.group_read(group) for group in wanted])
-        for answer in answers:
-            if isinstance(answer, HeadraceError):
-                # Nothing of `out` was written, whatever became of the question.
-                raise LayerUnavailable(str(answer))
-        return dict(zip(wanted, answers, strict=True))
-
-    def _add_copies(
-        self,
-        outgoing: Outgoing[Out],
-        item: SendGroup,
-        members: tuple[list[str], list[str]],
-        expiry_ms: int,
-    ) -> None:
-        limit = self._layer.max_message_bytes
-        payload = self._packed(item)
-        for channel, entry in group_copies(item.group, item.message, payload, members, expiry_ms, limit):
-            outgoing.add(channel, entry, item)
+        return {
+            # Nothing was said yet, whatever became of the question.
+            group: _why_not(answer) if isinstance(answer, HeadraceError) else answer
+            for group, answer in zip(wanted, answers, strict=True)
+        }
 
     def _say(self, calls: Sequence[tuple[Call, list[Out]]], take: bytes) -> None:
         """Write calls, owed finishes and a take; read the answers of all but the take."""
@@ -207,10 +206,14 @@ class RedisWorkerPort(WorkerPort):
             again = self._executor.run([calls[index][0] for index in failed])
             for index, answer in zip(failed, again, strict=True):
                 answers[index] = answer
+        # Only now: after a broken write nothing of the turn is said to be refused.
+        refused, self._unsaid = self._unsaid, []
         for index, (call, items) in enumerate(calls):
             answer = answers[index]
             if index not in failed:
                 answer = call.read(answer)
+                if self._executor.memory.is_full and call.needs_memory:
+                    self._executor.memory.accepted()
             if isinstance(answer, Outcome):
                 answer = [answer]
             for item, outcome in zip(items, outcomes_of(answer, len(items)), strict=True):
@@ -218,7 +221,16 @@ class RedisWorkerPort(WorkerPort):
                     continue
                 # Copies for full members of a group are dropped, as the contract says.
                 if not outcome.accepted and not isinstance(item, SendGroup):
-                    self._on_refused(item, outcome)
+                    refused.append((item, outcome))
+        if refused:
+            self._refuse(refused)
+
+    def _refuse(self, refused: Sequence[tuple[Out, Outcome]]) -> None:
+        """Pass the outcomes on; what found no process learns whether it ended or was forgotten."""
+        missed = [_process_of(item) for item, outcome in refused if outcome is Outcome.GONE]
+        fate = self._layer.fates(missed) if missed else {}
+        for item, outcome in refused:
+            self._on_refused(item, fate[_process_of(item)] if outcome is Outcome.GONE else outcome)
 
     # Taking
 
@@ -238,13 +250,15 @@ class RedisWorkerPort(WorkerPort):
             try:
                 self._say(() if executed else calls, data)
                 executed = bool(calls)
-                answer = self._answer(block)
+                taken = take.read(self._answer(block))
             except LayerUnavailable as error:
                 if executed:
                     log.warning("A take was lost with what it had popped: %s", error)
                     return []  # what was said has been executed, and must not be said again
                 raise
-            deliveries = self._deliveries(take.read(answer))
+            if taken is not None:
+                self._reader.served(channels, taken[0])
+            deliveries = self._deliveries(taken)
             left = round(deadline - time.monotonic(), 2)
             if deliveries or left <= 0 or self._woken:
                 self._woken = False
@@ -364,6 +378,16 @@ class RedisWorkerPort(WorkerPort):
         self._link.close()
         self._wake_in.close()
         self._wake_out.close()
+
+
+def _why_not(error: HeadraceError) -> Outcome:
+    return Outcome.FULL if isinstance(error, ChannelFull) else Outcome.UNAVAILABLE
+
+
+def _process_of(item: Out) -> str:
+    if isinstance(item, Send):
+        return non_local_name(item.channel)
+    return non_local_name(item.reply_channel) if isinstance(item, Control) else ""
 
 
 def _failed(answer: Any) -> bool:

@@ -20,7 +20,7 @@ __all__ = ["ChannelReader", "Taken"]
 
 log = logging.getLogger("headrace.layer")
 
-#: Different takes (channels, rotation, limit, wait) that are kept ready.
+#: Different takes (channels in their order, limit, wait) that are kept ready, and lists whose order is kept.
 TAKES_KEPT = 1000
 #: Seconds between two log lines about unreadable entries of one reader.
 COMPLAINT_SECONDS = 60.0
@@ -37,8 +37,8 @@ class Taken:
 class ChannelReader:
     """Asks one place for entries and reads them.
 
-    The channels are rotated by one with each take: Redis serves the first that is not empty, so K takes bound
-    the wait of any of K channels.
+    Redis serves the first channel that is not empty. The one served last goes to the end of the next take, so
+    busy channels take turns, however many idle ones stand between, and K takes bound the wait of any of K.
     """
 
     def __init__(self, plan: Plan, place: str, executor: RedisExecutor) -> None:
@@ -46,7 +46,7 @@ class ChannelReader:
         self._plan = plan
         self._place = place
         self._executor = executor
-        self._turn = 0
+        self._orders: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._takes: dict[tuple[object, ...], tuple[Call, bytes]] = {}
         self._complained = -COMPLAINT_SECONDS
         #: Entries by "<channel>|taken", "…|expired" and "…|unreadable".
@@ -57,17 +57,29 @@ class ChannelReader:
 
         Raises TypeError for a name that is none; names that made a take before are not looked at again.
         """
-        self._turn = at = (self._turn + 1) % len(channels)
-        key = (*channels, at, limit, block_seconds)
+        asked = tuple(channels)
+        order = self._orders.get(asked)
+        if order is None:
+            require_channel_names(asked)
+            if len(self._orders) >= TAKES_KEPT:
+                self._orders.clear()
+            order = self._orders[asked] = asked
+        key = (order, limit, block_seconds)
         take = self._takes.get(key)
         if take is None:
             if len(self._takes) >= TAKES_KEPT:
                 self._takes.clear()
-            require_channel_names(channels)
-            rotated = [*channels[at:], *channels[:at]]
-            call = self._plan.take(self._place, rotated, limit, block_seconds)
+            call = self._plan.take(self._place, order, limit, block_seconds)
             take = self._takes[key] = (call, pack(call.args))
         return take
+
+    def served(self, channels: Sequence[str], channel: str) -> None:
+        """A take from `channels` found something in `channel`."""
+        asked = tuple(channels)
+        order = self._orders.get(asked, asked)
+        if order[-1] != channel:
+            at = order.index(channel)
+            self._orders[asked] = (*order[:at], *order[at + 1 :], channel)
 
     def read(self, channel: str, entries: Sequence[bytes]) -> Taken:
         """Read entries taken from `channel`; expired and unreadable ones are dropped and counted."""

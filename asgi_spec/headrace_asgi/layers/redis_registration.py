@@ -1,8 +1,8 @@
 """Keeps one process known at Redis: its name, its heartbeat, and everything it owns after an outage.
 
 A process is registered where `up:<process>` exists. Each beat says that it lives, and learns whether Redis
-lost its data (everything is registered again), whether others declared the process dead (it takes a new
-name), and what the clock of Redis says (PROTOCOL 3).
+lost its data or that mark (everything is registered again), whether others declared the process dead (it
+takes a new name), what the clock of Redis says (PROTOCOL 3), and which channels have takers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from .. import envelope
 from ..names import new_process_queue
 from .redis_asker import Asker
-from .redis_call import Beat, Call
+from .redis_call import FENCED, LOST, UNMARKED, Beat, Call
 from .redis_clock import RedisClock
 from .redis_groups import Groups
 from .redis_plan import Plan
@@ -41,7 +41,7 @@ class _State(Enum):
     AWAY       every place is connected -> ASKING
     ASKING     the first beat is answered -> ASSERTING
     ASSERTING  everything is registered -> HERE; refused -> ASKING, a second later
-    HERE       a beat says that Redis lost data or the name is dead -> ASSERTING
+    HERE       a beat says that Redis lost data, the mark is gone, or the name is dead -> ASSERTING
     STOPPED    the end
     From ASKING, ASSERTING and HERE a lost connection leads to AWAY.
     """
@@ -62,6 +62,9 @@ class Owner(Protocol):
 
     def registered(self, sockets: Mapping[str, str]) -> None:
         """What Redis knows at one place: it owes a disconnect to those that are none of ours (any more)."""
+
+    def data_lost(self) -> None:
+        """Redis came back empty, or was emptied. Once for each time, before `here`."""
 
     def renamed(self) -> None:
         """The process has a new name, the old one is dead."""
@@ -101,6 +104,10 @@ class Registration:
         self._timer: Any = None
         self._beating = self._once_more = False
         self._flushes: int | None = None
+        #: Whether Redis lost its data since everything was registered there last.
+        self._lost = False
+        #: Channels that workers take, as the last beat said.
+        self.taken_channels: frozenset[str] = frozenset()
         self._kept_at = monotonic()
         self._take_name()
 
@@ -108,6 +115,11 @@ class Registration:
     def is_here(self) -> bool:
         """Whether this process is registered with everything it owns."""
         return self._state is _State.HERE
+
+    @property
+    def is_coming(self) -> bool:
+        """Whether everything is being registered just now."""
+        return self._state is _State.ASSERTING
 
     def _take_name(self) -> None:
         self.process = new_process_queue(self._plan.places.home)
@@ -164,21 +176,30 @@ class Registration:
 
     def _examine(self, beat: Beat) -> None:
         self._clock.sample(beat.now_ms)
+        self.taken_channels = beat.taken
         before, self._flushes = self._flushes, beat.flushes
-        if beat.fenced:
+        if beat.status == FENCED:
             log.error("Others declared %s dead; it closes its sockets and takes a new name", self.process)
             self._take_name()
+            self._lost = False
             self._owner.renamed()
-            self._assert(data_lost=False)
-        elif not beat.alive:
-            if before is not None:
+            self._assert()
+        elif beat.status == LOST:
+            if before is not None and not self._lost:
                 log.warning("Redis has lost its data; registering %s again", self.process)
-            self._assert(data_lost=before is not None)
+                self._lost = True
+                self._owner.data_lost()
+            self._assert()
+        elif beat.status == UNMARKED:
+            log.warning(
+                "The mark of %s at Redis is gone, as after a sleep; registering it again", self.process
+            )
+            self._assert()
         elif self._state is _State.ASKING:
-            self._assert(data_lost=False)
+            self._assert()
         else:
             if beat.flushes != before:
-                self._groups.reassert(lambda worked: None)
+                self._groups.reassert(False, lambda worked: None)
             if self._monotonic() - self._kept_at > KEEP_SECONDS:
                 self._keep()
             self._owner.beaten()
@@ -191,13 +212,13 @@ class Registration:
 
     # Registering
 
-    def _assert(self, data_lost: bool) -> None:
-        """Register everything. All of it is idempotent, except that groups count one add more."""
+    def _assert(self) -> None:
+        """Register everything. All of it is idempotent."""
         self._state = _State.ASSERTING
         self._asker.open = False
         self._round += 1
         round_ = self._round
-        sockets = self._owner.sockets_to_register(data_lost)
+        sockets = self._owner.sockets_to_register(self._lost)
         calls = self._plan.register(self.process, self._description()) + self._socket_calls(sockets)
         questions = [self._plan.registered_sockets(place, self.process) for place in self._plan.places.names]
         missing = len(calls) + len(questions) + 1
@@ -219,7 +240,7 @@ class Registration:
             self._asker.ask(call, lambda answer: answered(not isinstance(answer, Exception)))
         for question in questions:
             self._asker.ask(question, known)
-        self._groups.reassert(answered)
+        self._groups.reassert(not self._lost, answered)
 
     def _asserted(self, worked: bool) -> None:
         if not worked:
@@ -227,6 +248,7 @@ class Registration:
             self._again(RETRY_SECONDS)
             return
         self._state = _State.HERE
+        self._lost = False
         self._asker.open = True
         self._again(BEAT_SECONDS)
         self._owner.here()

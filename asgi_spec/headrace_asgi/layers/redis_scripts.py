@@ -9,6 +9,9 @@ from importlib.resources import files
 
 __all__ = ["SCRIPTS", "Script", "script"]
 
+#: Scripts that are another one, but refused when Redis is out of memory.
+_REFUSED_WHEN_FULL = {"push_spare": "push"}
+_ALLOWED = b" flags=allow-oom\n"
 #: Scripts that move entries between a socket's mailbox and the shared lists.
 _WITH_MAILBOX = {"frame_ordered", "disconnect", "finish", "kick"}
 
@@ -21,12 +24,19 @@ class Script:
     source: bytes
     sha: bytes
 
+    @property
+    def needs_memory(self) -> bool:
+        """Whether Redis refuses it when its memory is full."""
+        return not self.source.startswith(b"#!lua" + _ALLOWED)
+
 
 @cache
 def script(name: str) -> Script:
-    """The script in `lua/<name>.lua`."""
+    """The script in `lua/<name>.lua`, or the one made of another."""
     folder = files(__package__) / "lua"
-    source = (folder / f"{name}.lua").read_bytes()
+    source = (folder / f"{_REFUSED_WHEN_FULL.get(name, name)}.lua").read_bytes()
+    if name in _REFUSED_WHEN_FULL:
+        source = source.replace(_ALLOWED, b"\n", 1)
     if name in _WITH_MAILBOX:
         first, rest = source.split(b"\n", 1)
         source = first + b"\n" + (folder / "_mailbox.lua").read_bytes() + rest
@@ -39,6 +49,7 @@ SCRIPTS = tuple(
     for name in (
         "send",
         "push",
+        "push_spare",
         "connect",
         "frames",
         "frame_ordered",
@@ -47,10 +58,15 @@ SCRIPTS = tuple(
         "kick",
         "renew",
         "back",
+        "back_plain",
         "group_add",
+        "group_reassert",
         "group_leave",
         "group_join_plain",
         "group_read",
+        "register",
+        "withdraw",
         "beat",
+        "announce",
     )
 )

@@ -88,7 +88,10 @@ class RedisAddress:
         except (redis.AuthenticationError, redis.exceptions.NoPermissionError) as error:
             raise self.refused_login(str(error)) from None
         except redis.ResponseError as error:
-            raise ConfigurationError(f"Redis at {self.label} refused the connection: {error}") from None
+            hint = ""
+            if "DB index" in str(error):
+                hint = "; the number at the end of the URL must be that of a database this server has"
+            raise ConfigurationError(f"Redis at {self.label} refused the connection: {error}{hint}") from None
         except (redis.RedisError, OSError) as error:
             raise LayerUnavailable(f"Redis at {self.label} cannot be reached: {error}") from None
         return connection

@@ -59,7 +59,7 @@ class Target:
     def label(self) -> str:
         """What log lines call it: everything but the password."""
         if self.path is not None:
-            return f"unix://{self.path}"
+            return f"unix://{self.path}" + (f"?db={self.db}" if self.db else "")
         return f"redis{'s' if self.tls else ''}://{self.host}:{self.port}/{self.db}"
 
 

@@ -51,9 +51,9 @@ class Turn:
         self._frames.setdefault(frame.place, []).append(frame)
 
     def batches(self, process: str) -> list[Batch]:
-        """The calls that send all of it; then the next turn begins."""
+        """The calls by which `process` sends all of it; then the next turn begins."""
         self.empty = True
-        batches = [Batch(call, dones, []) for call, dones in self._outgoing.calls()]
+        batches = [Batch(call, dones, []) for call, dones in self._outgoing.calls(process)]
         frames, self._frames = self._frames, {}
         for place, listed in frames.items():
             for start in range(0, len(listed), ENTRIES_PER_CALL):

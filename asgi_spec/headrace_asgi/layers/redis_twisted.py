@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -28,6 +28,7 @@ from .redis_connection import Reactor
 from .redis_groups import Groups
 from .redis_inbox import Inbox
 from .redis_link import RedisLink
+from .redis_memory import MemoryWatch
 from .redis_outgoing import message_entry, outcomes_of
 from .redis_plan import Plan
 from .redis_registration import Registration
@@ -53,6 +54,7 @@ MEMBERS_EXPIRY_SECONDS = 10.0
 #: Order number and close code of a disconnect for a socket of which nothing else is known.
 LAST_ORDER = 2**31 - 1
 ABNORMAL = 1006
+_WHEN_FULL = "new requests get 503, new WebSockets and what they say are refused"
 
 
 @dataclass(slots=True)
@@ -80,8 +82,9 @@ class RedisInterfacePort(InterfacePort):
         max_message_bytes: int = MAX_MESSAGE_BYTES,
         version_label: str = "",
         monotonic: Callable[[], float] = time.monotonic,
+        label: str = "",
     ) -> None:
-        """Take the plan and, for each of its places, where its Redis is."""
+        """Take the plan and, for each of its places, where its Redis is; `label` is that of the layer."""
         self._plan = plan
         self._reactor = reactor
         self._monotonic = monotonic
@@ -95,13 +98,14 @@ class RedisInterfacePort(InterfacePort):
             "take", targets[plan.places.home], self._take_up, TAKE_SECONDS + ANSWER_SECONDS
         )
         self._clock = RedisClock(plan.expiry_seconds, monotonic)
-        self._asker = Asker(self._links)
+        memory = MemoryWatch(targets[plan.places.home].label, _WHEN_FULL, monotonic)
+        self._asker = Asker(self._links, memory)
         self._groups = Groups(plan, self._asker, reactor.callLater, monotonic)
         self._registration = Registration(
             plan, self._asker, self._groups, self._clock, self, reactor.callLater, monotonic, version_label
         )
         self.process = self._registration.process
-        self.label = targets[plan.places.home].label
+        self.label = label or plan.places.label(targets[plan.places.home].label)
         self._turn = Turn(plan)
         self._open = _Open()
         #: Whether the receiver was told that the layer is there; None before it was told anything.
@@ -121,21 +125,34 @@ class RedisInterfacePort(InterfacePort):
         full_name = f"headrace-interface-{name}"
         return RedisLink(target, self._reactor, full_name, on_up, self._link_down, gather, answer_seconds)
 
+    @property
+    def taken_channels(self) -> frozenset[str]:
+        return self._registration.taken_channels
+
     def start(self, receiver: InterfaceReceiver) -> None:
         self._receiver = receiver
-        self._inbox = Inbox(receiver, self._groups, self._tell_members, self.counters)
+        self._inbox = Inbox(
+            receiver, self._groups, self._tell_members, self._registration.beat, self.counters
+        )
         for link in (*self._links.values(), self._take_link):
             link.start()
 
     # Sending
 
     def send(self, channel: str, message: Message, expiry_seconds: float, done: Done) -> None:
+        if not self._registration.is_here:
+            again = partial(self.send, channel, message, expiry_seconds, done)
+            self._wait(again, lambda outcome: done(Outcome.UNAVAILABLE))
+            return
         payload = self._packed(message, done)
         if payload is not None:
             self._turn.send(channel, message_entry(channel, payload, self._expiry_ms(expiry_seconds)), done)
             self._wake()
 
     def connect(self, local: str, path: str, message: Message, expiry_seconds: float, done: Done) -> None:
+        if not self._registration.is_here:
+            self._wait(partial(self.connect, local, path, message, expiry_seconds, done), done)
+            return
         payload = self._packed(message, done)
         if payload is None:
             return
@@ -151,6 +168,9 @@ class RedisInterfacePort(InterfacePort):
         self._ask_registered(self._asker.insist, call, finished)
 
     def frame(self, local: str, message: Message, order: int, ordered: bool, done: Done) -> None:
+        if not self._registration.is_here:
+            self._wait(partial(self.frame, local, message, order, ordered, done), done)
+            return
         payload = self._packed(message, done)
         if payload is None:
             return
@@ -188,7 +208,7 @@ class RedisInterfacePort(InterfacePort):
 
     def _packed(self, message: Message, done: Done) -> bytes | None:
         """The message as bytes; None if it cannot be sent, which `done` learns."""
-        if not self._registration.is_here or self._stopping:
+        if self._stopping:
             self._reactor.callLater(0, done, Outcome.UNAVAILABLE)
             return None
         try:
@@ -198,6 +218,13 @@ class RedisInterfacePort(InterfacePort):
             log.error("A message cannot be sent, its client is refused: %s", error)
             self._reactor.callLater(0, done, Outcome.FULL)
             return None
+
+    def _wait(self, again: Callable[[], None], done: Done) -> None:
+        """Send it in a moment, if everything is just being registered again; else it cannot be sent."""
+        if self._told_up and self._registration.is_coming:
+            self._open.gone.append((again, done))
+        else:
+            self._reactor.callLater(0, done, Outcome.UNAVAILABLE)
 
     def _expiry_ms(self, seconds: float) -> int:
         return self._clock.now_ms() + int(seconds * 1000)
@@ -215,15 +242,26 @@ class RedisInterfacePort(InterfacePort):
 
     def _answered(self, batch: Batch, answer: Any) -> None:
         outcomes = outcomes_of(answer, len(batch.dones))
+        if Outcome.GONE in outcomes and not batch.frames:
+            # No message of it was sent: Redis does not know the process, and said so before anything else.
+            self._told(Outcome.GONE, partial(self._repeat_sends, batch), partial(_tell_unsent, batch))
+            return
         if batch.frames and Outcome.GONE in outcomes:
             for frame, outcome in zip(batch.frames, outcomes, strict=True):
                 self._told(outcome, partial(self._repeat_frame, frame), frame.done)
             return
-        for done, outcome in zip(batch.dones, outcomes, strict=True):
-            try:
-                done(outcome)
-            except Exception:  # one client's failure must not keep the others of the batch from their answers
-                log.exception("Telling a client what became of its message failed; going on with the next")
+        _tell(batch, outcomes)
+
+    def _repeat_sends(self, batch: Batch) -> None:
+        """Ask once more; a process that is forgotten twice in a moment sends nothing for now."""
+
+        def answered(answer: Any) -> None:
+            outcomes = outcomes_of(answer, len(batch.dones))
+            if Outcome.GONE in outcomes:
+                outcomes = [Outcome.UNAVAILABLE] * len(outcomes)
+            _tell(batch, outcomes)
+
+        self._asker.ask(batch.call, answered)
 
     def _repeat_frame(self, frame: Frame) -> None:
         call = self._plan.frames(frame.place, self.process, (frame.local, frame.entry))
@@ -286,6 +324,9 @@ class RedisInterfacePort(InterfacePort):
             )
             self.counters["strays"] += 1
             self.disconnect(local, message, LAST_ORDER, lambda outcome: None)
+
+    def data_lost(self) -> None:
+        self._receiver.data_lost()
 
     def renamed(self) -> None:
         former, self.process = self.process, self._registration.process
@@ -392,6 +433,19 @@ class RedisInterfacePort(InterfacePort):
         for link in (*self._links.values(), self._take_link):
             link.stop()
         done()
+
+
+def _tell(batch: Batch, outcomes: Sequence[Outcome]) -> None:
+    for done, outcome in zip(batch.dones, outcomes, strict=True):
+        try:
+            done(outcome)
+        except Exception:  # one client's failure must not keep the others of the batch from their answers
+            log.exception("Telling a client what became of its message failed; going on with the next")
+
+
+def _tell_unsent(batch: Batch, why: Outcome) -> None:
+    """Whether the connection broke or the process has a new name: nothing was executed."""
+    _tell(batch, [Outcome.UNAVAILABLE] * len(batch.dones))
 
 
 def _outcome(answer: Any) -> Outcome:

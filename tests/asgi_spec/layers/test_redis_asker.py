@@ -12,6 +12,7 @@ from headrace_asgi.errors import ChannelFull, LayerUnavailable, OutcomeUnknown
 from headrace_asgi.layers.redis_asker import Asker
 from headrace_asgi.layers.redis_call import Call, no_answer
 from headrace_asgi.layers.redis_facts import NOT_NOW
+from headrace_asgi.layers.redis_memory import MemoryWatch
 from tests.support.interfaces import plan_for
 from tests.support.links import ScriptedLink
 
@@ -26,7 +27,7 @@ def link() -> ScriptedLink:
 
 @pytest.fixture
 def asker(link: ScriptedLink) -> Asker:
-    asker = Asker(cast(Any, {"0": link}))
+    asker = Asker(cast(Any, {"0": link}), MemoryWatch("here", "nothing"))
     asker.open = True
     return asker
 

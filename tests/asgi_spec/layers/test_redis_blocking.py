@@ -6,19 +6,20 @@ import threading
 import time
 import unittest
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from headrace_asgi import control
 from headrace_asgi.conformance import ChannelLayerConformance
 from headrace_asgi.contract import Outcome
-from headrace_asgi.errors import LayerUnavailable, OutcomeUnknown
+from headrace_asgi.errors import ConfigurationError, LayerUnavailable, OutcomeUnknown
 from headrace_asgi.layers import redis_blocking
 from headrace_asgi.layers.redis_blocking import RedisChannelLayer
 from headrace_asgi.layers.redis_call import Call, as_is
 from headrace_asgi.names import new_process_queue
 from tests.support.redis_process import RedisProcess
-from tests.support.services import RedisServer
+from tests.support.services import RedisServer, valkey_binary
 
 
 class RedisConformance(ChannelLayerConformance):
@@ -68,6 +69,49 @@ def test_it_works_over_tcp(redis_server: RedisServer) -> None:
     layer.send("test", {"value": 1})
     assert layer.receive(["test"], block=True) == ("test", {"value": 1})
     layer.close()
+
+
+def test_a_redis_that_can_never_serve_is_told_at_the_start_in_one_line() -> None:
+    with RedisServer(valkey_binary(), ["--requirepass", "secret"]) as server:
+        address = f"127.0.0.1:{server.port}"
+        wrong = {
+            f"redis://{address}/0": "refused the login",
+            f"redis://:guess@{address}/0": "refused the login",
+            f"redis://:secret@{address}/99": "must be that of a database this server has",
+            f"unix://:secret@{server.path}?db=99": "must be that of a database this server has",
+        }
+        for url, text in wrong.items():
+            with pytest.raises(ConfigurationError, match=text) as raised:
+                RedisChannelLayer([url]).ensure_usable()
+            assert "\n" not in str(raised.value)
+            assert "secret" not in str(raised.value)
+            assert "guess" not in str(raised.value)
+        layer = RedisChannelLayer([f"redis://:secret@{address}/3"])
+        layer.ensure_usable()
+        layer.close()
+
+
+def test_a_redis_that_is_away_may_come_back_and_is_no_fault_of_the_settings(
+    private_redis_server: RedisServer,
+) -> None:
+    private_redis_server.kill()
+    layer = RedisChannelLayer([private_redis_server.url])
+    layer.ensure_usable()
+    layer.close()
+
+
+@pytest.mark.parametrize(
+    ("host", "options", "label"),
+    [
+        ("redis://me:secret@r:6380/2", {}, "redis://r:6380/2, prefix ''"),
+        ("redis://:secret@r/0?prefix=x", {}, "redis://r:6379/0, prefix 'x'"),
+        ("rediss://r", {"prefix": "y"}, "rediss://r:6379/0, prefix 'y'"),
+        ("unix://me:secret@/run/v.sock?db=3", {}, "unix:///run/v.sock?db=3, prefix ''"),
+        ("redis://r", {"connection_kwargs": {"db": 4, "password": "secret"}}, "redis://r:6379/4, prefix ''"),
+    ],
+)
+def test_a_layer_says_where_it_is_without_a_password(host: str, options: dict[str, Any], label: str) -> None:
+    assert RedisChannelLayer([host], **options).label == label
 
 
 def test_a_flushed_script_cache_costs_no_message_and_no_order(private_layer: RedisChannelLayer) -> None:
@@ -162,7 +206,37 @@ def test_adding_waits_for_a_process_that_redis_forgot_until_it_is_known_again(
     back.start()
     layer.group_add("group", process.process + "a")
     back.join()
-    assert [one.control for one in process.heard()] == [control.ADD]
+    assert [one.control for one in process.heard()] == [control.FORGOTTEN, control.ADD]
+
+
+def test_a_message_for_a_process_that_redis_forgot_waits_until_it_is_known_again(
+    layer: RedisChannelLayer,
+) -> None:
+    process = RedisProcess(layer)
+    raw(layer, "DEL", layer.plan.key("0", "up", process.process))
+    assert layer.send_many([(process.process + "a", {}), ("test", {})]) == [Outcome.FORGOTTEN, Outcome.SENT]
+    back = threading.Timer(0.2, process.register)
+    back.start()
+    layer.send(process.process + "a", {"n": 1})
+    back.join()
+    layer.group_add("group", process.process + "a")
+    raw(layer, "DEL", layer.plan.key("0", "up", process.process))
+    back = threading.Timer(0.2, process.register)
+    back.start()
+    layer.group_discard("group", process.process + "a")
+    back.join()
+    heard = [one.control or one.message for one in process.heard()]
+    assert heard == [control.FORGOTTEN, {"n": 1}, control.ADD, control.DISCARD]
+    process.close()
+
+
+def test_a_message_for_a_process_that_never_comes_back_is_dropped_after_a_while(
+    layer: RedisChannelLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_blocking, "FORGOTTEN_SECONDS", 0.3)
+    started = time.monotonic()
+    layer.send(new_process_queue("0") + "client", {})
+    assert 0.2 < time.monotonic() - started < 3
 
 
 def test_a_group_message_for_a_stopped_process_is_dropped_when_its_queue_is_full(
@@ -180,9 +254,11 @@ def test_a_group_message_for_a_stopped_process_is_dropped_when_its_queue_is_full
 
 
 def test_a_message_for_a_process_that_is_gone_is_dropped(layer: RedisChannelLayer) -> None:
-    gone = new_process_queue("0") + "client"
+    process = RedisProcess(layer)
+    process.close()
+    gone = process.process + "client"
     layer.send(gone, {})
-    assert layer.send_many([(gone, {})]) == [Outcome.GONE]
+    assert layer.send_many([(gone, {}), ("test", {})]) == [Outcome.GONE, Outcome.SENT]
 
 
 def test_flush_leaves_processes_their_sockets_and_other_prefixes_alone_r10(redis_url: str) -> None:

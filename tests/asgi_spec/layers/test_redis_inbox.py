@@ -12,6 +12,7 @@ from headrace_asgi.envelope import encode, pack_message
 from headrace_asgi.layers.redis_asker import Asker
 from headrace_asgi.layers.redis_groups import Groups
 from headrace_asgi.layers.redis_inbox import Inbox
+from headrace_asgi.layers.redis_memory import MemoryWatch
 from tests.support.interfaces import Recorder, plan_for
 from tests.support.links import ScriptedLink
 
@@ -26,10 +27,14 @@ class Bench:
         self.receiver = Recorder()
         self.counters: Counter[str] = Counter()
         self.answers: list[tuple[str, tuple[str, ...]]] = []
-        asker = Asker(cast(Any, {"0": self.link}))
+        asker = Asker(cast(Any, {"0": self.link}), MemoryWatch("here", "nothing"))
         self.groups = Groups(PLAN, asker, lambda seconds, call: None, lambda: 0.0)
         self.inbox = Inbox(
-            self.receiver, self.groups, lambda *answer: self.answers.append(answer), self.counters
+            self.receiver,
+            self.groups,
+            lambda *answer: self.answers.append(answer),
+            lambda: self.answers.append(("forgotten", ())),
+            self.counters,
         )
 
     def note(self, kind: Any, **values: Any) -> None:
@@ -52,7 +57,7 @@ def test_only_clients_that_are_there_become_members(bench: Bench) -> None:
     bench.note(control.ADD, group="g", local="a")
     bench.note(control.ADD, group="g", local="closed")
     assert bench.groups.membership.members("g") == ("a",)
-    bench.note(control.GROUP, group="g", message={"text": "x"})
+    bench.note(control.GROUP, group="g", packed=pack_message({"text": "x"}))
     assert bench.receiver.of("group") == [("g", ("a",), {"text": "x"})]
     bench.note(control.MEMBERS, group="g", answer="answers?1")
     assert bench.answers == [("answers?1", ("a",))]
@@ -61,10 +66,25 @@ def test_only_clients_that_are_there_become_members(bench: Bench) -> None:
 
 
 def test_a_message_for_a_group_without_members_raises_suspicion(bench: Bench) -> None:
-    bench.note(control.GROUP, group="g", message={"text": "x"})
+    bench.note(control.GROUP, group="g", packed=pack_message({"text": "x"}))
     assert bench.counters["group_without_members"] == 1
     assert bench.receiver.heard == []
     assert len(bench.link.sent) == 1
+
+
+def test_a_group_message_that_is_none_is_counted_and_the_next_is_delivered(bench: Bench) -> None:
+    bench.receiver.sockets["a"] = "/"
+    bench.note(control.ADD, group="g", local="a")
+    bench.note(control.GROUP, group="g", packed=b"\xc1")
+    bench.note(control.GROUP, group="g", packed=pack_message({"n": 1}))
+    assert bench.counters == {"unreadable": 1}
+    assert bench.receiver.of("group") == [("g", ("a",), {"n": 1})]
+
+
+def test_a_note_that_the_process_is_forgotten_concerns_no_client(bench: Bench) -> None:
+    bench.note(control.FORGOTTEN)
+    assert bench.answers == [("forgotten", ())]
+    assert bench.receiver.heard == []
 
 
 @pytest.mark.parametrize(
@@ -75,7 +95,7 @@ def test_a_message_for_a_group_without_members_raises_suspicion(bench: Bench) ->
         (control.ADD, {}),
         (control.ADD, {"group": "g", "local": 1}),
         (control.GROUP, {"group": "g"}),
-        (control.GROUP, {"group": "g", "message": "text"}),
+        (control.GROUP, {"group": "g", "packed": "text"}),
         (control.MEMBERS, {"group": "g"}),
         (control.VERDICT, {"ordered": True}),
     ],

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from headrace_asgi.contract import Outcome
-from headrace_asgi.envelope import decode, pack_message, unpack_message
-from headrace_asgi.errors import ChannelFull, LayerUnavailable, MessageTooLarge, OutcomeUnknown
+from headrace_asgi.envelope import decode, encode, pack_message, unpack_message
+from headrace_asgi.errors import ChannelFull, LayerUnavailable, OutcomeUnknown
 from headrace_asgi.layers.places import Places
 from headrace_asgi.layers.redis_outgoing import Outgoing, group_copies, message_entry, outcomes_of
 from headrace_asgi.layers.redis_plan import ENTRIES_PER_CALL, Plan
-from headrace_asgi.limits import Capacities
+from headrace_asgi.limits import MAX_MESSAGE_BYTES, Capacities
 from headrace_asgi.names import new_process_queue
 
 PROCESS = new_process_queue("0")
@@ -48,19 +48,37 @@ def test_the_full_name_goes_along_where_the_queue_has_a_shorter_one() -> None:
 def test_a_group_message_is_one_note_per_process_and_a_message_per_plain_member() -> None:
     message = {"value": 1}
     payload = pack_message(message)
-    copies = dict(group_copies("group", message, payload, ([PROCESS], ["test"]), 5, 1000))
+    copies = dict(group_copies("group", payload, ([PROCESS], ["test"]), 5))
     note, plain = decode(copies[PROCESS]), decode(copies["test"])
     assert note.control
-    assert unpack_message(note.payload) == {"control": "group", "group": "group", "message": message}
+    assert unpack_message(note.payload) == {"control": "group", "group": "group", "packed": payload}
     assert unpack_message(plain.payload) == message
 
 
 def test_the_names_in_a_note_do_not_count_against_the_limit_of_the_message() -> None:
-    message = {"bytes": b"x" * 980}
-    payload = pack_message(message, 1000)
-    assert len(list(group_copies("g" * 150, message, payload, ([PROCESS], []), 5, 1000))) == 1
-    with pytest.raises(MessageTooLarge):
-        list(group_copies("g", {"bytes": b"x" * 5000}, payload, ([PROCESS], []), 5, 1000))
+    payload = pack_message({"bytes": b"x" * (MAX_MESSAGE_BYTES - 20)})
+    assert len(list(group_copies("g" * 200, payload, ([PROCESS], []), 5))) == 1
+
+
+def test_replies_beside_a_group_message_do_not_wait_for_memory_with_it(outgoing: Outgoing[int]) -> None:
+    reply, note = encode(b"reply", channel=PROCESS + "a"), encode(b"note", control=True)
+    copy = encode(b"copy", control=True, counted=True)
+    outgoing.add(PROCESS + "a", reply, 0)
+    outgoing.add_copy(PROCESS, copy, 1)
+    outgoing.add(PROCESS + "a", note, 2, is_control=True)
+    [(call, _)] = outgoing.calls()
+    assert call.args[-3:] == (reply, copy, note)
+    assert call.script is not None
+    assert call.script.needs_memory
+    lean = call.lean
+    assert lean is not None
+    assert lean.args[-2:] == (reply, note)
+    assert lean.script is not None
+    assert not lean.script.needs_memory
+    assert lean.read(1) == [Outcome.SENT, Outcome.FULL, Outcome.SENT]
+    assert lean.read(-1) == [Outcome.GONE, Outcome.FULL, Outcome.GONE]
+    outgoing.add_copy(PROCESS, copy, 3)
+    assert [call.lean for call, _ in outgoing.calls()] == [None]
 
 
 def test_an_error_is_the_outcome_of_every_entry_of_its_call() -> None:

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 import redis
 
+from headrace_asgi import control
 from headrace_asgi.contract import Outcome
-from headrace_asgi.envelope import decode, encode, pack_message
+from headrace_asgi.envelope import decode, encode, pack_message, unpack_message
 from headrace_asgi.layers.places import Places
+from headrace_asgi.layers.redis_call import ALIVE, FENCED, LOST, UNMARKED
 from headrace_asgi.layers.redis_plan import ORDERED_CHANNELS, Call, Plan
-from headrace_asgi.limits import Capacities
+from headrace_asgi.limits import ANNOUNCED_SECONDS, Capacities
 from headrace_asgi.names import new_process_queue
 
 SENT, BOXED, FULL, GONE = Outcome.SENT, Outcome.BOXED, Outcome.FULL, Outcome.GONE
@@ -179,12 +181,64 @@ def test_plain_members_are_listed_until_they_leave(desk: Desk) -> None:
 
 
 def test_a_beat_tells_the_living_the_unknown_and_the_fenced_apart(desk: Desk) -> None:
-    assert desk.do(desk.plan.beat(desk.process)).alive
-    unknown = desk.do(desk.plan.beat(new_process_queue("0")))
-    assert (unknown.alive, unknown.fenced) == (False, False)
+    assert desk.do(desk.plan.beat(desk.process)).status == ALIVE
+    assert desk.do(desk.plan.beat(new_process_queue("0"))).status == LOST
     for call in desk.plan.withdraw(desk.process):
         desk.do(call)
-    assert desk.do(desk.plan.beat(desk.process)).fenced
+    assert desk.do(desk.plan.beat(desk.process)).status == FENCED
+
+
+def test_a_beat_of_a_process_whose_mark_is_gone_says_so(desk: Desk) -> None:
+    desk.client.delete(desk.plan.key("0", "up", desk.process))
+    assert desk.do(desk.plan.beat(desk.process)).status == UNMARKED
+    for call in desk.plan.register(desk.process, "{}"):
+        desk.do(call)
+    assert desk.do(desk.plan.beat(desk.process)).status == ALIVE
+
+
+def test_a_beat_tells_which_channels_have_takers_until_they_are_silent_for_long(desk: Desk) -> None:
+    assert desk.do(desk.plan.beat(desk.process)).taken == frozenset()
+    desk.do(desk.plan.announce(["http.request", "work"]))
+    desk.do(desk.plan.announce(["work"]))
+    assert desk.do(desk.plan.beat(desk.process)).taken == {"http.request", "work"}
+    takers = desk.plan.key("0", "takers")
+    now_ms = desk.do(desk.plan.time("0"))
+    desk.client.zadd(takers, {"http.request": now_ms - ANNOUNCED_SECONDS * 1000 - 10})
+    assert desk.do(desk.plan.beat(desk.process)).taken == {"work"}
+    desk.do(desk.plan.announce(["other"]))
+    assert set(desk.client.zrange(takers, 0, -1)) == {b"work", b"other"}
+    assert 0 < desk.client.ttl(takers) <= ANNOUNCED_SECONDS
+
+
+def test_a_message_for_a_forgotten_process_tells_it_so_once_and_leaves_no_rubbish(desk: Desk) -> None:
+    desk.client.delete(desk.plan.key("0", "up", desk.process))
+    for _ in range(2):
+        assert desk.do(desk.plan.push(desk.process, [entry(), entry()], [False, False])) == [GONE, GONE]
+    queue = desk.plan.key("0", "q", desk.process)
+    assert 0 < desk.client.ttl(queue) <= 10
+    for call in desk.plan.register(desk.process, "{}"):
+        desk.do(call)
+    assert desk.client.ttl(queue) == -1
+    assert desk.do(desk.plan.push(desk.process, [entry(n=1)], [False])) == [SENT]
+    _, (note, message) = desk.take(desk.process) or ("", [])
+    assert (note.control, unpack_message(note.payload)) == (True, {"control": control.FORGOTTEN})
+    assert unpack_message(message.payload) == {"n": 1}
+
+
+def test_a_send_that_names_an_unknown_sender_sends_nothing(desk: Desk) -> None:
+    desk.client.delete(desk.plan.key("0", "up", desk.process))
+    assert desk.do(desk.plan.send("work", [entry()] * 2, sender=desk.process)) == [GONE] * 2
+    assert desk.do(desk.plan.send("work", [entry()])) == [SENT]
+    assert desk.do(desk.plan.statistics("work")[0]) == [1, 0]
+
+
+def test_a_group_is_registered_anew_only_where_the_process_is_not_known(desk: Desk) -> None:
+    assert desk.do(desk.plan.group_reassert("g", desk.process)) == [1, 1]
+    desk.do(desk.plan.group_add("g", desk.process))
+    assert desk.do(desk.plan.group_reassert("g", desk.process)) == [0, 2]
+    assert desk.do(desk.plan.groups_of("0", desk.process)) == ["g"]
+    desk.client.delete(desk.plan.key("0", "up", desk.process))
+    assert desk.do(desk.plan.group_reassert("g", desk.process)) == [-1, 0]
 
 
 def test_every_key_of_every_call_carries_the_tag_of_its_place_r11() -> None:
@@ -192,9 +246,9 @@ def test_every_key_of_every_call_carries_the_tag_of_its_place_r11() -> None:
     process = new_process_queue("0")
     samples = {
         "place": "0", "process": process, "socket": process + "a", "channel": "work", "group": "g",
-        "entries": [b"e"], "controls": [False], "path": "/", "entry": b"e", "order": 1, "limit": 1,
+        "entries": [entry()], "controls": [False], "path": "/", "entry": b"e", "order": 1, "limit": 1,
         "locals_and_entries": ["a", b"e"], "sockets": [("a", "/")], "channels": ["work"], "head": True,
-        "now_ms": 1, "processed": 1, "description": "{}", "block_seconds": None,
+        "now_ms": 1, "processed": 1, "sender": process, "description": "{}", "block_seconds": None,
     }  # fmt: skip
     checked = 0
     for name, method in inspect.getmembers(plan, inspect.ismethod):
@@ -218,6 +272,25 @@ def test_what_ends_something_works_when_redis_is_out_of_memory(private_redis_ser
     desk.client.config_set("maxmemory", "1")
     with pytest.raises(redis.OutOfMemoryError):
         desk.do(desk.plan.send("work", [entry()]))
+    with pytest.raises(redis.OutOfMemoryError):
+        desk.do(desk.plan.push_spare(desk.process, [entry()], [False]))
+    with pytest.raises(redis.OutOfMemoryError):
+        desk.do(desk.plan.group_add("g", desk.process))
     assert desk.do(desk.plan.disconnect(socket, 1, entry(1, 0))) is BOXED
     assert desk.do(desk.plan.finish(socket, 0, "0")) is SENT
+    assert desk.do(desk.plan.push(desk.process, [entry()], [False])) == [SENT]
+    assert desk.do(desk.plan.group_read("g")) == ([], [])
+    assert desk.do(desk.plan.group_reassert("g", desk.process)) == [1, 1]
+    assert desk.do(desk.plan.beat(desk.process)).status == ALIVE
+    harmless = [
+        *desk.plan.register(desk.process, "{}"),
+        *desk.plan.keep(desk.process),
+        desk.plan.announce(["work"]),
+        desk.plan.back_plain("work", "0", [entry()], head=True),
+        desk.plan.back_plain("work", "0", [entry()], head=False),
+        desk.plan.group_leave_plain("g", "x"),
+        *desk.plan.withdraw(desk.process),
+    ]
+    for call in harmless:
+        desk.do(call)
     desk.client.close()

@@ -16,6 +16,7 @@ from headrace_asgi.errors import LayerUnavailable, OutcomeUnknown
 from headrace_asgi.layers import redis_port
 from headrace_asgi.layers.redis_blocking import RedisChannelLayer
 from headrace_asgi.layers.redis_call import Call, as_is
+from headrace_asgi.layers.redis_memory import OVER_SECONDS
 from headrace_asgi.layers.redis_port import RedisWorkerPort
 from tests.support.redis_process import RedisProcess
 from tests.support.services import RedisServer
@@ -125,7 +126,7 @@ def test_a_group_message_keeps_its_place_between_two_replies(worker: Worker) -> 
     worker.process.heard()
     first, last = Send(worker.reply, {"n": 1}), Send(worker.reply, {"n": 3})
     worker.port.turn([first, SendGroup("group", {"n": 2}), last], [], 1, 0)
-    heard = [one.message.get("message", one.message)["n"] for one in worker.process.heard()]
+    heard = [one.message["n"] for one in worker.process.heard()]
     assert heard == [1, 2, 3]
 
 
@@ -328,11 +329,109 @@ def test_a_second_finish_is_told_as_stale(worker: Worker) -> None:
     assert worker.refused == [(finish, Outcome.STALE)]
 
 
-def test_out_of_memory_refuses_messages_as_full(worker: Worker, private_redis_server: RedisServer) -> None:
+def test_out_of_memory_refuses_messages_as_full_and_lets_replies_pass(
+    worker: Worker, private_redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
     private_redis_server.command("CONFIG", "SET", "maxmemory", "1")
-    send = Send(worker.reply, {})
-    worker.port.turn([send], [], 1, 0)
+    send = Send("test.other", {})
+    note = Control(worker.reply, control.note(control.RUNNING, local="client"))
+    worker.port.turn([send, note, Send(worker.reply, {"n": 1})], [], 1, 0)
     assert worker.refused == [(send, Outcome.FULL)]
+    assert [one.control or one.message for one in worker.process.heard()] == [control.RUNNING, {"n": 1}]
+    worker.port.turn([send, Send(worker.reply, {})], [], 1, 0)
+    [record] = caplog.records
+    assert "is out of memory: what is sent to channels and groups is refused" in record.getMessage()
+    private_redis_server.command("CONFIG", "SET", "maxmemory", "0")
+    worker.layer.executor("0").memory._refused_at -= OVER_SECONDS
+    worker.port.turn([send], [], 1, 0)
+    assert len(caplog.records) == 2
+    assert "has memory again" in caplog.text
+
+
+def test_a_worker_that_speaks_to_a_group_drains_a_full_redis(
+    worker: Worker, private_redis_server: RedisServer
+) -> None:
+    worker.layer.group_add("group", worker.reply)
+    worker.layer.group_add("group", "plain")
+    for number in range(10):
+        worker.layer.send("test", {"n": number})
+    worker.process.heard()
+    private_redis_server.command("CONFIG", "SET", "maxmemory", "1")
+    taken: list[int] = []
+    for _ in range(5):
+        out: list[Out] = [
+            Send(worker.reply, {"n": len(taken)}),
+            SendGroup("group", {"group": True}),
+            Control(worker.reply, control.note(control.RUNNING, local="client")),
+        ]
+        taken += [one.message["n"] for one in worker.port.turn(out, ["test"], 2, 1)]
+    assert taken == list(range(10))
+    heard = [one.control or one.message["n"] for one in worker.process.heard()]
+    assert heard == [part for number in range(0, 10, 2) for part in (number, control.RUNNING)]
+    assert worker.refused == []
+    private_redis_server.command("CONFIG", "SET", "maxmemory", "0")
+    worker.port.turn([SendGroup("group", {"n": "after"})], [], 1, 0)
+    assert [one.message for one in worker.process.heard()] == [{"n": "after"}]
+    assert worker.layer.receive(["plain"]) == ("plain", {"n": "after"})
+
+
+def test_a_group_that_cannot_be_read_costs_its_own_message_only(
+    worker: Worker, private_redis_server: RedisServer
+) -> None:
+    worker.raw("SET", worker.layer.plan.key("0", "g", "broken"), "no hash")
+    worker.layer.group_add("group", worker.reply)
+    worker.layer.send("test", {"n": 1})
+    worker.process.heard()
+    lost = SendGroup("broken", {})
+    out: list[Out] = [lost, SendGroup("group", {"n": 2}), Send(worker.reply, {"n": 3})]
+    (delivery,) = worker.port.turn(out, ["test"], 1, 1)
+    assert delivery.message == {"n": 1}
+    assert worker.refused == [(lost, Outcome.UNAVAILABLE)]
+    assert [one.message["n"] for one in worker.process.heard()] == [2, 3]
+    worker.port.turn([lost], [], 1, 0)
+    assert worker.refused == [(lost, Outcome.UNAVAILABLE)] * 2
+
+
+def test_a_group_message_is_not_said_to_be_refused_when_the_whole_turn_is(
+    worker: Worker, private_redis_server: RedisServer
+) -> None:
+    private_redis_server.kill()
+    with pytest.raises(LayerUnavailable):
+        worker.port.turn([SendGroup("group", {}), Send(worker.reply, {})], ["test"], 1, 0)
+    assert worker.refused == []
+
+
+def test_replies_to_a_process_that_redis_forgot_are_told_apart_from_those_to_one_that_ended(
+    worker: Worker,
+) -> None:
+    worker.raw("DEL", worker.layer.plan.key("0", "up", worker.process.process))
+    ended = RedisProcess(worker.layer)
+    ended.close()
+    early, late = Send(worker.reply, {"n": 1}), Send(ended.process + "client", {"n": 2})
+    note = Control(worker.reply, control.note(control.RUNNING, local="client"))
+    worker.port.turn([early, late, note], [], 1, 0)
+    refused = [(early, Outcome.FORGOTTEN), (note, Outcome.FORGOTTEN), (late, Outcome.GONE)]
+    assert worker.refused == refused
+    worker.process.register()
+    worker.port.turn([early], [], 1, 0)
+    assert worker.refused == refused
+    assert [one.control or one.message for one in worker.process.heard()] == [control.FORGOTTEN, {"n": 1}]
+
+
+def test_a_name_that_only_looks_like_a_reply_channel_stops_no_worker(worker: Worker) -> None:
+    with pytest.raises(TypeError, match=r"hr1\.bad!x"):
+        worker.layer.send("hr1.bad!x", {})
+    # As it comes with a message that somebody else wrote.
+    out: list[Out] = [
+        Control("hr1.bad!x", control.note(control.RUNNING, local="x")),
+        Finish("hr1.bad!x", 3, "0"),
+        Send(worker.reply, {"n": 1}),
+    ]
+    worker.layer.send("test", {"n": 2})
+    (delivery,) = worker.port.turn(out, ["test"], 1, 1)
+    assert delivery.message == {"n": 2}
+    assert worker.refused == [(out[1], Outcome.STALE)]
+    assert [one.message for one in worker.process.heard()] == [{"n": 1}]
 
 
 def test_a_note_for_a_foreign_server_is_left_out(worker: Worker) -> None:

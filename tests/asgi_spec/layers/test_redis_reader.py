@@ -24,13 +24,28 @@ def reader(redis_url: str) -> Iterator[ChannelReader]:
     layer.close()
 
 
-def first_keys(reader: ChannelReader, channels: list[str], count: int) -> list[str]:
-    calls = [reader.take(channels, 1, None)[0] for _ in range(count)]
-    return [str(call.args[2]).rpartition(":")[2] for call in calls]
+def order(reader: ChannelReader, channels: list[str]) -> str:
+    call, _ = reader.take(channels, 1, None)
+    keys = call.args[2 : 2 + int(call.args[1])]
+    return "".join(str(key).rpartition(":")[2] for key in keys)
 
 
-def test_every_channel_comes_first_once_in_as_many_takes(reader: ChannelReader) -> None:
-    assert sorted(first_keys(reader, ["a", "b", "c"], 3)) == ["a", "b", "c"]
+def test_the_channel_served_last_goes_to_the_end_and_idle_ones_change_nothing(reader: ChannelReader) -> None:
+    channels = list("abcd")
+    assert order(reader, channels) == "abcd"
+    assert order(reader, channels) == "abcd"
+    orders = []
+    for served in "aaccda":
+        reader.served(channels, served)
+        orders.append(order(reader, channels))
+    assert orders == ["bcda", "bcda", "bdac", "bdac", "bacd", "bcda"]
+
+
+def test_each_list_of_channels_has_an_order_of_its_own(reader: ChannelReader) -> None:
+    reader.served(["a", "b"], "a")
+    assert order(reader, ["a", "b"]) == "ba"
+    assert order(reader, ["b", "a"]) == "ba"
+    assert order(reader, ["a", "b", "c"]) == "abc"
 
 
 def test_takes_are_kept_ready_and_their_number_is_bounded(
@@ -39,8 +54,9 @@ def test_takes_are_kept_ready_and_their_number_is_bounded(
     assert reader.take(["a"], 1, None)[0] is reader.take(["a"], 1, None)[0]
     monkeypatch.setattr(redis_reader, "TAKES_KEPT", 3)
     for limit in range(1, 20):
-        reader.take(["a"], limit, None)
+        reader.take(["a", f"b{limit}"], limit, None)
     assert len(reader._takes) <= 3
+    assert len(reader._orders) <= 3
 
 
 def test_what_cannot_be_read_is_counted_and_told_once(

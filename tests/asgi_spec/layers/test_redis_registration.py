@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import pytest
 
 from headrace_asgi.errors import LayerUnavailable
 from headrace_asgi.layers.redis_asker import Asker
+from headrace_asgi.layers.redis_call import ALIVE, FENCED, LOST, UNMARKED
 from headrace_asgi.layers.redis_clock import RedisClock
 from headrace_asgi.layers.redis_groups import Groups
+from headrace_asgi.layers.redis_memory import MemoryWatch
 from headrace_asgi.layers.redis_registration import (
     BEAT_SECONDS,
     KEEP_SECONDS,
@@ -18,11 +20,11 @@ from headrace_asgi.layers.redis_registration import (
     SOCKETS_PER_CALL,
     Registration,
 )
+from headrace_asgi.layers.redis_scripts import script
 from tests.support.interfaces import plan_for
 from tests.support.links import ScriptedLink
 
 PLAN, _ = plan_for("redis://localhost")
-ALIVE, FENCED, UNKNOWN = 1, -5, -6
 
 
 class Bench:
@@ -30,7 +32,7 @@ class Bench:
 
     def __init__(self) -> None:
         self.link = ScriptedLink()
-        self.asker = Asker(cast(Any, {"0": self.link}))
+        self.asker = Asker(cast(Any, {"0": self.link}), MemoryWatch("here", "nothing"))
         self.now = 0.0
         self.timers: list[tuple[float, Callable[[], None]]] = []
         self.events: list[Any] = []
@@ -50,6 +52,9 @@ class Bench:
 
     def registered(self, sockets: Mapping[str, str]) -> None:
         self.events.append(("registered", dict(sockets)))
+
+    def data_lost(self) -> None:
+        self.events.append("data lost")
 
     def renamed(self) -> None:
         self.events.append("renamed")
@@ -75,22 +80,25 @@ class Bench:
 
     # Redis
 
-    def beat(self, status: int, flushes: int = 0) -> None:
-        assert self.link.commands[0][-1] == self.registration.process
-        self.link.answer([status, 1_000_000, flushes])
+    def beat(self, status: int, flushes: int = 0, taken: Sequence[bytes] = ()) -> None:
+        assert self.link.commands[0][1] == script("beat").sha
+        assert self.registration.process in self.link.commands[0]
+        self.link.answer([status, 1_000_000, flushes, list(taken)])
 
     def answer_all(self) -> list[Any]:
         """Answer everything that waits, as a Redis that has nothing against it."""
         names = []
         for _ in range(len(self.link.sent)):
-            names.append(self.link.commands[0][0])
-            self.link.answer([] if names[-1] == b"HGETALL" else 1)
+            command = self.link.commands[0]
+            names.append(command[0])
+            regrouped = command[1] == script("group_reassert").sha
+            self.link.answer([] if names[-1] == b"HGETALL" else [0, 1] if regrouped else 1)
         return names
 
     def registered_first(self) -> Bench:
         """Go through the first registration."""
         self.registration.connected()
-        self.beat(UNKNOWN)
+        self.beat(LOST)
         self.answer_all()
         assert self.events.pop() == "here"
         self.events.clear()
@@ -113,10 +121,10 @@ def bench() -> Bench:
 def test_the_first_registration_is_no_loss_of_data(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     bench.registration.connected()
     assert not bench.registration.is_here
-    bench.beat(UNKNOWN)
+    bench.beat(LOST)
     assert bench.events == [("asked", False)]
     assert not bench.asker.open
-    assert b"HSET" in bench.answer_all()
+    assert b"EVALSHA" in bench.answer_all()
     assert bench.events == [("asked", False), ("registered", {}), "here"]
     assert bench.asker.open
     assert bench.registration.is_here
@@ -138,11 +146,53 @@ def test_a_living_process_beats_every_few_seconds_and_learns_the_clock(bench: Be
 def test_lost_data_is_registered_again_under_the_same_name(bench: Bench) -> None:
     name = bench.registered_first().registration.process
     bench.wait(BEAT_SECONDS)
-    bench.beat(UNKNOWN)
-    assert bench.events == [("asked", True)]
+    bench.beat(LOST)
+    assert bench.events == ["data lost", ("asked", True)]
     bench.answer_all()
     assert bench.events[-1] == "here"
     assert bench.registration.process == name
+
+
+def test_lost_data_is_told_once_however_often_the_registration_is_tried(bench: Bench) -> None:
+    bench.registered_first()
+    bench.registration.disconnected()
+    bench.registration.connected()
+    bench.beat(LOST)
+    bench.link.answer(LayerUnavailable("not now"))
+    bench.answer_all()
+    bench.wait(RETRY_SECONDS)
+    bench.beat(ALIVE)  # so much of it had worked
+    bench.answer_all()
+    told = [event for event in bench.events if event in ("data lost", "here") or event[0] == "asked"]
+    assert told == ["data lost", ("asked", True), ("asked", True), "here"]
+    bench.registration.disconnected()
+    bench.registration.connected()
+    bench.beat(LOST)
+    assert bench.events.count("data lost") == 2
+
+
+def test_a_process_whose_mark_is_gone_registers_again_and_lost_nothing(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = bench.registered_first().registration.process
+    bench.wait(BEAT_SECONDS)
+    bench.beat(UNMARKED)
+    assert bench.events == [("asked", False)]
+    bench.answer_all()
+    assert bench.events[-1] == "here"
+    assert bench.registration.process == name
+    assert len(caplog.records) == 1
+
+
+def test_each_beat_tells_which_channels_have_takers(bench: Bench) -> None:
+    bench.registered_first()
+    assert bench.registration.taken_channels == frozenset()
+    bench.wait(BEAT_SECONDS)
+    bench.beat(ALIVE, taken=[b"http.request"])
+    assert bench.registration.taken_channels == {"http.request"}
+    bench.wait(BEAT_SECONDS)
+    bench.beat(ALIVE)
+    assert bench.registration.taken_channels == frozenset()
 
 
 def test_a_fenced_process_takes_a_new_name_and_leaves_its_groups(bench: Bench) -> None:
@@ -165,7 +215,7 @@ def test_after_a_reconnect_everything_is_registered_again(bench: Bench) -> None:
     bench.registration.connected()
     bench.beat(ALIVE)
     assert bench.events == [("asked", False)]
-    assert bench.answer_all().count(b"EVALSHA") == 1  # the group
+    assert bench.answer_all().count(b"EVALSHA") == 2  # the process and the group
 
 
 def test_answers_of_a_connection_before_are_ignored(bench: Bench) -> None:
@@ -173,9 +223,9 @@ def test_answers_of_a_connection_before_are_ignored(bench: Bench) -> None:
     old = bench.link.sent.pop()
     bench.registration.disconnected()
     bench.registration.connected()
-    old[1]([FENCED, 1, 0])
+    old[1]([FENCED, 1, 0, []])
     assert bench.events == []
-    bench.beat(UNKNOWN)
+    bench.beat(LOST)
     bench.registration.disconnected()
     bench.answer_all()
     assert "here" not in bench.events
@@ -185,12 +235,12 @@ def test_a_registration_that_was_refused_is_tried_again(bench: Bench) -> None:
     bench.registration.connected()
     bench.link.answer(LayerUnavailable("not now"))
     bench.wait(RETRY_SECONDS)
-    bench.beat(UNKNOWN)
+    bench.beat(LOST)
     while bench.link.sent:
         bench.link.answer(LayerUnavailable("not now"))
     assert not bench.registration.is_here
     bench.wait(RETRY_SECONDS)
-    bench.beat(UNKNOWN)
+    bench.beat(LOST)
     bench.answer_all()
     assert bench.registration.is_here
 
@@ -198,7 +248,7 @@ def test_a_registration_that_was_refused_is_tried_again(bench: Bench) -> None:
 def test_many_sockets_are_registered_in_calls_of_a_thousand(bench: Bench) -> None:
     bench.sockets = {f"l{number}": "/" for number in range(SOCKETS_PER_CALL + 1)}
     bench.registration.connected()
-    bench.beat(UNKNOWN)
+    bench.beat(LOST)
     sizes = sorted(len(args) for args in bench.link.commands if args[0] == b"HSET")
     assert sizes[-1] == 2 + 2 * SOCKETS_PER_CALL
     assert 2 + 2 in sizes

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from headrace_asgi import control
-from headrace_asgi.contract import Outcome
+from headrace_asgi.contract import Outcome, Send
 from headrace_asgi.envelope import decode, encode, pack_message, unpack_message
+from headrace_asgi.layers.redis_blocking import RedisChannelLayer
+from headrace_asgi.layers.redis_memory import OVER_SECONDS
 from headrace_asgi.layers.redis_registration import BEAT_SECONDS
 from headrace_asgi.membership import LEAVE_DELAY_SECONDS
 from tests.support.interfaces import InterfaceSide, interface_side
@@ -167,7 +170,9 @@ def test_a_message_that_is_too_large_is_refused_and_logged(
     assert "over the limit" in caplog.text
 
 
-def test_redis_out_of_memory_sheds_messages_but_not_disconnects(private_side: InterfaceSide) -> None:
+def test_redis_out_of_memory_sheds_messages_but_not_disconnects_and_says_so_once(
+    private_side: InterfaceSide, caplog: pytest.LogCaptureFixture
+) -> None:
     side = private_side
     side.connect("a")
     side.ask(side.plan.finish(side.port.process + "a", 0, "0"))
@@ -177,6 +182,14 @@ def test_redis_out_of_memory_sheds_messages_but_not_disconnects(private_side: In
     assert side.outcome(outcomes) is Outcome.FULL
     assert side.connect("b") is Outcome.FULL
     assert side.outcome(side.disconnect("a", 1)) is Outcome.SENT
+    [record] = caplog.records
+    assert "out of memory: new requests get 503" in record.getMessage()
+    assert "raise its maxmemory" in record.getMessage()
+    side.client.config_set("maxmemory", "0")
+    side.port._asker._memory._refused_at -= OVER_SECONDS
+    assert side.connect("c") is Outcome.SENT
+    assert len(caplog.records) == 2
+    assert "has memory again" in caplog.text
 
 
 def test_forgotten_scripts_are_sent_whole(side: InterfaceSide) -> None:
@@ -247,7 +260,7 @@ def test_a_group_message_reaches_all_members_as_one(side: InterfaceSide) -> None
         side.connect(local)
         group_add(side, "room", local)
     group_add(side, "room", "closed already")
-    note(side, control.GROUP, group="room", message={"text": "hi"})
+    note(side, control.GROUP, group="room", packed=pack_message({"text": "hi"}))
     side.reactor.until(lambda: side.receiver.of("group"))
     assert side.receiver.of("group") == [("room", ("a", "b"), {"text": "hi"})]
 
@@ -376,7 +389,9 @@ def test_an_empty_redis_after_an_outage_gets_sockets_and_groups_again(
     assert side.client.hgetall(side.key("s", process)) == {b"a": b"/a"}
     assert side.client.hget(side.key("g", "room"), process) == b"1"
     assert len(side.channel("websocket.disconnect")) == 1
-    note(side, control.GROUP, group="room", message={"text": "after"})
+    kinds = [what[0] for what in side.receiver.heard if what[0] in ("lost", "data lost", "back")]
+    assert kinds == ["back", "lost", "data lost", "back"]
+    note(side, control.GROUP, group="room", packed=pack_message({"text": "after"}))
     side.reactor.until(lambda: side.receiver.of("group"))
     assert side.receiver.of("group") == [("room", ("a",), {"text": "after"})]
 
@@ -389,6 +404,98 @@ def test_flushall_closes_no_socket(private_side: InterfaceSide) -> None:
     assert side.frame("a", 1) is Outcome.SENT
     assert side.frame("b", 1, ordered=True) is Outcome.SENT
     assert side.client.hkeys(side.key("s", side.port.process)) == [b"a", b"b"]
+
+
+def test_a_request_sent_after_flushall_reaches_a_worker_at_once(private_side: InterfaceSide) -> None:
+    side = private_side
+    side.client.flushall()
+    outcomes: list[Outcome] = []
+    started = time.monotonic()
+    for number in range(3):
+        side.port.send("http.request", {"n": number}, 30, outcomes.append)
+        side.port.send("http.request.body?x", {"n": number}, 30, outcomes.append)
+    side.outcome(outcomes, 6)
+    assert time.monotonic() - started < 1
+    assert outcomes == [Outcome.SENT] * 6
+    assert len(side.channel("http.request")) == 3
+    assert side.client.exists(side.key("up", side.port.process))
+    assert side.receiver.of("data lost") == [()]
+
+
+def test_what_is_sent_while_everything_is_registered_again_waits_for_it(private_side: InterfaceSide) -> None:
+    side = private_side
+    side.connect("a")
+    side.client.flushall()
+    outcomes: list[Outcome] = []
+    beat(side)
+    side.reactor.until(lambda: side.port._registration.is_coming)
+    side.port.send("http.request", {}, 30, outcomes.append)
+    side.receiver.sockets["b"] = "/b"
+    message = {"reply_channel": side.port.process + "b", "path": "/b"}
+    side.port.connect("b", "/b", message, 10, outcomes.append)
+    side.outcome(outcomes, 2)
+    assert outcomes == [Outcome.SENT] * 2
+    assert side.receiver.of("lost") == []
+
+
+def test_the_answer_of_a_view_that_ran_through_flushall_arrives(
+    private_side: InterfaceSide, private_redis_server: RedisServer
+) -> None:
+    side = private_side
+    layer = RedisChannelLayer([private_redis_server.url])
+    refused: list[tuple[Any, Outcome]] = []
+    worker = layer.open_worker_port(lambda item, outcome: refused.append((item, outcome)))
+    outcomes: list[Outcome] = []
+    side.port.send("http.request", {"reply_channel": side.port.process + "a"}, 30, outcomes.append)
+    assert side.outcome(outcomes) is Outcome.SENT
+    [delivery] = worker.turn([], ["http.request"], 1, 5)
+    side.client.flushall()
+    started = time.monotonic()
+    worker.turn([Send(delivery.message["reply_channel"], {"status": 200})], [], 1, 0)
+    [(send, outcome)] = refused
+    assert outcome is Outcome.FORGOTTEN
+    side.reactor.until(lambda: side.receiver.of("data lost") and side.port._registration.is_here)
+    worker.turn([send], [], 1, 0)
+    side.reactor.until(lambda: side.receiver.of("reply"))
+    assert time.monotonic() - started < 1
+    assert side.receiver.of("reply") == [("a", {"status": 200})]
+    assert len(refused) == 1
+    worker.close()
+    layer.close()
+
+
+def test_a_process_whose_mark_expired_is_marked_again_by_its_next_beat(side: InterfaceSide) -> None:
+    """As after a weekend asleep."""
+    side.connect("a")
+    side.client.delete(side.key("up", side.port.process))
+    beat(side)
+    side.reactor.until(lambda: side.client.exists(side.key("up", side.port.process)))
+    assert push(side, "a", {"text": "again"}) == [Outcome.SENT]
+    side.reactor.until(lambda: side.receiver.of("reply"))
+    assert side.receiver.of("data lost") == []
+    assert side.client.hgetall(side.key("s", side.port.process)) == {b"a": b"/chat"}
+
+
+def test_an_add_still_queued_across_a_reconnect_is_counted_once(side: InterfaceSide) -> None:
+    side.connect("a")
+    group_add(side, "room", "a")
+    side.reactor.until(lambda: side.port._groups.membership.members("room"))
+    # The second worker has registered, and its entry comes only after the reconnect.
+    side.ask(side.plan.group_add("room", side.port.process))
+    for link in side.port._links.values():
+        link.drop("the test says so")
+    side.until_back(2)
+    note(side, control.ADD, group="room", local="a")
+    side.disconnect("a")
+    side.reactor.until(lambda: not side.client.exists(side.key("g", "room")), LEAVE_DELAY_SECONDS + 5)
+
+
+def test_a_beat_tells_what_workers_take(side: InterfaceSide) -> None:
+    assert side.port.taken_channels == frozenset()
+    side.ask(side.plan.announce(["http.request"]))
+    beat(side)
+    side.reactor.until(lambda: side.port.taken_channels)
+    assert side.port.taken_channels == {"http.request"}
 
 
 def test_a_flush_of_the_layer_brings_the_groups_back(side: InterfaceSide) -> None:

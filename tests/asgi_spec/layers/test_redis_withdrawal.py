@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from headrace_asgi.errors import OutcomeUnknown
 from headrace_asgi.layers.redis_asker import Asker
+from headrace_asgi.layers.redis_memory import MemoryWatch
 from headrace_asgi.layers.redis_withdrawal import withdraw
 from tests.support.interfaces import plan_for
 from tests.support.links import ScriptedLink
@@ -21,7 +22,12 @@ def answer_all(link: ScriptedLink, members: Any) -> None:
 
 def test_groups_are_left_after_the_marks_are_gone() -> None:
     link, done = ScriptedLink(), []
-    withdraw(PLAN, Asker(cast(Any, {"0": link})), "hr1.0.p!", lambda: done.append(True))
+    withdraw(
+        PLAN,
+        Asker(cast(Any, {"0": link}), MemoryWatch("here", "nothing")),
+        "hr1.0.p!",
+        lambda: done.append(True),
+    )
     assert b"DEL" in [command[0] for command in link.commands]
     answer_all(link, [b"g", b"h"])
     assert [command[0] for command in link.commands] == [b"HDEL", b"HDEL"]
@@ -34,7 +40,12 @@ def test_groups_are_left_after_the_marks_are_gone() -> None:
 def test_without_groups_one_round_is_enough() -> None:
     for members in ([], OutcomeUnknown("lost")):
         link, done = ScriptedLink(), []
-        withdraw(PLAN, Asker(cast(Any, {"0": link})), "hr1.0.p!", lambda done=done: done.append(True))
+        withdraw(
+            PLAN,
+            Asker(cast(Any, {"0": link}), MemoryWatch("here", "nothing")),
+            "hr1.0.p!",
+            lambda done=done: done.append(True),
+        )
         answer_all(link, members)
         assert done == [True]
         assert not link.sent

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Who is in a group.
 --
 -- KEYS  g: processes of the group  gp: plain members, scored by join time in ms

@@ -1,19 +1,25 @@
-#!lua
+#!lua flags=allow-oom
 -- Put entries on the queue of one process, in order. Control entries ignore the capacity, but not those marked as
 -- counted (group messages). Behind a refused entry every further message is refused too, so that what a client
--- receives has no gap in the middle.
+-- receives has no gap in the middle. Allowed when memory is out: the reader takes at once, which makes room. As
+-- push_spare the same script is refused then; group messages and what makes a process remember more go that way.
 --
 -- KEYS  q: the queue  up: the process lives here
--- ARGV  capacity, entries...
+-- ARGV  capacity, the note that tells a process that it is unknown, entries...
 -- Answer: how many entries that are messages were put there, or -1 (GONE) if there is no such process.
 
 if redis.call('EXISTS', KEYS[2]) == 0 then
+  -- Either it ended, or Redis lost its data and it waits for this very list. Nobody else would ever take the note.
+  if redis.call('EXISTS', KEYS[1]) == 0 then
+    redis.call('RPUSH', KEYS[1], ARGV[2])
+    redis.call('EXPIRE', KEYS[1], 10)
+  end
   return -1
 end
 local CONTROL, COUNTED = 0x10, 0x40
 local room = tonumber(ARGV[1]) - redis.call('LLEN', KEYS[1])
 local pushed, messages = 0, 0
-for i = 2, #ARGV do
+for i = 3, #ARGV do
   local control = bit.band(string.byte(ARGV[i], 2), CONTROL + COUNTED) == CONTROL
   if control or room > 0 then
     redis.call('RPUSH', KEYS[1], ARGV[i])
