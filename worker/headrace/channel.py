@@ -9,7 +9,7 @@ from typing import Any
 
 from headrace_asgi.names import require_channel_name, require_group_name
 
-from . import outbox
+from . import outbox, reply_keys
 from .asgi import DEFAULT_CHANNEL_LAYER, channel_layers
 
 __all__ = ["Channel", "Group"]
@@ -47,6 +47,7 @@ class Channel:
         """
         if not isinstance(content, dict):
             raise TypeError(f"A message is a dict, not {type(content).__name__}")
+        reply_keys.look_at(self.name, content)
         outbox.send(self.channel_layer, self.name, content, immediately)
 
     def __str__(self) -> str:

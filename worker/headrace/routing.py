@@ -1,6 +1,6 @@
 """Which consumer gets a message: routes as projects write them, compiled once into one table per channel.
 
-    channel_routing = [
+    routing = [
         route("websocket.receive", "chat.consumers.said", path=r"^/rooms/(?P<room>[a-z]+)/$"),
         include("shop.routing.routes", path=r"^/shop"),
     ]
@@ -329,7 +329,7 @@ def import_named(path: str, name: str) -> Any:
     """
     module_path, _, attribute = path.rpartition(".")
     if not module_path:
-        raise ImproperlyConfigured(f"{name} is not a dotted path such as 'project.routing.channel_routing'")
+        raise ImproperlyConfigured(f"{name} is not a dotted path such as 'project.routing.routing'")
     try:
         module = importlib.import_module(module_path)
     except ImproperlyConfigured:

@@ -268,9 +268,19 @@ def test_what_cannot_work_is_one_line_and_exit_status_1(
     assert output.strip().count("\n") == 0, output
 
 
-@pytest.mark.parametrize("arguments", [["--threads", "0"], ["--processes", "-1"], ["--threads", "x"]])
-def test_a_wrong_number_is_refused(project: Project, arguments: list[str]) -> None:
+@pytest.mark.parametrize(
+    "arguments", [["--threads", "0"], ["--processes", "-1"], ["--threads", "x"], ["--threads", "1.5"]]
+)
+def test_a_wrong_number_is_refused_with_what_is_wanted(project: Project, arguments: list[str]) -> None:
     worker = project.start(*arguments)
     output, _ = worker.communicate(timeout=20)
     assert worker.returncode == 2
-    assert arguments[0] in output
+    assert f"argument {arguments[0]}: must be a whole number from 1, not '{arguments[1]}'" in output
+
+
+def test_what_is_suggested_is_called_as_in_the_documentation(project: Project) -> None:
+    project.configure({})
+    output, _ = project.start().communicate(timeout=20)
+    tutorial = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
+    assert 'CHANNEL_LAYERS = {"default": {"ROUTING": "project.routing.routing"}}' in output
+    assert '{"ROUTING": "mill.routing.routing"}' in tutorial

@@ -141,7 +141,7 @@ def _layer(options: dict[str, Any]) -> ChannelLayerWrapper:
         if not channel_layers.configs:
             raise CommandError(
                 "CHANNEL_LAYERS is not set, so there is nothing to take messages from. The least is "
-                'CHANNEL_LAYERS = {"default": {"ROUTING": "project.routing.channel_routing"}}'
+                'CHANNEL_LAYERS = {"default": {"ROUTING": "project.routing.routing"}}'
             )
         layer = channel_layers[alias]
         if layer.local_only():
@@ -206,7 +206,6 @@ def _say(channel: str, content: dict[str, Any]) -> None:
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be 1 or more, not {text}")
-    return value
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1, not {text!r}")
+    return int(text)
