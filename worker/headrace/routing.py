@@ -11,7 +11,6 @@ The first route whose filters all match wins; named groups become keyword argume
 from __future__ import annotations
 
 import importlib
-import inspect
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from .filters import EMPTY, Filters
 from .log import Seldom
+from .synchronous import require_synchronous
 
 if TYPE_CHECKING:
     from .message import Message
@@ -314,11 +314,7 @@ def _resolved_consumer(consumer: Any) -> Consumer:
     resolved = import_named(consumer, f"consumer {consumer!r}") if isinstance(consumer, str) else consumer
     if not callable(resolved):
         raise ImproperlyConfigured(f"A consumer is a callable or its dotted path, not {consumer!r}")
-    if inspect.iscoroutinefunction(resolved):
-        raise ImproperlyConfigured(
-            f"The consumer {consumer!r} is an async function; consumers are synchronous: "
-            "wrap it in asgiref.sync.async_to_sync"
-        )
+    require_synchronous(resolved, repr(consumer))
     return resolved  # type: ignore[no-any-return]
 
 

@@ -45,6 +45,26 @@ routes = [route(["work", "other"], said), route("fatal", fatal)]
 """
 
 
+#: A layer whose server lets nobody in.
+LOCKED = """
+from headrace_asgi import RedisChannelLayer
+from headrace_asgi.errors import ConfigurationError
+
+class Layer(RedisChannelLayer):
+    def ensure_usable(self):
+        raise ConfigurationError("the password is wrong")
+"""
+ASYNCHRONOUS = """
+from headrace.generic.websockets import WebsocketConsumer
+
+class Chat(WebsocketConsumer):
+    async def receive(self, text=None, bytes=None, **kwargs):
+        self.send(text=text)
+
+routes = [Chat.as_route()]
+"""
+
+
 class Project:
     """A project in a folder, and the workers started from it."""
 
@@ -252,12 +272,20 @@ def test_a_change_of_the_code_restarts_a_worker_with_reload(project: Project) ->
             "ROOT_URLCONF = 'broken' cannot be imported: ZeroDivisionError",
         ),
         (["--reload", "--processes", "2"], None, "--reload works with one process"),
+        (
+            [],
+            {"default": {"ROUTING": [], "BACKEND": "locked.Layer"}},
+            "CommandError: CHANNEL_LAYERS['default']: the password is wrong",
+        ),
+        ([], {"default": {"ROUTING": "asynchronous.routes"}}, "Chat has async methods (receive)"),
     ],
 )
 def test_what_cannot_work_is_one_line_and_exit_status_1(
     project: Project, arguments: list[str], layers: Any, said: str
 ) -> None:
     project.write("broken.py", "1 / 0\n")
+    project.write("locked.py", LOCKED)
+    project.write("asynchronous.py", ASYNCHRONOUS)
     project.write("broken_urls.py", "from site_settings import *\nROOT_URLCONF = 'broken'\n")
     if layers is not None:
         project.configure(layers)

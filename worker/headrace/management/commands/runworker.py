@@ -19,6 +19,7 @@ from headrace.signals import worker_process_ready
 from headrace.supervisor import Supervisor, prepare_fork, stop_in_child, stop_on_signals
 from headrace.worker import Worker, apply_channel_filters
 from headrace.worker_threads import ThreadedWorker
+from headrace_asgi.errors import ConfigurationError
 
 __all__ = ["Command", "stop_before_reload"]
 
@@ -161,6 +162,9 @@ def _layer(options: dict[str, Any]) -> ChannelLayerWrapper:
                 "--only-channels and --exclude-channels leave no channel of "
                 + ", ".join(sorted(layer.router.channels))
             )
+        layer.ensure_usable()
+    except ConfigurationError as error:
+        raise CommandError(f"CHANNEL_LAYERS[{alias!r}]: {error}") from error
     except (InvalidChannelLayerError, ImproperlyConfigured, ImportError) as error:
         raise CommandError(str(error)) from error
     return layer
