@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
+from django.test.utils import _TestState
 
 from headrace.asgi import (
     ChannelLayerManager,
@@ -18,7 +19,7 @@ from headrace.asgi import (
     InvalidChannelLayerError,
     get_channel_layer,
 )
-from headrace_asgi import InMemoryChannelLayer
+from headrace_asgi import InMemoryChannelLayer, RedisChannelLayer
 from tests.support.workers import layer_with
 
 ROOT = Path(__file__).parents[2]
@@ -75,7 +76,7 @@ def test_w13_a_layer_says_itself_whether_it_lives_in_one_process() -> None:
 def test_a_layer_that_cannot_be_had_is_named(settings: Any, config: Any, said: str) -> None:
     settings.CHANNEL_LAYERS = {"default": config}
     with pytest.raises(InvalidChannelLayerError, match=said):
-        ChannelLayerManager()["default"]
+        ChannelLayerManager().make_backend("default")
 
 
 def test_a_routing_that_cannot_be_had_is_named_with_its_setting() -> None:
@@ -119,3 +120,106 @@ def test_the_public_names_need_no_configured_django() -> None:
         )
         == "False"
     )
+
+
+TESTED_SETTINGS = """
+SECRET_KEY = "x"
+INSTALLED_APPS = ["headrace"]
+USE_TZ = True
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": "headrace_asgi.RedisChannelLayer",
+        "ROUTING": [],
+        "CONFIG": {"hosts": [%r]},
+    }
+}
+"""
+TESTED = """
+import django.test
+from headrace import Channel, Group, channel_layers
+from headrace.test import ChannelTestCase, live_layers
+
+BEFORE = channel_layers["default"]
+CHANNEL = Channel("work")
+GROUP = Group("everybody")
+
+
+class PlainTests(django.test.TestCase):
+    def test_it_sends(self):
+        GROUP.add("members")
+        GROUP.send({"n": 1})
+        CHANNEL.send({"n": 2})
+        Channel("work").send({"n": 3})
+        assert channel_layers["default"].local_only()
+        assert channel_layers["default"].statistics("members")["pending"] == 1
+
+
+class SimpleTests(django.test.SimpleTestCase):
+    def test_it_sends_more_than_a_channel_holds(self):
+        for _ in range(1500):
+            Channel("work").send({})
+
+
+class OwnTests(ChannelTestCase):
+    def test_it_has_its_own(self):
+        CHANNEL.send({"n": 1})
+        assert self.get_next_message("work")["n"] == 1
+        assert self.get_next_message("work") is None
+
+
+class LiveTests(django.test.TestCase):
+    @live_layers()
+    def test_it_asks_for_the_real_one(self):
+        assert not channel_layers["default"].local_only()
+        Channel("asked").send({"n": 1})
+
+    def test_another_does_not(self):
+        assert channel_layers["default"].local_only()
+"""
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["django", "test", "--settings", "tested_settings"],
+        ["django", "test", "--settings", "tested_settings", "--parallel", "2"],
+        ["pytest", "-q", "-p", "no:cacheprovider", "--ds", "tested_settings", "test_tested.py"],
+    ],
+    ids=["Django's runner", "in parallel", "pytest-django"],
+)
+def test_while_tests_run_nothing_reaches_the_configured_redis_unless_a_test_asks(
+    tmp_path: Path, redis_url: str, command: list[str]
+) -> None:
+    (tmp_path / "tested_settings.py").write_text(TESTED_SETTINGS % redis_url)
+    (tmp_path / "test_tested.py").write_text(TESTED)
+    path = os.pathsep.join([str(tmp_path), *(str(ROOT / name) for name in ("asgi_spec", "worker"))])
+    env = {**os.environ, "PYTHONPATH": path}
+    done = subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=tmp_path,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    layer = RedisChannelLayer(hosts=[redis_url])
+    try:
+        counts = [layer.statistics(name).get("sent", 0) for name in ("work", "members", "asked")]
+        assert counts == [0, 0, 1]
+        assert layer.receive(["asked"]) == ("asked", {"n": 1})
+    finally:
+        layer.close()
+
+
+def test_the_projects_layers_are_back_when_the_tests_are_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    manager = ChannelLayerManager()
+    in_test = manager["default"]
+    monkeypatch.delattr(_TestState, "saved_data")
+    live = manager["default"]
+    assert live is not in_test
+    assert manager.backends == {"default": live}
+    monkeypatch.undo()
+    assert manager["default"] is in_test

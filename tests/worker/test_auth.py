@@ -3,10 +3,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.contrib import auth
 from django.contrib.auth.models import User
 from django.contrib.sessions.backends.db import SessionStore
 from django.http import HttpRequest
+from django.test import Client, override_settings
 
 from headrace.auth import (
     channel_and_http_session_user_from_http,
@@ -86,6 +88,49 @@ def test_logging_out_of_the_site_ends_the_login_of_sockets_with_both_sessions_a5
     assert channel_session_user(name)(frame()) == "ada"
     visitor.flush()
     assert consumer(frame()) == ""
+
+
+ROTATED = {"SECRET_KEY": "a new one", "SECRET_KEY_FALLBACKS": [settings.SECRET_KEY]}
+
+
+@pytest.mark.parametrize(
+    "decorated",
+    [http_session_user, channel_session_user_from_http, channel_and_http_session_user_from_http],
+)
+def test_a_rotated_secret_key_logs_nobody_out_of_the_site_who_opens_a_socket(
+    visitor: SessionStore, decorated: Any, client: Client
+) -> None:
+    client.cookies[settings.SESSION_COOKIE_NAME] = visitor.session_key
+    with override_settings(**ROTATED):
+        assert decorated(name)(connect(visitor)) == "ada"
+        assert decorated(name)(connect(visitor)) == "ada"
+        assert list(SessionStore.get_model_class().objects.filter(pk=visitor.session_key))
+        assert auth.get_user(request_of(client)).get_username() == "ada"
+
+
+def test_the_login_of_a_socket_that_came_before_a_rotated_secret_key_is_as_good_as_one_behind_it(
+    visitor: SessionStore,
+) -> None:
+    with override_settings(**ROTATED):
+        assert channel_session_user_from_http(name)(connect(visitor)) == "ada"
+        assert channel_session_user(name)(frame()) == "ada"
+    with override_settings(SECRET_KEY="a new one"):
+        assert channel_session_user(name)(frame()) == "ada"
+
+
+def test_a_socket_ends_no_session_of_the_site_whose_login_is_no_longer_valid(visitor: SessionStore) -> None:
+    user = User.objects.get()
+    user.set_password("another")
+    user.save()
+    assert http_session_user(name)(connect(visitor)) == ""
+    assert SessionStore(visitor.session_key)[auth.SESSION_KEY] == str(user.pk)
+
+
+def request_of(client: Client) -> HttpRequest:
+    """What a view would get from a browser with the client's cookies."""
+    request = HttpRequest()
+    request.session = client.session
+    return request
 
 
 def test_both_sessions_without_a_visitor_are_nobodys() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+from typing import Any, ClassVar
 
 import pytest
 from django.core import checks
 
+from headrace import include, route
 from headrace.checks import (
     check_app_order,
     check_caches,
@@ -15,6 +17,10 @@ from headrace.checks import (
     check_settings,
     register_all,
 )
+from headrace.generic import BaseConsumer
+from headrace.generic.websockets import WebsocketConsumer
+from headrace.sessions import channel_session
+from headrace.synchronous import AsyncConsumer
 
 
 def ids(found: list[checks.CheckMessage]) -> list[str | None]:
@@ -52,6 +58,138 @@ def test_wrong_settings_are_found(settings: Any) -> None:
 def test_wrong_layers_are_found(settings: Any, layers: Any, found: list[str]) -> None:
     settings.CHANNEL_LAYERS = layers
     assert ids(check_layers(None)) == found
+
+
+def layers_with(routing: Any, **config: Any) -> dict[str, Any]:
+    redis = {"BACKEND": "headrace_asgi.RedisChannelLayer", "ROUTING": routing, "CONFIG": config}
+    return {"default": redis}
+
+
+@pytest.mark.parametrize(
+    ("hosts", "said"),
+    [
+        (["127.0.0.1:6379"], "must specify one of the following schemes (redis://"),
+        (["redis://h:99999/0"], "Port out of range"),
+        ("redis://h", "hosts must be a list"),
+    ],
+)
+def test_a_host_that_cannot_work_is_found(settings: Any, hosts: Any, said: str) -> None:
+    settings.CHANNEL_LAYERS = layers_with([], hosts=hosts)
+    (found,) = check_layers(None)
+    assert (found.id, found.level) == ("headrace.E002", checks.ERROR)
+    assert found.msg.startswith("CHANNEL_LAYERS['default']: ")
+    assert said in found.msg
+
+
+def consumer(message: Any) -> None:
+    """A consumer."""
+
+
+async def later(message: Any) -> None:
+    """A consumer that would never run."""
+
+
+class Asynchronous(WebsocketConsumer):
+    """Two methods that would never run, and one that may."""
+
+    async def receive(self, text: Any = None, bytes: Any = None, **kwargs: Any) -> None:  # type: ignore[override]
+        """Never awaited."""
+
+    async def connection_groups(self, **kwargs: Any) -> Any:
+        """Never awaited."""
+
+    async def fetch(self) -> None:
+        """A helper, for `async_to_sync`."""
+
+
+class Mapped(BaseConsumer):
+    """A class consumer of another channel."""
+
+    method_mapping: ClassVar[dict[str, str]] = {"work": "do"}
+
+    async def do(self, message: Any) -> Any:
+        """A generator that nobody would iterate."""
+        yield message
+
+
+class Called:
+    """An instance of it as a consumer."""
+
+    async def __call__(self, message: Any) -> None:
+        """Never awaited."""
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: route("work", later), "later"),
+        (lambda: route("work", channel_session(later)), "later"),
+        (lambda: route("work", Called()), "Called"),
+        (lambda: route("websocket.receive", Asynchronous), "async methods (connection_groups, receive)"),
+        (lambda: Asynchronous.as_route(path="^/x"), "async methods (connection_groups, receive)"),
+        (Mapped.as_route, "async methods (do)"),
+    ],
+)
+def test_consumers_that_are_async_are_found_when_they_are_routed(make: Any, said: str) -> None:
+    with pytest.raises(AsyncConsumer) as raised:
+        make()
+    assert said in str(raised.value)
+
+
+def test_async_methods_are_an_error_with_a_hint(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Lazy:
+        """Makes its routes when they are asked for, as an import does."""
+
+        @property
+        def routes(self) -> Any:
+            return [Asynchronous.as_route()]
+
+    monkeypatch.setitem(sys.modules, "lazily", Lazy())  # type: ignore[arg-type]
+    settings.CHANNEL_LAYERS = layers_with("lazily.routes")
+    (found,) = check_layers(None)
+    assert (found.id, found.level) == ("headrace.E006", checks.ERROR)
+    assert "test_checks.Asynchronous has async methods (connection_groups, receive)" in found.msg
+    assert "async_to_sync" in str(found.hint)
+
+
+@pytest.mark.parametrize(
+    ("name", "likely"),
+    [
+        ("websocket.recieve", "'websocket.receive'"),
+        ("websocket.connected", "'websocket.connect'"),
+        ("websockets.disconnect", "'websocket.disconnect'"),
+        ("Websocket.Receive", "'websocket.receive'"),
+        ("http.requests", "'http.request'"),
+        ("websocket.message", "websocket.receive"),
+    ],
+)
+def test_a_misspelt_channel_is_a_warning_with_the_likely_word(settings: Any, name: str, likely: str) -> None:
+    settings.CHANNEL_LAYERS = layers_with([include([route(name, consumer)], path="^/x")])
+    (found,) = check_layers(None)
+    assert (found.id, found.level) == ("headrace.W003", checks.WARNING)
+    assert repr(name) in found.msg
+    assert likely in str(found.hint)
+
+
+def test_a_name_that_no_channel_can_have_is_an_error(settings: Any) -> None:
+    settings.CHANNEL_LAYERS = layers_with([route(["chat messages", "fine", "reply!x"], consumer)])
+    found = check_layers(None)
+    assert ids(found) == ["headrace.E007", "headrace.E007"]
+    assert "'chat messages'" in found[0].msg
+    assert all(one.hint for one in found)
+
+
+def test_channels_of_ones_own_are_no_misspelling(settings: Any) -> None:
+    names = [
+        "receive",
+        "chat.receive",
+        "send-invite",
+        "chat.messages",
+        "http.disconnect",
+        "websocket.receive",
+    ]
+    settings.CHANNEL_LAYERS = layers_with([route(names, consumer)])
+    assert check_layers(None) == []
 
 
 def test_apps_whose_runserver_would_win_are_found(settings: Any) -> None:

@@ -258,7 +258,7 @@ def test_w4_a_route_that_raises_fails_its_message_only(caplog: pytest.LogCapture
     layer = layer_with([Own()])
     dispatcher = Dispatcher(layer, layer.router, Settings(), (), Counter())
     assert dispatcher.run(delivery("websocket.receive", order=3)) == [Finish(REPLY, 3, "0", False)]
-    assert "Routing a message on websocket.receive failed" in caplog.text
+    assert "Routing a message on websocket.receive '/' failed" in caplog.text
 
 
 @pytest.mark.parametrize("reply_channel", [5, "", "two!marks!x", ["x"]])
@@ -417,3 +417,29 @@ def test_a_request_that_is_answered_is_not_said_to_run() -> None:
 def test_a_request_whose_answer_left_at_once_is_not_said_to_run() -> None:
     bench = Bench(lambda message: message.reply_channel.send({"status": 200}, immediately=True))
     assert bench.run("http.request") == []
+
+
+def test_the_error_of_a_consumer_names_the_path_in_a_line_that_a_client_cannot_break(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bench = Bench(lambda message: 1 / 0)
+    bench.run("websocket.receive", path="/rooms/7/\nforged")
+    assert "failed on websocket.receive '/rooms/7/\\nforged' for hr1.0.feed!abc;" in caplog.messages[0]
+    bench.run("work", path=None)
+    assert "failed on work for hr1.0.feed!abc;" in caplog.messages[1]
+
+
+def test_a_key_that_no_client_understands_is_told_with_the_name_of_the_consumer(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def greets(message: Message) -> None:
+        message.reply_channel.send({"txet": "hello"})
+        message.reply_channel.send({"text": "hello", "close": True})
+        message.reply_channel.send({"status": 200, "headers": [], "content": b"", "more_content": False})
+        Channel("work", channel_layer=message.channel_layer).send({"anything": "goes"})
+
+    bench = Bench(greets)
+    bench.run("websocket.receive")
+    bench.run("websocket.receive")
+    (line,) = caplog.messages
+    assert "greets sent the unknown key 'txet' to hr1.0.feed!abc: did you mean 'text'?" in line

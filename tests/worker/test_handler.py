@@ -25,12 +25,13 @@ from django.http import (
 )
 from django.template import engines
 from django.test import override_settings
-from django.urls import path
+from django.urls import path, re_path
 from django.views.decorators.csrf import csrf_exempt
 
 from headrace import outbox
 from headrace.exceptions import ResponseLater
 from headrace.handler import AsgiHandler, ViewConsumer
+from headrace.http_request import AsgiRequest
 from headrace.http_response import head_of
 from headrace.message import Message
 from headrace_asgi import InMemoryChannelLayer, messages
@@ -170,6 +171,7 @@ class Urls:
         path("body/", csrf_exempt(body_size)),
         path("parts/", parts),
         path("endless/", endless),
+        re_path(r"^endless/[\s\S]+", endless),
         path("breaks/", breaks),
         path("file/", file),
         path("large/", large),
@@ -394,6 +396,23 @@ def test_headers_that_cannot_be_read_are_a_bad_request() -> None:
     assert reply["status"] in (200, 400)
 
 
+def test_a_bad_request_is_logged_in_a_line_that_its_path_cannot_break(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Picky(AsgiRequest):
+        def __init__(self, message: Message) -> None:
+            if message.content["headers"]:
+                raise ValueError("unreadable")
+            super().__init__(message)
+
+    class Handler(AsgiHandler):
+        request_class = Picky
+
+    (reply,) = Handler()(request_message("/", path="/a\nforged", headers=[[b"a", b"b"]]))
+    assert reply["status"] == 400
+    assert caplog.messages[0] == "Bad Request (its headers cannot be read): '/a\\nforged'"
+
+
 # Uploads
 
 
@@ -576,6 +595,15 @@ def test_a_client_whose_response_lost_a_part_is_cut_off(settings: Any) -> None:
     (control,) = collected.items
     assert isinstance(control, Control)
     assert (control.body["control"], control.body["local"], control.body["status"]) == ("failed", "a", 503)
+
+
+def test_a_stopped_response_is_logged_in_a_line_that_its_path_cannot_break(
+    settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.HEADRACE = {"SEND_RETRY_SECONDS": 0.0}
+    layer = InMemoryChannelLayer(capacity=1)
+    ViewConsumer()(request_message("/", path="/endless/\nforged", layer=layer))
+    assert caplog.messages[0].startswith("The response to '/endless/\\nforged' (test!1) was stopped")
 
 
 def test_a_part_that_cannot_be_sent_at_all_closes_the_views_generator_h7() -> None:

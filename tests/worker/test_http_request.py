@@ -42,6 +42,11 @@ def wsgi_request(content: dict[str, Any]) -> WSGIRequest:
         "SERVER_NAME": "unknown",
         "SERVER_PORT": "0",
     }
+    asked = dict(content["headers"]).get(b"host")
+    if asked is not None:
+        name, _, port = asked.decode().partition(":")
+        secure = environ["wsgi.url_scheme"] == "https"
+        environ["SERVER_NAME"], environ["SERVER_PORT"] = name, port or ("443" if secure else "80")
     if "server" in content:
         environ["SERVER_NAME"], environ["SERVER_PORT"] = content["server"][0], str(content["server"][1])
     if "client" in content:
@@ -174,13 +179,86 @@ def test_a_request_knows_its_message_and_reply_channel() -> None:
     assert request.ResponseLater is ResponseLater
 
 
-def test_client_and_server_stand_in_meta_as_in_channels_1x() -> None:
-    meta = AsgiRequest(request_message(client=["1.2.3.4", 5], server=["host", 80])).META
-    assert (meta["REMOTE_ADDR"], meta["REMOTE_HOST"], meta["REMOTE_PORT"]) == ("1.2.3.4", "1.2.3.4", 5)
-    assert (meta["SERVER_NAME"], meta["SERVER_PORT"]) == ("host", "80")
-    meta = AsgiRequest(request_message()).META
-    assert "REMOTE_ADDR" not in meta
-    assert (meta["SERVER_NAME"], meta["SERVER_PORT"]) == ("unknown", "0")
+#: What gunicorn 27 leaves in META of Django's request, without `wsgi.*` and what names the server: of a GET
+#: over TCP, and of a POST over a unix socket.
+GUNICORN = [
+    (
+        {
+            "path": "/café//x/a'b(c)",
+            "query_string": b"q=1&x=%20a",
+            "headers": [[b"host", b"example.com:88"], [b"x-a", b"1"], [b"x-a", b"2"], [b"x_b", b"3"]],
+            "client": ["127.0.0.1", 53150],
+            "server": ["127.0.0.1", 18765],
+        },
+        {
+            "REQUEST_METHOD": "GET",
+            "QUERY_STRING": "q=1&x=%20a",
+            "RAW_URI": "/caf%C3%A9//x/a'b(c)?q=1&x=%20a",
+            "SERVER_PROTOCOL": "HTTP/1.1",
+            "HTTP_HOST": "example.com:88",
+            "HTTP_X_A": "1,2",
+            "REMOTE_ADDR": "127.0.0.1",
+            "REMOTE_PORT": "53150",
+            "SERVER_NAME": "127.0.0.1",
+            "SERVER_PORT": "18765",
+            "PATH_INFO": "/café//x/a'b(c)",
+            "SCRIPT_NAME": "",
+        },
+    ),
+    (
+        {
+            "method": "POST",
+            "path": "/p",
+            "headers": [[b"host", b"h"], [b"content-type", b"a/b"], [b"content-length", b"0"]],
+        },
+        {
+            "REQUEST_METHOD": "POST",
+            "QUERY_STRING": "",
+            "RAW_URI": "/p",
+            "SERVER_PROTOCOL": "HTTP/1.1",
+            "HTTP_HOST": "h",
+            "CONTENT_TYPE": "a/b",
+            "CONTENT_LENGTH": "0",
+            "REMOTE_ADDR": "",
+            "SERVER_NAME": "h",
+            "SERVER_PORT": "80",
+            "PATH_INFO": "/p",
+            "SCRIPT_NAME": "",
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize(("values", "expected"), GUNICORN)
+def test_meta_has_what_gunicorn_leaves_there_and_nothing_else(
+    values: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    meta = AsgiRequest(request_message(**values)).META
+    assert meta.pop("SERVER_SOFTWARE") == "headrace"
+    ours = {key for key in meta if key.startswith("wsgi.")}
+    assert {key: value for key, value in meta.items() if key not in ours} == expected
+    assert ours == {
+        *("wsgi.version", "wsgi.errors", "wsgi.input", "wsgi.input_terminated", "wsgi.url_scheme"),
+        *("wsgi.multithread", "wsgi.multiprocess", "wsgi.run_once"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("host", "scheme", "server"),
+    [
+        (b"h:99", "http", ("h", "99")),
+        (b"h", "https", ("h", "443")),
+        (b"[::1]:8", "http", ("[::1]", "8")),
+        (b"no host/", "http", ("unknown", "0")),
+        (None, "http", ("unknown", "0")),
+    ],
+)
+def test_behind_a_unix_socket_the_server_is_the_host_that_was_asked_for(
+    host: bytes | None, scheme: str, server: tuple[str, str]
+) -> None:
+    headers = [] if host is None else [[b"host", host]]
+    meta = AsgiRequest(request_message(headers=headers, scheme=scheme)).META
+    assert (meta["SERVER_NAME"], meta["SERVER_PORT"]) == server
 
 
 def test_several_cookie_headers_are_one_h5() -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from headrace import include, route, route_class
+from headrace.generic import BaseConsumer
 from headrace.message import Message
 from headrace.routing import Router
+from tests.support.workers import layer_with
 
 
 def one(message: Message, **kwargs: Any) -> None:
@@ -33,6 +35,25 @@ class ClassConsumer:
     @staticmethod
     def channel_names() -> set[str]:
         return {"websocket.connect", "websocket.receive"}
+
+
+class Receiver(BaseConsumer):
+    """A class consumer of frames only."""
+
+    method_mapping: ClassVar[dict[str, str]] = {"websocket.receive": "frame"}
+
+    def frame(self, message: Message, **kwargs: Any) -> None:
+        """A frame came."""
+
+
+class OwnRoute:
+    """A route class of a project's own, which nobody can ask about messages that are not there yet."""
+
+    def channel_names(self) -> set[str]:
+        return {"websocket.receive"}
+
+    def match(self, message: Message) -> Any:
+        return (one, {}) if message.get("text") else None
 
 
 def message(channel: str = "websocket.receive", **content: Any) -> Message:
@@ -270,3 +291,55 @@ def test_every_project_has_views_and_sockets() -> None:
     for channel in ("websocket.connect", "websocket.receive", "websocket.disconnect"):
         assert router.match(message(channel, path="/y")) is not None
     assert router.match(message("http.disconnect", path="/y")) is None
+
+
+def handshake_answer(routes: Any, path: str) -> dict[str, Any]:
+    """What a client hears whose `websocket.connect` for `path` no route takes."""
+    layer = layer_with(routes)
+    layer.router.check_default(http_consumer=two)
+    connect = Message({"reply_channel": "test!a", "path": path}, "websocket.connect", layer)
+    match = layer.router.match(connect)
+    assert match is not None
+    match[0](connect, **match[1])
+    answer: dict[str, Any] = layer.receive(["test!"])[1]
+    return answer
+
+
+ACCEPTED = {"accept": True}
+REFUSED = {"close": True, "status": 404}
+
+
+@pytest.mark.parametrize(
+    ("routes", "answer"),
+    [
+        ([], REFUSED),
+        ([route("websocket.connect", one, path="^/chat/$")], REFUSED),
+        ([route("work", one)], REFUSED),
+        ([route("websocket.receive", one, path="^/chat/$")], REFUSED),
+        ([route("websocket.receive", one, path="^/cha")], ACCEPTED),
+        ([route("websocket.disconnect", one, path="^/cha")], ACCEPTED),
+        ([route("websocket.receive", one)], ACCEPTED),
+        ([route("websocket.receive", one, text="^hello")], ACCEPTED),
+        ([route("websocket.receive", one, text="^hello", path="^/other")], REFUSED),
+        ([include([route("websocket.receive", one, path="^t2")], path="^/cha")], ACCEPTED),
+        ([include([route("websocket.receive", one, path="^/cha")], path="^/cha")], REFUSED),
+        ([include([route("websocket.receive", one)], path="^/other")], REFUSED),
+        ([Receiver.as_route(path="^/cha")], ACCEPTED),
+        ([Receiver.as_route(path="^/other")], REFUSED),
+        ([OwnRoute()], ACCEPTED),
+    ],
+)
+def test_a_handshake_no_route_takes_is_accepted_only_where_a_later_message_has_one(
+    routes: Any, answer: dict[str, Any]
+) -> None:
+    assert handshake_answer(routes, "/chat2") == answer
+
+
+def test_a_refused_path_is_named_in_one_line_that_a_client_cannot_break(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    handshake_answer([], "/nowhere\nERROR forged")
+    assert "Refused a WebSocket for '/nowhere\\nERROR forged' with 404" in caplog.text
+    assert len(caplog.records) == 1
+    handshake_answer([], "/" + "x" * 16_000)
+    assert len(caplog.records[1].getMessage()) < 1000

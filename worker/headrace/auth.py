@@ -60,7 +60,8 @@ def _with_channel_user(message: Message, run: Run) -> Any:
 
 def _with_http_user(message: Message, run: Run) -> Any:
     if "user" not in vars(message):
-        vars(message)["user"] = _lazy_user(vars(message)["http_session"])
+        visitor = vars(message)["http_session"]
+        vars(message)["user"] = _lazy_user(None if visitor is None else _ReadOnly(visitor))
     return run()
 
 
@@ -81,7 +82,33 @@ def _with_http_user_kept(message: Message, run: Run) -> Any:
     return _with_http_user(message, run)
 
 
-def _lazy_user(session: SessionBase | None) -> Any:
+class _ReadOnly:
+    """The visitor's session as Django may see it here: to read.
+
+    Django gives a session another key when its login was signed with one of SECRET_KEY_FALLBACKS, and empties
+    it when the login is no longer valid. Both are for whoever can set the visitor's cookie: the next request.
+    """
+
+    def __init__(self, session: SessionBase) -> None:
+        self._session = session
+
+    def __getitem__(self, key: str) -> Any:
+        return self._session[key]
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return self._session.get(key, default)
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        """Keep what is there."""
+
+    def cycle_key(self) -> None:
+        """Keep the key."""
+
+    def flush(self) -> None:
+        """Keep what is there."""
+
+
+def _lazy_user(session: SessionBase | _ReadOnly | None) -> Any:
     # Imported here: the class consumers import this module, also in projects without django.contrib.auth.
     from django.contrib.auth.models import AnonymousUser
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from headrace_asgi.names import require_channel_name, require_group_name
 
-from . import outbox
+from . import outbox, reply_keys
 from .asgi import DEFAULT_CHANNEL_LAYER, channel_layers
 
 __all__ = ["Channel", "Group"]
@@ -21,7 +21,7 @@ class Channel:
     Raises TypeError for an invalid name. Does not touch the layer before something is sent.
     """
 
-    __slots__ = ("channel_layer", "name")
+    __slots__ = ("_alias", "_layer", "name")
 
     def __init__(
         self, name: str | bytes, alias: str = DEFAULT_CHANNEL_LAYER, channel_layer: Any = None
@@ -29,7 +29,13 @@ class Channel:
         if isinstance(name, bytes):
             name = name.decode("ascii")
         self.name = require_channel_name(name)
-        self.channel_layer = channel_layers[alias] if channel_layer is None else channel_layer
+        self._alias = alias
+        self._layer = channel_layer
+
+    @property
+    def channel_layer(self) -> Any:
+        """The layer; that of an alias is looked up when it is used, so a module may hold a Channel."""
+        return channel_layers[self._alias] if self._layer is None else self._layer
 
     def send(self, content: dict[str, Any], immediately: bool = False) -> None:
         """Send a message; it is packed now, so `content` may be changed afterwards.
@@ -41,6 +47,7 @@ class Channel:
         """
         if not isinstance(content, dict):
             raise TypeError(f"A message is a dict, not {type(content).__name__}")
+        reply_keys.look_at(self.name, content)
         outbox.send(self.channel_layer, self.name, content, immediately)
 
     def __str__(self) -> str:
@@ -53,7 +60,7 @@ class Channel:
 class Group:
     """A group of channels by name. Raises TypeError for an invalid name."""
 
-    __slots__ = ("channel_layer", "name")
+    __slots__ = ("_alias", "_layer", "name")
 
     def __init__(
         self, name: str | bytes, alias: str = DEFAULT_CHANNEL_LAYER, channel_layer: Any = None
@@ -61,7 +68,13 @@ class Group:
         if isinstance(name, bytes):
             name = name.decode("ascii")
         self.name = require_group_name(name)
-        self.channel_layer = channel_layers[alias] if channel_layer is None else channel_layer
+        self._alias = alias
+        self._layer = channel_layer
+
+    @property
+    def channel_layer(self) -> Any:
+        """The layer; that of an alias is looked up when it is used, so a module may hold a Group."""
+        return channel_layers[self._alias] if self._layer is None else self._layer
 
     def add(self, channel: Channel | str) -> None:
         """Make a channel a member, at once: when this returns, any later send reaches it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,8 +14,11 @@ from django.core.exceptions import ImproperlyConfigured
 from headrace_asgi.errors import ConfigurationError
 from headrace_asgi.layers.options import hosts_option
 from headrace_asgi.layers.redis_target import Target, parse_target
+from headrace_asgi.messages import KINDS
+from headrace_asgi.names import require_channel_name
 
 from . import conf
+from .synchronous import AsyncConsumer
 
 __all__ = [
     "check_app_order",
@@ -35,6 +39,14 @@ _FLUSHING_CACHES = (
     "django_redis.cache.RedisCache",
     "redis_cache.RedisCache",
 )
+#: The channels that interface servers send to.
+_SENT = [
+    kind.channel
+    for kind in KINDS
+    if kind.channel.startswith(("http.", "websocket.")) and "?" not in kind.channel
+]
+#: How much a name must be like one of them to be taken for a slip (difflib's ratio).
+_LIKELY = 0.8
 
 Found = list[checks.CheckMessage]
 Apps = Sequence[AppConfig] | None
@@ -57,8 +69,8 @@ def check_settings(app_configs: Apps, **kwargs: Any) -> Found:
 
 
 def check_layers(app_configs: Apps, **kwargs: Any) -> Found:
-    """Every entry of CHANNEL_LAYERS, and that its routing can be imported."""
-    from .routing import Router
+    """Every entry of CHANNEL_LAYERS, its options, and its routing. Connects to nothing."""
+    from .asgi import ChannelLayerManager, InvalidChannelLayerError
 
     try:
         configs = conf.channel_layer_configs()
@@ -67,12 +79,39 @@ def check_layers(app_configs: Apps, **kwargs: Any) -> Found:
     found: Found = []
     for alias in configs:
         try:
-            config = conf.channel_layer_config(alias)
-            Router(config.routing, setting=f"CHANNEL_LAYERS[{alias!r}]['ROUTING']")
-        except ConfigurationError as error:
-            found.append(checks.Error(f"CHANNEL_LAYERS[{alias!r}]: {error}", id="headrace.E002"))
+            found += _check_channel_names(alias, ChannelLayerManager().make_backend(alias).router.channels)
+        except InvalidChannelLayerError as error:
+            found.append(checks.Error(str(error), id="headrace.E002"))
+        except AsyncConsumer as error:
+            hint = "Write `def`, and call what is async with asgiref.sync.async_to_sync."
+            found.append(checks.Error(str(error), hint=hint, id="headrace.E006"))
         except (ImproperlyConfigured, ValueError) as error:
             found.append(checks.Error(str(error), id="headrace.E003"))
+    return found
+
+
+def _check_channel_names(alias: str, names: set[str]) -> Found:
+    """Names that no channel can have, and those that look like a misspelt channel of the interface server."""
+    found: Found = []
+    for name in sorted(names, key=str):
+        setting = f"CHANNEL_LAYERS[{alias!r}]['ROUTING']"
+        try:
+            require_channel_name(name, receive=True)
+        except TypeError as error:
+            hint = f"Correct the name in the route of {setting}."
+            found.append(checks.Error(f"{setting}: {error}", hint=hint, id="headrace.E007"))
+            continue
+        if name in _SENT:
+            continue
+        likely = difflib.get_close_matches(name.lower(), _SENT, n=1, cutoff=_LIKELY)
+        if likely or name.startswith(("http.", "websocket.")):
+            found.append(
+                checks.Warning(
+                    f"{setting} has a route for {name!r}, a channel to which no interface server sends.",
+                    hint=f"Did you mean {likely[0]!r}?" if likely else f"There are {', '.join(_SENT)}.",
+                    id="headrace.W003",
+                )
+            )
     return found
 
 

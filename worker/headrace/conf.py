@@ -1,6 +1,6 @@
 """Every setting the worker tier reads, with its default and its reason. Nothing else reads settings of ours.
 
-    CHANNEL_LAYERS = {"default": {"ROUTING": "project.routing.channel_routing"}}
+    CHANNEL_LAYERS = {"default": {"ROUTING": "project.routing.routing"}}
     HEADRACE = {"ORIGIN_CHECK": True}
 
 Without `CHANNEL_LAYERS` everything is plain Django. `ROUTING` alone means the embedded server.
@@ -120,9 +120,7 @@ def channel_layer_config(alias: str, key: str = "CONFIG") -> LayerConfig:
                 f"{name!r} is not a key of a layer; those are BACKEND, CONFIG, ROUTING and TEST_CONFIG"
             )
     if "ROUTING" not in config:
-        raise ConfigurationError(
-            'it has no ROUTING; set it, for example to "project.routing.channel_routing"'
-        )
+        raise ConfigurationError('it has no ROUTING; set it, for example to "project.routing.routing"')
     if key == "TEST_CONFIG" and key not in config:
         raise ConfigurationError("it has no TEST_CONFIG, the CONFIG to be used by tests")
     options = config.get(key) or {}

@@ -8,6 +8,7 @@ from functools import partial, wraps
 from typing import Any
 
 from .message import Message
+from .synchronous import require_synchronous
 
 __all__ = ["Around", "Consumer", "Run", "decorated", "message_of"]
 
@@ -30,8 +31,10 @@ def message_of(args: tuple[Any, ...]) -> Message:
 def decorated(consumer: Consumer, around: Around) -> Consumer:
     """A consumer that calls `around(message, run)`, which calls `run()` for the one given.
 
-    What is marked on the consumer, such as its ordering, is marked on the result.
+    What is marked on the consumer, such as its ordering, is marked on the result. Raises AsyncConsumer for
+    an async function, which could not be seen behind the decorator.
     """
+    require_synchronous(consumer)
 
     @wraps(consumer)
     def inner(*args: Any, **kwargs: Any) -> Any:

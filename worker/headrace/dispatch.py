@@ -158,9 +158,10 @@ class Dispatcher:
         if breach:
             self._counters["bad_messages"] += 1
         worker_log.error(
-            "%s failed on %s for %s; its messages are dropped, %s%s",
+            "%s failed on %s%s for %s; its messages are dropped, %s%s",
             outbox.origin,
             message.channel_name,
+            _path_of(message.content),
             message.get("reply_channel") or "nobody",
             "its client gets an error" if message.channel_name in ANSWERED else "nothing else happens",
             breach and f". Whoever sent that message broke the specification: {breach}",
@@ -196,8 +197,9 @@ class Dispatcher:
     def _broken(self, delivery: Delivery, error: BaseException) -> list[Out]:
         self._counters["failed"] += 1
         worker_log.error(
-            "Routing a message on %s failed; it is dropped, its client gets an error",
+            "Routing a message on %s%s failed; it is dropped, its client gets an error",
             delivery.channel,
+            _path_of(delivery.message),
             exc_info=error,
         )
         return _no_answer(delivery, 500, "the consumer failed") + _finish(delivery, drain=False)
@@ -224,6 +226,11 @@ class Dispatcher:
             delivery.message.get("reply_channel"),
         )
         return _verdict(delivery, True)
+
+
+def _path_of(content: dict[str, Any]) -> str:
+    """The path of a message for a log line, escaped, behind a space; "" if it has none."""
+    return f" {content['path']!r:.500}" if "path" in content else ""
 
 
 def _breach(message: Message) -> str:

@@ -128,7 +128,7 @@ class AsgiHandler(BaseHandler):
 
     def _refused(self, message: Message) -> tuple[AsgiRequest, HttpResponseBase]:
         _request_log.warning(
-            "Bad Request (its headers cannot be read): %s",
+            "Bad Request (its headers cannot be read): %r",
             message.content.get("path"),
             exc_info=True,
             extra={"status_code": 400},
@@ -254,7 +254,7 @@ class ViewConsumer:
         self._seldom.log(
             outcome.name,
             logging.WARNING,
-            "The response to %s (%s) was stopped: its reply channel answered %s; the client is cut off",
+            "The response to %r (%s) was stopped: its reply channel answered %s; the client is cut off",
             path,
             name,
             outcome.name,

@@ -6,13 +6,16 @@ finds what it expects: `isinstance(request, WSGIRequest)`, `request.environ`, th
 
 from __future__ import annotations
 
+import re
 import sys
 from functools import cached_property
 from io import BytesIO
 from typing import IO, TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from django.conf import settings
 from django.core.handlers.wsgi import WSGIRequest
+from django.http.request import split_domain_port
 
 from headrace_asgi.errors import LayerUnavailable
 
@@ -34,13 +37,18 @@ _CONSTANT: dict[str, Any] = {
     "SERVER_NAME": "unknown",
     "SERVER_PORT": "0",
     "SERVER_SOFTWARE": "headrace",
-    "GATEWAY_INTERFACE": "CGI/1.1",
+    "REMOTE_ADDR": "",
     "wsgi.version": (1, 0),
     "wsgi.errors": sys.stderr,
     "wsgi.multithread": True,
     "wsgi.multiprocess": True,
     "wsgi.run_once": False,
+    "wsgi.input_terminated": True,
 }
+
+#: What may stand in a path as it is (RFC 3986 section 3.3); clients encode the rest.
+_PATH_SAFE = "!$&'()*+,;=:@/~"
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9\-._!$&'()*+,;=:@/~]*")
 
 
 class AsgiRequest(WSGIRequest):
@@ -118,28 +126,37 @@ class AsgiRequest(WSGIRequest):
 
 
 def environ_of(content: dict[str, Any]) -> dict[str, Any]:
-    """The WSGI environ of a request message, with the text that Django's WSGIRequest leaves in `META`.
+    """The WSGI environ of a request message, with the keys of gunicorn and the text that WSGIRequest leaves.
 
     `PATH_INFO` and `SCRIPT_NAME` are decoded; header values and `QUERY_STRING` are latin-1 of the bytes.
+    `RAW_URI` is put together again from what was decoded, so it need not be what the client wrote.
     """
     meta = _CONSTANT.copy()
+    path: str = content["path"]
     root_path = content.get("root_path") or ""
     forced: str | None = settings.FORCE_SCRIPT_NAME
     meta["SCRIPT_NAME"] = root_path if forced is None else forced
-    meta["PATH_INFO"] = split_path(content["path"], root_path) or "/"
+    meta["PATH_INFO"] = split_path(path, root_path) or "/"
     meta["REQUEST_METHOD"] = content["method"].upper()
-    meta["QUERY_STRING"] = content["query_string"].decode("latin-1")
+    meta["QUERY_STRING"] = query_string = content["query_string"].decode("latin-1")
+    raw_path = path if _PLAIN_PATH.fullmatch(path) else quote(path, _PATH_SAFE)
+    meta["RAW_URI"] = f"{raw_path}?{query_string}" if query_string else raw_path
     meta["SERVER_PROTOCOL"] = f"HTTP/{content['http_version']}"
     meta["wsgi.url_scheme"] = content.get("scheme") or "http"
     client = content.get("client")
     if client:
-        meta["REMOTE_ADDR"] = meta["REMOTE_HOST"] = client[0]
-        meta["REMOTE_PORT"] = client[1]
+        meta["REMOTE_ADDR"] = client[0]
+        meta["REMOTE_PORT"] = str(client[1])
+    _add_headers(meta, content["headers"])
     server = content.get("server")
     if server:
         meta["SERVER_NAME"] = server[0]
         meta["SERVER_PORT"] = str(server[1])
-    _add_headers(meta, content["headers"])
+    elif "HTTP_HOST" in meta:  # a unix socket has neither
+        name, port = split_domain_port(meta["HTTP_HOST"])
+        if name:
+            meta["SERVER_NAME"] = name
+            meta["SERVER_PORT"] = port or ("443" if meta["wsgi.url_scheme"] == "https" else "80")
     return meta
 
 

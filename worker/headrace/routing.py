@@ -1,6 +1,6 @@
 """Which consumer gets a message: routes as projects write them, compiled once into one table per channel.
 
-    channel_routing = [
+    routing = [
         route("websocket.receive", "chat.consumers.said", path=r"^/rooms/(?P<room>[a-z]+)/$"),
         include("shop.routing.routes", path=r"^/shop"),
     ]
@@ -11,13 +11,15 @@ The first route whose filters all match wins; named groups become keyword argume
 from __future__ import annotations
 
 import importlib
-import inspect
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
 
 from .filters import EMPTY, Filters
+from .log import Seldom
+from .synchronous import require_synchronous
 
 if TYPE_CHECKING:
     from .message import Message
@@ -39,6 +41,9 @@ __all__ = [
 
 Consumer = Callable[..., Any]
 Match = tuple[Consumer, dict[str, Any]]
+
+#: What comes of a socket once it is open.
+_LATER = ("websocket.receive", "websocket.disconnect")
 
 #: What `ordering_for` keeps of the paths it has seen, which clients choose: how many, and up to which length.
 _MOST_PATHS = 2000
@@ -172,17 +177,19 @@ class Router:
         self._ordering.clear()
 
     def check_default(self, http_consumer: Consumer | None = None) -> None:
-        """Add what every project needs behind its own routes: views, and sockets that are accepted.
+        """Add what every project needs behind its own routes: views, and an answer to every handshake.
 
-        `http_consumer` runs the views, Django's handler by default.
+        A WebSocket that no connect consumer takes is accepted where frames or the disconnect have a route for
+        its path, and refused with 404 elsewhere. `http_consumer` runs the views, Django's handler by default.
         """
         if http_consumer is None:
             from .handler import ViewConsumer
 
             http_consumer = ViewConsumer()
+        takers = [entry for name in _LATER for entry in self._tables.get(name, ())]
         self.add_route(Route("http.request", http_consumer))
-        self.add_route(Route("websocket.connect", accept_consumer))
-        self.add_route(Route(["websocket.receive", "websocket.disconnect"], null_consumer))
+        self.add_route(Route("websocket.connect", _UnroutedConnect(takers)))
+        self.add_route(Route(list(_LATER), null_consumer))
 
     def match(self, message: Message) -> Match | None:
         """The consumer for a message and its keyword arguments; None if no route wants it.
@@ -215,7 +222,7 @@ class Router:
 
     def _ordering_of(self, path: str) -> bool | str:
         found: bool | str = False
-        for channel in ("websocket.connect", "websocket.receive", "websocket.disconnect"):
+        for channel in ("websocket.connect", *_LATER):
             for entry in self._tables.get(channel, ()):
                 reachable = entry.filters.reachable({"path": path})
                 if reachable is None:
@@ -230,9 +237,34 @@ class Router:
 
 
 def accept_consumer(message: Message) -> None:
-    """Accept every WebSocket: the default for paths without a connect consumer."""
+    """Accept every WebSocket."""
     if message.reply_channel is not None:
         message.reply_channel.send({"accept": True})
+
+
+class _UnroutedConnect:
+    """The default for handshakes that no route takes: accept those whose later messages have one."""
+
+    def __init__(self, takers: list[Entry]) -> None:
+        self._takers = takers
+        self._seldom = Seldom()
+
+    def __call__(self, message: Message) -> None:
+        # As in `ordering_for`, filters on anything but the path cannot be known yet and count as passed.
+        path = message.content.get("path")
+        known = {"path": path if isinstance(path, str) else ""}
+        if any(entry.filters.reachable(known) is not None for entry in self._takers):
+            accept_consumer(message)
+            return
+        self._seldom.log(
+            known["path"][:_LONGEST_PATH],
+            logging.WARNING,
+            "Refused a WebSocket for %.500r with 404: "
+            "no route of websocket.connect, websocket.receive or websocket.disconnect takes this path",
+            path,
+        )
+        if message.reply_channel is not None:
+            message.reply_channel.send({"close": True, "status": 404})
 
 
 def null_consumer(message: Message, **kwargs: Any) -> None:
@@ -282,11 +314,7 @@ def _resolved_consumer(consumer: Any) -> Consumer:
     resolved = import_named(consumer, f"consumer {consumer!r}") if isinstance(consumer, str) else consumer
     if not callable(resolved):
         raise ImproperlyConfigured(f"A consumer is a callable or its dotted path, not {consumer!r}")
-    if inspect.iscoroutinefunction(resolved):
-        raise ImproperlyConfigured(
-            f"The consumer {consumer!r} is an async function; consumers are synchronous: "
-            "wrap it in asgiref.sync.async_to_sync"
-        )
+    require_synchronous(resolved, repr(consumer))
     return resolved  # type: ignore[no-any-return]
 
 
@@ -297,7 +325,7 @@ def import_named(path: str, name: str) -> Any:
     """
     module_path, _, attribute = path.rpartition(".")
     if not module_path:
-        raise ImproperlyConfigured(f"{name} is not a dotted path such as 'project.routing.channel_routing'")
+        raise ImproperlyConfigured(f"{name} is not a dotted path such as 'project.routing.routing'")
     try:
         module = importlib.import_module(module_path)
     except ImproperlyConfigured:

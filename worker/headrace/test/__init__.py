@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .base import ChannelTestCase, TransactionChannelTestCase, apply_routes
+from .base import ChannelTestCase, TransactionChannelTestCase, apply_routes, live_layers
 from .client import Client
 from .websocket import HttpClient, WSClient
 
@@ -13,4 +13,5 @@ __all__ = [
     "TransactionChannelTestCase",
     "WSClient",
     "apply_routes",
+    "live_layers",
 ]

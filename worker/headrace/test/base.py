@@ -1,4 +1,8 @@
-"""Test cases with channel layers of their own, and routes for a test."""
+"""Test cases with channel layers of their own, routes for a test, and the real layers for one that asks.
+
+In any other test, `django.test.TestCase` included, the project's layers live in memory and are shared by the
+tests of a run.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ from ..asgi import DEFAULT_CHANNEL_LAYER, ChannelLayerWrapper, channel_layers
 from ..message import Message
 from ..routing import Router, resolve_routing
 
-__all__ = ["ChannelTestCase", "TransactionChannelTestCase", "apply_routes", "next_message"]
+__all__ = ["ChannelTestCase", "TransactionChannelTestCase", "apply_routes", "live_layers", "next_message"]
 
 
 def next_message(layer: Any, channel: str) -> Message | None:
@@ -119,3 +123,32 @@ class apply_routes(ContextDecorator):  # noqa: N801 - the name of Channels 1.x, 
             if callable(method):
                 setattr(decorated, name, super().__call__(method))
         return decorated
+
+
+class live_layers(ContextDecorator):  # noqa: N801 - used as a function
+    """The layers that the project is configured with, in place of memory: for tests of running servers.
+
+    A context manager and a decorator of functions. A layer is made of `TEST_CONFIG` if it has that, else of
+    `CONFIG`, and closed afterwards. What is then sent may reach whoever uses the same server and prefix.
+    """
+
+    def __init__(self, *aliases: str) -> None:
+        """Take the aliases of the layers, by default the default one."""
+        self._aliases = aliases or (DEFAULT_CHANNEL_LAYER,)
+        self._before: list[dict[str, Any]] = []
+
+    def __enter__(self) -> live_layers:
+        """Raises InvalidChannelLayerError for a layer that cannot be made."""
+        made = {}
+        for alias in self._aliases:
+            has_own = "TEST_CONFIG" in channel_layers.configs.get(alias, {})
+            make = channel_layers.make_test_backend if has_own else channel_layers.make_backend
+            made[alias] = make(alias)
+        self._before.append({alias: channel_layers.set(alias, layer) for alias, layer in made.items()})
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        for alias, layer in self._before.pop().items():
+            live = channel_layers.set(alias, layer)
+            if live is not None:
+                live.channel_layer.close()

@@ -277,6 +277,28 @@ def test_a_layer_that_cannot_be_said_in_json_is_one_clear_line(
     assert len(server.output().strip().splitlines()) == 1
 
 
+@pytest.mark.parametrize("options", [[], ["--noreload"]])
+def test_a_port_that_is_none_is_one_line(start: Callable[..., Runserver], options: list[str]) -> None:
+    server = start("99999", *options)
+    assert server.popen.wait(15) == 1
+    assert server.output() == "CommandError: 99999 is no port: it must be 0 to 65535.\n"
+
+
+def test_a_layer_that_lets_nobody_in_is_one_line_at_the_start(
+    start: Callable[..., Runserver], tmp_path: Path
+) -> None:
+    (tmp_path / "site1" / "locked.py").write_text(
+        "from headrace_asgi import RedisChannelLayer\n"
+        "from headrace_asgi.errors import ConfigurationError\n"
+        "class Layer(RedisChannelLayer):\n"
+        "    def ensure_usable(self):\n"
+        "        raise ConfigurationError('the password is wrong')\n"
+    )
+    server = start("0", layers={"default": {**LAYERS["default"], "BACKEND": "site1.locked.Layer"}})
+    assert server.popen.wait(15) == 1
+    assert server.output() == "CommandError: the password is wrong\n"
+
+
 def test_two_servers_of_one_project_do_not_share_a_queue(settings: Any) -> None:
     settings.CHANNEL_LAYERS = LAYERS
     usual, _ = layer_config(8000)

@@ -45,6 +45,26 @@ routes = [route(["work", "other"], said), route("fatal", fatal)]
 """
 
 
+#: A layer whose server lets nobody in.
+LOCKED = """
+from headrace_asgi import RedisChannelLayer
+from headrace_asgi.errors import ConfigurationError
+
+class Layer(RedisChannelLayer):
+    def ensure_usable(self):
+        raise ConfigurationError("the password is wrong")
+"""
+ASYNCHRONOUS = """
+from headrace.generic.websockets import WebsocketConsumer
+
+class Chat(WebsocketConsumer):
+    async def receive(self, text=None, bytes=None, **kwargs):
+        self.send(text=text)
+
+routes = [Chat.as_route()]
+"""
+
+
 class Project:
     """A project in a folder, and the workers started from it."""
 
@@ -252,12 +272,20 @@ def test_a_change_of_the_code_restarts_a_worker_with_reload(project: Project) ->
             "ROOT_URLCONF = 'broken' cannot be imported: ZeroDivisionError",
         ),
         (["--reload", "--processes", "2"], None, "--reload works with one process"),
+        (
+            [],
+            {"default": {"ROUTING": [], "BACKEND": "locked.Layer"}},
+            "CommandError: CHANNEL_LAYERS['default']: the password is wrong",
+        ),
+        ([], {"default": {"ROUTING": "asynchronous.routes"}}, "Chat has async methods (receive)"),
     ],
 )
 def test_what_cannot_work_is_one_line_and_exit_status_1(
     project: Project, arguments: list[str], layers: Any, said: str
 ) -> None:
     project.write("broken.py", "1 / 0\n")
+    project.write("locked.py", LOCKED)
+    project.write("asynchronous.py", ASYNCHRONOUS)
     project.write("broken_urls.py", "from site_settings import *\nROOT_URLCONF = 'broken'\n")
     if layers is not None:
         project.configure(layers)
@@ -268,9 +296,19 @@ def test_what_cannot_work_is_one_line_and_exit_status_1(
     assert output.strip().count("\n") == 0, output
 
 
-@pytest.mark.parametrize("arguments", [["--threads", "0"], ["--processes", "-1"], ["--threads", "x"]])
-def test_a_wrong_number_is_refused(project: Project, arguments: list[str]) -> None:
+@pytest.mark.parametrize(
+    "arguments", [["--threads", "0"], ["--processes", "-1"], ["--threads", "x"], ["--threads", "1.5"]]
+)
+def test_a_wrong_number_is_refused_with_what_is_wanted(project: Project, arguments: list[str]) -> None:
     worker = project.start(*arguments)
     output, _ = worker.communicate(timeout=20)
     assert worker.returncode == 2
-    assert arguments[0] in output
+    assert f"argument {arguments[0]}: must be a whole number from 1, not '{arguments[1]}'" in output
+
+
+def test_what_is_suggested_is_called_as_in_the_documentation(project: Project) -> None:
+    project.configure({})
+    output, _ = project.start().communicate(timeout=20)
+    tutorial = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
+    assert 'CHANNEL_LAYERS = {"default": {"ROUTING": "project.routing.routing"}}' in output
+    assert '{"ROUTING": "mill.routing.routing"}' in tutorial

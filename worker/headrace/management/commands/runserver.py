@@ -168,11 +168,14 @@ class Command(BaseCommand):
             # Other processes learn of the port that was bound: the one asked for may be 0.
             self.port = str(listening.getsockname()[1])
             config, note = layer_config(int(self.port), apart=options["run_worker"])
+            _ensure_usable(config)
             interface.start(
                 listening,
                 {"BACKEND": config.backend, "CONFIG": config.options},
                 self._interface_options(options),
             )
+        except OverflowError as error:
+            raise CommandError(f"{self.port} is no port: it must be 0 to 65535.") from error
         except OSError as error:
             raise CommandError(_BIND_ERRORS.get(error.errno or 0, str(error))) from error
         except (HeadraceError, InvalidChannelLayerError, ImproperlyConfigured, ImportError) as error:
@@ -262,6 +265,17 @@ def layer_config(port: int, apart: bool = True) -> tuple[conf.LayerConfig, str]:
         options = {**config.options, "prefix": f"{prefix}port-{port}."}
         config = conf.LayerConfig(backend=config.backend, options=options, routing=config.routing)
     return config, note
+
+
+def _ensure_usable(config: conf.LayerConfig) -> None:
+    """Raise ConfigurationError if the layer's server will never let anybody in."""
+    if config.backend == conf.EMBEDDED_BACKEND:
+        return  # it is ours, and is started by those who use it
+    layer = layer_from_config({"BACKEND": config.backend, "CONFIG": config.options})
+    try:
+        layer.ensure_usable()
+    finally:
+        layer.close()
 
 
 def _layer_class(config: conf.LayerConfig) -> Any:

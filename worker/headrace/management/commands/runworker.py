@@ -19,6 +19,7 @@ from headrace.signals import worker_process_ready
 from headrace.supervisor import Supervisor, prepare_fork, stop_in_child, stop_on_signals
 from headrace.worker import Worker, apply_channel_filters
 from headrace.worker_threads import ThreadedWorker
+from headrace_asgi.errors import ConfigurationError
 
 __all__ = ["Command", "stop_before_reload"]
 
@@ -141,7 +142,7 @@ def _layer(options: dict[str, Any]) -> ChannelLayerWrapper:
         if not channel_layers.configs:
             raise CommandError(
                 "CHANNEL_LAYERS is not set, so there is nothing to take messages from. The least is "
-                'CHANNEL_LAYERS = {"default": {"ROUTING": "project.routing.channel_routing"}}'
+                'CHANNEL_LAYERS = {"default": {"ROUTING": "project.routing.routing"}}'
             )
         layer = channel_layers[alias]
         if layer.local_only():
@@ -161,6 +162,9 @@ def _layer(options: dict[str, Any]) -> ChannelLayerWrapper:
                 "--only-channels and --exclude-channels leave no channel of "
                 + ", ".join(sorted(layer.router.channels))
             )
+        layer.ensure_usable()
+    except ConfigurationError as error:
+        raise CommandError(f"CHANNEL_LAYERS[{alias!r}]: {error}") from error
     except (InvalidChannelLayerError, ImproperlyConfigured, ImportError) as error:
         raise CommandError(str(error)) from error
     return layer
@@ -206,7 +210,6 @@ def _say(channel: str, content: dict[str, Any]) -> None:
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be 1 or more, not {text}")
-    return value
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1, not {text!r}")
+    return int(text)
