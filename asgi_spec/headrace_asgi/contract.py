@@ -147,6 +147,14 @@ class ChannelLayer(ABC):
         """Counters of one shared channel since it was first used, and `pending`, the messages in it now."""
 
     @abstractmethod
+    def announce(self, channels: Sequence[str]) -> None:
+        """Say that this process takes these shared channels, for the next `ANNOUNCED_SECONDS`.
+
+        Blocks for a round trip. Idempotent; a worker says it anew every `ANNOUNCE_SECONDS`. Raises
+        LayerUnavailable: say it again later.
+        """
+
+    @abstractmethod
     def open_worker_port(self, on_refused: RefusedHandler) -> WorkerPort:
         """A line for one taking worker thread. Raises LayerUnavailable if there is no connection yet."""
 
@@ -181,7 +189,6 @@ class Send:
     message: Message
     origin: str = ""
     expiry_seconds: float | None = None
-    first_tried: float = field(default=0.0, compare=False)
     #: `message` as `envelope.pack_message` packed it when it was said; a port then need not pack it.
     packed: bytes | None = field(default=None, compare=False, repr=False)
 

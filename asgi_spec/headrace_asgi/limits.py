@@ -11,6 +11,8 @@ from typing import Any
 from .errors import ConfigurationError
 
 __all__ = [
+    "ANNOUNCED_SECONDS",
+    "ANNOUNCE_SECONDS",
     "DEFAULT_CAPACITY",
     "DEFAULT_EXPIRY_SECONDS",
     "DEFAULT_GROUP_EXPIRY_SECONDS",
@@ -48,6 +50,10 @@ RECEIVE_SECONDS = 5.0
 #: reach it: it usually hears of it within milliseconds, at the latest with its next beat.
 FORGOTTEN_SECONDS = 5.0
 FORGOTTEN_PAUSE_SECONDS = 0.1
+#: Seconds between two words of a worker about the channels it takes, and those for which one word counts: two
+#: may be lost before a channel seems to have no taker.
+ANNOUNCE_SECONDS = 30.0
+ANNOUNCED_SECONDS = 90.0
 #: Seconds of an observer's own monotonic clock after which a heartbeat that stands still means death.
 PROCESS_DEATH_SECONDS = 20
 

@@ -66,6 +66,8 @@ class InMemoryChannelLayer(ChannelLayer):
         )
         store = Store(self.capacities, int(expiry * 1000), int(group_expiry * 1000), int(lease * 1000))
         self._hub = Hub(store, clock)
+        #: When workers last said that they take a channel, on `clock`.
+        self.announced: dict[str, float] = {}
 
     def send(self, channel: str, message: Message) -> None:
         """Put a message on a channel. Never blocks. One for a process that is gone is dropped."""
@@ -132,6 +134,11 @@ class InMemoryChannelLayer(ChannelLayer):
         require_channel_name(channel)
         with self._hub as store:
             return store.counted(channel)
+
+    def announce(self, channels: Sequence[str]) -> None:
+        """Note that these channels are taken. Never blocks."""
+        with self._hub:
+            self.announced |= dict.fromkeys(channels, self._hub.now_ms() / 1000)
 
     def open_worker_port(self, on_refused: RefusedHandler) -> MemoryWorkerPort:
         """A line for one worker thread of this process."""

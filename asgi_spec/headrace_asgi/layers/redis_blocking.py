@@ -290,6 +290,9 @@ class RedisChannelLayer(ChannelLayer):
                 totals["pending"] += answer
         return totals
 
+    def announce(self, channels: Sequence[str]) -> None:
+        self.ask(self.plan.announce(channels))
+
     def open_worker_port(self, on_refused: RefusedHandler) -> WorkerPort:
         from .redis_port import RedisWorkerPort
 

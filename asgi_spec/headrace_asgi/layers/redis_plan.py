@@ -12,6 +12,7 @@ Key layout (PROTOCOL 0), each key behind the tag of its place, `hr1:{place}:`
     g:<group>     hash    process -> number of adds           gq:<process>  set  its groups
     gp:<group>    zset    members that are plain channels, by join time
     n             hash    counters "<channel>|sent", "<channel>|shed"
+    takers        zset    channels that workers take, by when they last said so (at the home place only)
     procs, beat   hashes  process -> description, -> heartbeat counter (at the home place only)
     fenced:<process>, flushes
 """
@@ -23,6 +24,7 @@ from typing import Any
 
 from ..contract import Outcome
 from ..limits import (
+    ANNOUNCED_SECONDS,
     LEASE_MARGIN_SECONDS,
     MAILBOX_CAPACITY,
     PROCESS_QUEUE_CAPACITY,
@@ -323,6 +325,12 @@ class Plan:
             return Beat(status == 1, status == FENCED, now_ms, flushes)
 
         return self._call("beat", home, keys, (process,), read, repeat=True)
+
+    def announce(self, channels: Sequence[str]) -> Call:
+        """Say that a worker takes these channels."""
+        home = self.places.home
+        args: tuple[Argument, ...] = (int(ANNOUNCED_SECONDS * 1000), *channels)
+        return self._call("announce", home, (self.key(home, "takers"),), args, no_answer, repeat=True)
 
     def withdraw(self, process: str) -> list[Call]:
         """Take a process that ends out of the tables; its sockets were told before."""

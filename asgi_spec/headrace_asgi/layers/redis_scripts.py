@@ -52,5 +52,6 @@ SCRIPTS = tuple(
         "group_join_plain",
         "group_read",
         "beat",
+        "announce",
     )
 )

@@ -1,0 +1,14 @@
+#!lua flags=allow-oom
+-- Say which channels a worker takes. Who said nothing for long is taken out, so the set stays as small as the routing.
+--
+-- KEYS  takers: channels that workers take, scored by when they last said so
+-- ARGV  ms for which a word counts, channels...
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - tonumber(ARGV[1]))
+for i = 2, #ARGV do
+  redis.call('ZADD', KEYS[1], now, ARGV[i])
+end
+redis.call('PEXPIRE', KEYS[1], ARGV[1])
+return 1
