@@ -208,7 +208,6 @@ class Send:
     message: Message
     origin: str = ""
     expiry_seconds: float | None = None
-    first_tried: float = field(default=0.0, compare=False)
     #: `message` as `envelope.pack_message` packed it when it was said; a port then need not pack it.
     packed: bytes | None = field(default=None, compare=False, repr=False)
 

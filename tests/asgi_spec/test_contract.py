@@ -42,7 +42,7 @@ def test_every_method_of_the_contract_says_what_it_does() -> None:
 
 def test_a_retried_send_equals_its_first_try() -> None:
     send = Send("test", {"a": 1})
-    retried = Send("test", {"a": 1}, first_tried=5.0, packed=b"packed")
+    retried = Send("test", {"a": 1}, packed=b"packed")
     assert send == retried
 
 

@@ -355,6 +355,26 @@ def test_the_request_signals_stand_around_a_request(signals: list[str]) -> None:
     assert signals == ["started /hello/", "finished"]
 
 
+@pytest.fixture
+def failing_receiver() -> Iterator[None]:
+    def fails(**kwargs: Any) -> None:
+        raise SystemExit("a receiver's bug")
+
+    request_finished.connect(fails)
+    yield
+    request_finished.disconnect(fails)
+
+
+@pytest.mark.parametrize("path", ["/hello/", "/parts/", "/later/"], ids=["one message", "a stream", "later"])
+def test_a_failing_receiver_of_request_finished_changes_no_answer(
+    path: str, failing_receiver: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    replies = get(path)
+    assert [reply["status"] for reply in replies[:1]] == ([] if path == "/later/" else [200])
+    assert f"Closing the response to '{path}' failed; its answer stands" in caplog.text
+    assert "a receiver's bug" in caplog.text
+
+
 def test_a_view_may_leave_the_answer_to_others_h15(signals: list[str]) -> None:
     from django.contrib.sessions.models import Session
 

@@ -12,7 +12,16 @@ import pytest
 from headrace.conf import Settings
 from headrace.line import Backoff, Line
 from headrace_asgi import InMemoryChannelLayer
-from headrace_asgi.contract import Delivery, Out, RefusedHandler, Send
+from headrace_asgi.contract import (
+    Control,
+    Delivery,
+    Finish,
+    Out,
+    Outcome,
+    RefusedHandler,
+    Send,
+    SendGroup,
+)
 from headrace_asgi.errors import ChannelFull, ConfigurationError, LayerUnavailable, OutcomeUnknown
 from headrace_asgi.layers.memory_port import MemoryWorkerPort
 from tests.support.workers import Clock
@@ -29,6 +38,9 @@ class Layer(InMemoryChannelLayer):
         #: Raised after the next message was put back, as if the answer was lost.
         self.lost_answer: Exception | None = None
         self.start_error: Exception | None = None
+        self.may_start: Callable[[Delivery], bool] | None = None
+        #: What the port refuses, and with which outcome.
+        self.refuses: Callable[[Out], Outcome | None] = lambda item: None
 
     def open_worker_port(self, on_refused: RefusedHandler) -> MemoryWorkerPort:
         layer = self
@@ -42,7 +54,14 @@ class Layer(InMemoryChannelLayer):
                 self, out: Sequence[Out], channels: Sequence[str], limit: int, block_seconds: float
             ) -> list[Delivery]:
                 look()
-                return super().turn(out, channels, limit, block_seconds)
+                said = []
+                for item in out:
+                    outcome = layer.refuses(item)
+                    if outcome is None:
+                        said.append(item)
+                    else:
+                        on_refused(item, outcome)
+                return super().turn(said, channels, limit, block_seconds)
 
             def requeue(self, delivery: Delivery) -> bool:
                 look()
@@ -56,6 +75,8 @@ class Layer(InMemoryChannelLayer):
                 look()
                 if layer.start_error is not None:
                     raise layer.start_error
+                if layer.may_start is not None:
+                    return layer.may_start(delivery)
                 return super().may_start(delivery, now)
 
             def give_back(self, deliveries: Sequence[Delivery]) -> None:
@@ -184,6 +205,13 @@ def test_a_late_holder_may_not_start_and_is_counted() -> None:
     assert scene.counters == {"stale": 1}
 
 
+def test_a_message_that_expired_while_it_waited_is_counted_as_expired() -> None:
+    scene = Scene()
+    scene.layer.may_start = lambda delivery: False
+    assert not scene.line.may_start(Delivery("work", {}, b"", 1, "0", scene.clock()))
+    assert scene.counters == {"expired": 1}
+
+
 def test_closing_puts_back_what_waited_and_tries_refused_sends_for_a_second() -> None:
     scene = Scene(channel_capacity={"full": 1})
     scene.layer.send("work", {"n": 1})
@@ -278,3 +306,101 @@ def test_a_layer_that_fails_to_say_who_may_start_stops_no_worker(caplog: pytest.
     assert not scene.line.may_start(late)
     assert scene.counters == {"unknown": 1}
     assert "out of memory" in caplog.text
+
+
+def test_what_the_layer_refuses_to_say_keeps_no_turn_from_taking(caplog: pytest.LogCaptureFixture) -> None:
+    scene = Scene()
+    scene.layer.refuses = lambda item: Outcome.FULL if isinstance(item, SendGroup) else None
+    scene.line.put([SendGroup("room", {"n": 1}, "app.consumer")])
+    for number in range(40):
+        scene.layer.send("work", {"n": number})
+        assert [one.message["n"] for one in scene.take()] == [number]
+        scene.clock.sleep(0.05)
+    assert not scene.line.pending
+    assert scene.counters == {"shed": 1}
+    assert caplog.text.count("app.consumer said something to room") == 1
+
+
+def test_a_reply_to_a_process_that_redis_forgot_arrives_when_it_is_known_again_and_nothing_waits() -> None:
+    scene = Scene()
+    forgotten = True
+    process = scene.layer.open_process()
+    reply_channel = process.process + "a"
+    scene.layer.refuses = lambda item: (
+        Outcome.FORGOTTEN if forgotten and isinstance(item, Send | Control) else None
+    )
+    scene.line.put(
+        [Control(reply_channel, {"control": "verdict", "local": "a"}), Send(reply_channel, {"n": 1})]
+    )
+    for number in range(5):
+        scene.layer.send("work", {"n": number})
+        assert [one.message["n"] for one in scene.take()] == [number]
+        scene.line.put([Send(reply_channel, {"n": 2 + number})])
+        scene.clock.sleep(0.5)
+    forgotten = False
+    scene.take()
+    heard = [one.control or one.message["n"] for one in process.heard()]
+    assert heard == ["verdict", 1, 2, 3, 4, 5, 6]
+    assert not scene.counters
+
+
+def test_a_reply_that_waits_for_its_process_at_a_stop_has_as_long_as_ever() -> None:
+    scene = Scene()
+    scene.layer.refuses = lambda item: Outcome.FORGOTTEN
+    scene.line.put([Send("hr1.0.x!a", {"n": 1})])
+    scene.take()
+    began = scene.clock.now
+    scene.line.close()
+    assert 5.0 <= scene.clock.now - began < 5.3
+    assert scene.counters == {"gone": 1}
+
+
+def test_pauses_start_anew_after_a_good_turn_and_an_item_that_cannot_be_written_costs_none() -> None:
+    scene = Scene()
+    for _ in range(10):
+        scene.line.put([Send("no channel's name", {})])
+        began = scene.clock.now
+        scene.take()
+        assert scene.clock.now == began
+        scene.layer.error, scene.layer.down = ZeroDivisionError("a bug"), True
+        scene.take()
+        scene.layer.down = False
+        assert 0 < scene.clock.now - began <= 0.051
+        scene.take()
+    assert scene.counters == {"shed": 10}
+
+
+def test_another_thread_writes_what_the_owner_said_in_its_order() -> None:
+    scene = Scene()
+    scene.line.put([Send("there", {"n": 1}), Send("there", {"n": 2})])
+    scene.line.flush()
+    assert not scene.line.pending
+    scene.line.put([Send("there", {"n": 3})])
+    scene.take()
+    assert [message["n"] for _, message in scene.layer.receive_many(["there"], 9)] == [1, 2, 3]
+
+
+def test_a_flush_during_an_outage_neither_waits_nor_loses_anything() -> None:
+    scene = Scene()
+    scene.layer.down = True
+    scene.line.put([Send("there", {"n": 1}), Finish("hr1.0.x!a", 3, "0")])
+    began = scene.clock.now
+    for _ in range(10):
+        scene.line.flush()
+    assert scene.clock.now == began
+    assert scene.line.pending
+    scene.layer.down = False
+    scene.clock.sleep(1)
+    scene.line.flush()
+    assert scene.layer.receive(["there"]) == ("there", {"n": 1})
+    assert not scene.line.pending
+
+
+def test_what_is_to_be_consumed_later_does_not_wait_for_the_owner() -> None:
+    scene = Scene()
+    scene.layer.send("work", {"n": 1})
+    (delivery,) = scene.take()
+    scene.line.put_back(delivery)
+    scene.clock.sleep(0.02)
+    scene.line.flush()
+    assert scene.layer.statistics("work")["pending"] == 1

@@ -9,10 +9,12 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from django.core.signals import request_finished
 
 from headrace import Channel, route
 from headrace.conf import Settings
 from headrace.exceptions import ConsumeLater
+from headrace.handler import ViewConsumer
 from headrace.message import Message
 from headrace.signals import consumer_finished, consumer_started, worker_ready
 from headrace.worker import Pace, Worker, apply_channel_filters
@@ -284,6 +286,127 @@ def test_answers_do_not_wait_for_slow_messages_behind_them() -> None:
         worker.channel_layer.send("work", {"reply_channel": REPLY, "text": text})
     assert worker.step() == 3
     assert arrived == [0, 1, 1, 1]
+
+
+class InThread:
+    """A worker that runs in a thread, warm: its takes are as large as they may be."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        worker.channel_layer.send("work", {"reply_channel": REPLY, "text": "warm up"})
+        work_off(worker)
+        worker.channel_layer.receive_many(["test.reply!"], 1)
+        self.thread = threading.Thread(target=worker.run)
+
+    def __enter__(self) -> Worker:
+        self.thread.start()
+        return self.worker
+
+    def __exit__(self, *_: object) -> None:
+        self.worker.stop()
+        self.thread.join(10)
+        assert not self.thread.is_alive()
+
+
+def test_what_is_done_is_answered_while_the_next_message_of_the_same_take_runs() -> None:
+    release, arrived = threading.Event(), list[Any]()
+
+    def consumer(message: Message) -> None:
+        if message["text"] == "slow":
+            release.wait(5)
+        echo(message)
+
+    worker = worker_for([route("work", consumer)], LARGE_TAKES)
+    in_thread = InThread(worker)
+    for text in ("one", "two", "slow", "three"):
+        worker.channel_layer.send("work", {"reply_channel": REPLY, "text": text})
+    with in_thread:
+        give_up = time.monotonic() + 3
+        while len(arrived) < 2 and time.monotonic() < give_up:
+            arrived += replies(worker.channel_layer)
+            time.sleep(0.001)
+        assert [message["text"] for message in arrived] == ["one", "two"]
+        release.set()
+        while len(arrived) < 4 and time.monotonic() < give_up:
+            arrived += replies(worker.channel_layer)
+            time.sleep(0.001)
+    assert [message["text"] for message in arrived] == ["one", "two", "slow", "three"]
+
+
+def test_a_slow_receiver_of_request_finished_delays_no_answer() -> None:
+    release = threading.Event()
+
+    def slow(**kwargs: Any) -> None:
+        release.wait(5)
+
+    worker = worker_for([route("work", echo), route("http.request", ViewConsumer())], LARGE_TAKES)
+    in_thread = InThread(worker)
+    request_finished.connect(slow)
+    content = {"reply_channel": REPLY, "http_version": "1.1", "method": "GET", "path": "/hello/"}
+    content |= {"query_string": b"", "headers": [[b"host", b"localhost"]]}  # type: ignore[dict-item]
+    worker.channel_layer.send("http.request", content)
+    try:
+        with in_thread:
+            give_up = time.monotonic() + 3
+            while not (arrived := replies(worker.channel_layer)) and time.monotonic() < give_up:
+                time.sleep(0.001)
+            release.set()
+    finally:
+        request_finished.disconnect(slow)
+    assert [message["status"] for message in arrived] == [200]
+    assert worker.counters["failed"] == 0
+
+
+def test_messages_that_waited_behind_a_slow_one_ask_whether_they_may_still_start() -> None:
+    asked, ran = list[str](), list[str]()
+
+    def consumer(message: Message) -> None:
+        ran.append(message["text"])
+        if message["text"] == "slow":
+            time.sleep(0.02)
+
+    class Asking(MemoryWorkerPort):
+        def may_start(self, delivery: Delivery, now: float) -> bool:
+            asked.append(delivery.message["text"])
+            return not delivery.message["text"].startswith("expired")
+
+    worker = worker_for([route("work", consumer)], LARGE_TAKES)
+    layer = worker.channel_layer.channel_layer
+    layer.open_worker_port = lambda refused: Asking(layer._hub, refused, layer.expiry, 2**20)
+    worker.channel_layer.send("work", {"text": "warm up"})
+    work_off(worker)
+    for text in ("first", "second", "slow", "expired 1", "good", "expired 2"):
+        worker.channel_layer.send("work", {"text": text})
+    assert worker.step() == 6
+    assert ran == ["warm up", "first", "second", "slow", "good"]
+    assert asked == ["expired 1", "good", "expired 2"]
+    assert worker.counters["expired"] == 2
+
+
+def test_at_a_stop_what_was_not_started_is_taken_by_others_while_the_consumer_still_runs() -> None:
+    release, started = threading.Event(), threading.Event()
+
+    def consumer(message: Message) -> None:
+        if message["text"] == "slow":
+            started.set()
+            release.wait(5)
+        echo(message)
+
+    worker = worker_for([route("work", consumer)], LARGE_TAKES)
+    in_thread = InThread(worker)
+    for text in ("one", "slow", *"abcdefgh"):
+        worker.channel_layer.send("work", {"reply_channel": REPLY, "text": text})
+    with in_thread:
+        assert started.wait(5)
+        worker.stop()
+        give_up = time.monotonic() + 3
+        while worker.channel_layer.statistics("work")["pending"] < 8 and time.monotonic() < give_up:
+            time.sleep(0.001)
+        left = worker.channel_layer.receive_many(["work"], 20)
+        assert [message["text"] for _, message in left] == list("abcdefgh")
+        release.set()
+    assert [message["text"] for message in replies(worker.channel_layer)] == ["one", "slow"]
+    assert worker.counters["given back"] == 8
 
 
 def test_earlier_answers_of_a_socket_leave_before_an_immediate_one() -> None:

@@ -18,7 +18,9 @@ from headrace.message import Message
 from headrace.worker import Worker
 from headrace.worker_threads import ThreadedWorker
 from headrace_asgi import RedisChannelLayer
+from headrace_asgi.contract import Delivery
 from headrace_asgi.errors import HeadraceError
+from headrace_asgi.layers.memory_port import MemoryWorkerPort
 from tests.support.services import RedisServer
 from tests.support.workers import layer_with
 
@@ -27,7 +29,13 @@ REPLY = "test.reply!a"
 
 @contextmanager
 def running(routing: Any, threads: int = 3, **config: Any) -> Iterator[ThreadedWorker]:
-    worker = ThreadedWorker(layer_with(routing, **config), threads, settings=Settings(origin_check=False))
+    with running_on(layer_with(routing, **config), threads) as worker:
+        yield worker
+
+
+@contextmanager
+def running_on(layer: ChannelLayerWrapper, threads: int) -> Iterator[ThreadedWorker]:
+    worker = ThreadedWorker(layer, threads, settings=Settings(origin_check=False))
     thread = threading.Thread(target=worker.run)
     thread.start()
     try:
@@ -86,6 +94,55 @@ def test_w6_what_runs_at_a_stop_is_finished_and_answered() -> None:
         assert started.wait(5)
     assert len(worker.channel_layer.receive_many(["test.reply!"], 10)) == 1
     assert worker.channel_layer.statistics("work")["pending"] == 2
+
+
+def test_a_message_that_waited_in_a_thread_asks_whether_it_may_still_start() -> None:
+    asked, ran = list[int](), list[int]()
+
+    class Asking(MemoryWorkerPort):
+        def may_start(self, delivery: Delivery, now: float) -> bool:
+            asked.append(delivery.message["n"])
+            return delivery.message["n"] != 1
+
+        def turn(self, *args: Any) -> list[Delivery]:
+            taken = super().turn(*args)
+            for delivery in taken:  # as if the process had been stopped for a minute
+                delivery.taken_at -= 60
+            return taken
+
+    layer = layer_with([route("work", lambda message: ran.append(message["n"]))])
+    inner = layer.channel_layer
+    vars(inner)["open_worker_port"] = lambda refused: Asking(inner._hub, refused, inner.expiry, 2**20)
+    with running_on(layer, threads=1) as worker:
+        for number in range(3):
+            layer.send("work", {"n": number})
+        eventually(lambda: ran == [0, 2])
+    assert asked == [0, 1, 2]
+    assert worker.counters["expired"] == 1
+
+
+def test_w6_what_arrives_with_a_stop_is_given_back_and_not_started() -> None:
+    ran = list[int]()
+    layer = layer_with([route("work", lambda message: ran.append(message["n"]))])
+    worker = ThreadedWorker(layer, 1, settings=Settings(origin_check=False))
+    inner = layer.channel_layer
+
+    class Stopping(MemoryWorkerPort):
+        def turn(self, *args: Any) -> list[Delivery]:
+            taken = super().turn(*args)
+            if taken:
+                worker.stop()
+            return taken
+
+    vars(inner)["open_worker_port"] = lambda refused: Stopping(inner._hub, refused, inner.expiry, 2**20)
+    layer.send("work", {"n": 1})
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert ran == []
+    assert layer.receive(["work"]) == ("work", {"n": 1})
+    assert worker.counters["given back"] == 1
 
 
 @pytest.mark.parametrize("error", [ValueError, SystemExit, ConsumeLater])

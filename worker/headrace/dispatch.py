@@ -47,8 +47,13 @@ class Dispatcher:
         slot: Slot | None = None,
         flush_earlier: Callable[[], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        say: Callable[[list[Out]], object] | None = None,
     ) -> None:
-        """Take what a thread needs; `flush_earlier` writes what earlier messages of this thread answered."""
+        """Take what a thread needs.
+
+        `flush_earlier` writes what earlier messages of this thread answered; `say` takes what is to be
+        written before `run` returns the rest.
+        """
         self._layer = layer
         self._router = router
         self._settings = settings
@@ -57,6 +62,7 @@ class Dispatcher:
         self._slot = Slot() if slot is None else slot
         self._flush_earlier = flush_earlier
         self._clock = clock
+        self._say = say
         self._seldom = Seldom(clock=clock)
 
     def run(self, delivery: Delivery) -> list[Out] | None:
@@ -79,7 +85,7 @@ class Dispatcher:
         if match is None:
             return self._unroutable(message, delivery)
         consumer, kwargs = match
-        outbox = Outbox(self._layer, consumer_name(consumer), self._flush_earlier)
+        outbox = Outbox(self._layer, consumer_name(consumer), self._flush_earlier, self._say)
         before = enter(outbox)
         try:
             error = self._call(message, consumer, kwargs, outbox)

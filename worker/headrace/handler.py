@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 from asgiref.sync import async_to_sync
@@ -80,7 +80,7 @@ class AsgiHandler(BaseHandler):
         try:
             yield from self._encoded(request, response)
         finally:
-            response.close()
+            _finish(request, response.close)
 
     @classmethod
     def encode_response(cls, response: HttpResponseBase) -> Iterator[dict[str, Any]]:
@@ -116,11 +116,11 @@ class AsgiHandler(BaseHandler):
             response = _plain(503, "503 Service Unavailable (the upload was interrupted)")
         except (RequestAborted, ResponseLater):
             request.close()
-            signals.request_finished.send(sender=self.__class__)  # H15
+            _finish(request, partial(signals.request_finished.send, sender=self.__class__))  # H15
             return None
         response._handler_class = self.__class__  # type: ignore[attr-defined]
         if response.__class__ is AnsweredLater:
-            response.close()
+            _finish(request, response.close)
             return None
         if response.streaming and isinstance(response, StreamingHttpResponse) and response.is_async:
             response = self._synchronous(request, response)
@@ -196,9 +196,9 @@ class AsgiHandler(BaseHandler):
 class ViewConsumer:
     """The consumer that answers requests with Django's views.
 
-    A response of one message leaves when the consumer returns, with the worker's next take. Parts of longer
-    ones are sent at once; when the reply channel stays full for `SEND_RETRY_SECONDS`, or the client's
-    interface process is gone, the response is stopped and its iterator closed (H7).
+    A response of one message leaves with the worker's next take, or earlier if closing it takes long. Parts
+    of longer ones are sent at once; when the reply channel stays full for `SEND_RETRY_SECONDS`, or the
+    client's interface process is gone, the response is stopped and its iterator closed (H7).
     """
 
     handler_class: type[AsgiHandler] = AsgiHandler
@@ -223,6 +223,7 @@ class ViewConsumer:
                         return
                 else:
                     outbox.send(message.channel_layer, name, reply)
+                    outbox.commit(name)
         finally:
             # Whatever ended this: an exception's traceback would keep the view's iterator open (H7).
             replies.close()  # type: ignore[attr-defined]
@@ -262,6 +263,17 @@ class ViewConsumer:
         if collecting is not None and is_process_queue(name):
             body = note(FAILED, local=local_part(name), status=503, reason="a part of the response was lost")
             collecting.items.append(Control(name, body))
+
+
+def _finish(request: HttpRequest, close: Callable[[], object]) -> None:
+    """Close what is done and tell the receivers of request_finished; what they raise is logged.
+
+    The answer stands, as under a WSGI server, where the client has it by then.
+    """
+    try:
+        close()
+    except BaseException:  # whatever a receiver does, its worker lives (W1)
+        _request_log.exception("Closing the response to %r failed; its answer stands", request.path)
 
 
 def _plain(status: int, text: str) -> HttpResponse:

@@ -1,7 +1,9 @@
 """A worker's line to the layer, as its loop sees it: it never raises, and what it holds survives outages.
 
-A `Line` belongs to one thread. It writes what consumers said and takes the next messages in one turn of a
-`WorkerPort`, keeps what was refused, and puts back what came too early.
+A `Line` writes what consumers said and takes the next messages in one turn of a `WorkerPort`, keeps what was
+refused, and puts back what came too early. It has one owner, a thread whose turns may wait for messages;
+others may write and give back while that one runs a consumer. One lock, held for as long as the port is in
+use, keeps what is said in its order.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import heapq
 import itertools
 import logging
 import random
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -57,7 +60,10 @@ class Backoff:
 
 
 class Line:
-    """One thread's way to and from the layer. Only `wake` may be called from elsewhere."""
+    """One thread's way to and from the layer.
+
+    Other threads may call `flush`, `may_start` and `give_back`, signal handlers only `wake`.
+    """
 
     def __init__(
         self,
@@ -75,28 +81,32 @@ class Line:
         self._stopping = stopping
         self._clock = clock
         self._sleep = sleep
+        self._lock = threading.Lock()
         self._port: WorkerPort | None = None
         self._out: list[Out] = []
         self._unsent = Unsent(settings.send_retry_seconds, counters, clock)
         self._later: list[tuple[float, int, int, Delivery]] = []
         self._tickets = itertools.count()
         self._backoff = Backoff()
+        self._no_flush_before = 0.0
         self._lost_since: float | None = None
         self._seldom = Seldom(clock=clock)
 
     @property
     def pending(self) -> bool:
-        """Whether something waits to be written."""
-        return bool(self._out)
+        """Whether something waits to be written, or to be tried again."""
+        return bool(self._out or self._unsent or self._later)
 
     def put(self, out: list[Out]) -> None:
-        """Write this with the next turn."""
-        self._out += out
+        """Write this with the next turn. For the owner only."""
+        with self._lock:
+            self._out += out
 
     def put_back(self, delivery: Delivery) -> None:
         """Put a delivery at the tail of its channel, after a pause that grows with its retries."""
         pause = min(FIRST_PAUSE_SECONDS * 2**delivery.retries, self._settings.retry_pause_seconds)
-        self._put_back_at(self._clock() + pause, 0, delivery)
+        with self._lock:
+            self._put_back_at(self._clock() + pause, 0, delivery)
 
     def turn(
         self, channels: Sequence[str] = (), limit: int = 0, block_seconds: float = 0.0
@@ -105,40 +115,66 @@ class Line:
 
         During an outage this logs once, pauses and answers nothing (W5).
         """
+        with self._lock:
+            taken, pause_seconds = self._exchange(channels, limit, block_seconds)
+        if pause_seconds:
+            self._pause(pause_seconds)
+        return taken
+
+    def flush(self) -> None:
+        """Write what is there, for the owner that runs a consumer; nothing to do if the owner is in a turn.
+
+        Waits for the layer's answers, but never pauses: call it again while something is `pending`.
+        """
+        if not self._lock.acquire(blocking=False):
+            return
+        try:
+            if self._clock() >= self._no_flush_before:
+                _, pause_seconds = self._exchange((), 0, 0.0)
+                self._no_flush_before = self._clock() + pause_seconds
+        finally:
+            self._lock.release()
+
+    def _exchange(
+        self, channels: Sequence[str], limit: int, block_seconds: float
+    ) -> tuple[list[Delivery], float]:
+        """One turn of the port: what was taken, and how long to pause before the next turn."""
         if self._later:
-            self._put_back_due(self._clock())
+            self._put_back_due(float("inf") if self._stopping() else self._clock())
         out, self._out = self._out, []
-        if self._unsent:
-            out = self._unsent.with_held(out)
+        out = self._unsent.with_held(out)
         try:
             taken = self._opened().turn(out, channels, limit, self._wait(block_seconds))
         except _AWAY as error:
             self._unsent.broken(out, error)
-            self._outage(error)
-            return []
+            return [], self._outage(error)
         except Exception:
             worker_log.exception("The layer failed at a write of %d items; each is tried alone", len(out))
             self._write_singly(out)
-            self._pause(self._backoff.next_seconds())
-            return []
+            # If it was one of them, it is out of the way now.
+            return [], 0.0 if out else self._backoff.next_seconds()
+        self._backoff.reset()
         if self._lost_since is not None:
             self._back()
-        return taken
+        return taken, 0.0
 
     def wait_seconds(self, longest: float) -> float:
         """How long a caller with nothing new to write may wait before its next turn."""
         return self._wait(longest)
 
     def may_start(self, delivery: Delivery) -> bool:
-        """Whether an ordered delivery may start; waits while the layer cannot say.
+        """Whether a delivery that waited may start; waits while the layer cannot say.
 
         When we stop meanwhile, it is given back if that is possible, and counted if not.
         """
         while True:
             try:
-                allowed = self._opened().may_start(delivery, self._clock())
+                with self._lock:
+                    allowed = self._opened().may_start(delivery, self._clock())
             except _AWAY as error:
-                self._outage(error)
+                with self._lock:
+                    pause_seconds = self._outage(error)
+                self._pause(pause_seconds)
                 if self._stopping():
                     self.give_back([delivery])
                     return False
@@ -148,7 +184,7 @@ class Line:
                 worker_log.error("Cannot tell whether a %s may start; dropped: %r", delivery.channel, error)
                 return False
             if not allowed:
-                self._counters["stale"] += 1
+                self._counters["expired" if delivery.order is None else "stale"] += 1
             return allowed
 
     def give_back(self, deliveries: Sequence[Delivery]) -> None:
@@ -156,13 +192,15 @@ class Line:
         if not deliveries:
             return
         try:
-            self._opened().give_back(deliveries)
+            with self._lock:
+                self._opened().give_back(deliveries)
         except Exception as error:
             self._counters["unknown"] += len(deliveries)
             worker_log.error(
                 "Could not give back %d messages that were not started: %s", len(deliveries), error
             )
         else:
+            self._counters["given back"] += len(deliveries)
             worker_log.info("Gave back %d messages that were not started", len(deliveries))
 
     def wake(self) -> None:
@@ -173,22 +211,23 @@ class Line:
 
     def close(self) -> None:
         """Write what is left, trying refused sends for as long as they may be; then disconnect."""
-        deadline = self._clock() + self._settings.send_retry_seconds
-        while self._out or self._unsent or self._later:
-            self._put_back_due(float("inf"))
+        with self._lock:
+            deadline = self._clock() + self._unsent.patience_seconds
+        while self.pending:
             self.turn()
             if self._clock() >= deadline:
                 break
             self._sleep(RETRY_INTERVAL_SECONDS)
-        for _, _, _, delivery in self._later:
-            self._not_put_back(delivery)
-        self._unsent.give_up()
-        port, self._port = self._port, None
-        if port is not None:
-            try:
-                port.close()
-            except (LayerUnavailable, OSError) as error:
-                worker_log.debug("Closing a worker's connection: %s", error)
+        with self._lock:
+            for _, _, _, delivery in self._later:
+                self._not_put_back(delivery)
+            self._unsent.give_up()
+            port, self._port = self._port, None
+            if port is not None:
+                try:
+                    port.close()
+                except (LayerUnavailable, OSError) as error:
+                    worker_log.debug("Closing a worker's connection: %s", error)
 
     def _opened(self) -> WorkerPort:
         if self._port is None:
@@ -263,15 +302,15 @@ class Line:
                 self._counters["shed"] += 1
                 worker_log.error("The layer cannot write a %s; dropped: %r", type(item).__name__, error)
 
-    def _outage(self, error: HeadraceError) -> None:
+    def _outage(self, error: HeadraceError) -> float:
+        """Note that the layer is away; how long to pause now."""
         if self._lost_since is None:
             self._lost_since = self._clock()
             layer_log.warning("The channel layer is unavailable (%s); trying again until it is back", error)
-        self._pause(self._backoff.next_seconds())
+        return self._backoff.next_seconds()
 
     def _back(self) -> None:
         since, self._lost_since = self._lost_since, None
-        self._backoff.reset()
         layer_log.warning("The channel layer is back after %.1f s", self._clock() - (since or 0.0))
 
     def _pause(self, seconds: float) -> None:

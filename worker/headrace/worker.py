@@ -7,16 +7,18 @@ worker.run()        # until worker.stop(), from another thread or a signal handl
 from __future__ import annotations
 
 import fnmatch
+import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from headrace_asgi.contract import Delivery
 
 from . import conf
+from .deputy import Deputy
 from .dispatch import Dispatcher
-from .flight import Slot, Watcher
+from .flight import Deadline, Slot, Watcher
 from .hooks import Hook, default_hooks
 from .line import Line
 from .log import worker_log
@@ -26,8 +28,12 @@ __all__ = ["Pace", "Worker", "apply_channel_filters"]
 
 #: Longest wait of one take. Long, so that an idle worker is quiet; a stop ends it at once.
 BLOCK_SECONDS = 5.0
-#: Answers leave at the latest after this much work behind them, in seconds, if more of the batch is to run.
+#: Answers leave before the next message of the batch after this much work since the last write, in seconds.
+#: If that next message runs long, the deputy writes.
 HOLD_ANSWERS_SECONDS = 0.002
+#: A message that starts later than this after its take asks whether it still may, in seconds: a take is worth
+#: about a millisecond, so those that wait behind a slow one ask.
+AT_ONCE_SECONDS = 0.01
 #: Pause after a turn that failed for no known reason, in seconds: it may fail for ever, but not flood.
 AFTER_FAILURE_SECONDS = 0.5
 #: How long a channel that had no message still counts for the size of takes, in seconds.
@@ -96,8 +102,8 @@ class Worker:
         self.channels = apply_channel_filters(channel_layer.router.channels, only_channels, exclude_channels)
         self._clock = clock
         settings = settings or conf.settings()
-        slot = Slot()
-        self._line = Line(channel_layer, settings, self.counters, lambda: self.stopping, clock)
+        self._slot = slot = Slot()
+        self._line = Line(channel_layer, settings, self.counters, self._is_stopping, clock)
         self._dispatcher = Dispatcher(
             channel_layer,
             channel_layer.router,
@@ -107,14 +113,27 @@ class Worker:
             slot,
             self._write,
             clock,
+            self._line.put,
         )
         self._pace = Pace(settings.take_seconds, settings.take_limit)
-        self._watcher = Watcher(channel_layer, [slot], settings, self.stop, lifeline, clock)
-        self._not_started: list[Delivery] = []
+        #: Taken and not started. The deputy gives it back at a stop: whoever pops a delivery has it.
+        self._batch: deque[Delivery] = deque()
+        self._deputy = Deputy(self._line, slot, self._batch, self._is_stopping, clock)
+        self._watcher = Watcher(
+            channel_layer, [slot], settings, self.stop, lifeline, clock, self.channels, self._line.flush
+        )
+        self._deadline = Deadline([slot], settings.stop_deadline_seconds, lambda: self.counters)
 
     def run(self) -> None:
-        """Work until `stop`. Returns when what ran is answered and what was not started is given back."""
+        """Work until `stop`. Returns when what ran is answered and what was not started is given back.
+
+        Ends the process if that takes longer than `STOP_DEADLINE_SECONDS`: with status 0 if only the layer
+        does not answer, with 1 if a consumer is cut off.
+        """
+        self._slot.thread_id = threading.get_ident()
+        self._deadline.start()
         self._watcher.start()
+        self._deputy.start()
         worker_ready.send(sender=type(self), worker=self)
         try:
             while not self.stopping:
@@ -123,41 +142,53 @@ class Worker:
             self.close()
 
     def step(self) -> int:
-        """One turn: write the answers, take messages, run them. The number of messages run."""
+        """One turn: write the answers, take messages, run them. The number of messages taken."""
         deliveries = self._line.turn(self.channels, self._pace.limit(self._clock()), BLOCK_SECONDS)
         if not deliveries:
             return 0
+        line, deputy, batch = self._line, self._deputy, self._batch
+        batch.extend(deliveries)
         written = now = self._clock()
-        for index, delivery in enumerate(deliveries):
-            if self.stopping:
-                self._not_started += deliveries[index:]
-                return index
-            if now - written > HOLD_ANSWERS_SECONDS and self._line.pending:
-                self._write()
-                written = now = self._clock()
+        while batch and not self.stopping:
+            if line.pending:
+                if now - written > HOLD_ANSWERS_SECONDS:
+                    line.turn()
+                    written = now = self._clock()
+                elif deputy.asleep:
+                    deputy.rouse()
+            try:
+                delivery = batch.popleft()
+            except IndexError:  # the deputy gave it back just now
+                break
             now = self._handle(delivery, now)
         return len(deliveries)
 
     def stop(self) -> None:
         """Ask the worker to finish its message and leave. From any thread, and from a signal handler."""
         self.stopping = True
-        self._watcher.stopping()
+        self._deadline.begin()
+        self._deputy.rouse()
         self._line.wake()
 
     def close(self) -> None:
-        """Write the last answers, give back what was not started, disconnect."""
+        """Give back what was not started, write the last answers, disconnect."""
         self.stopping = True
-        # Clients wait for answers, other workers for what we give back; refused sends may take a second.
+        self._deadline.begin()
+        # Other workers wait for what we give back, clients for answers; refused sends may take a second.
+        self._deputy.give_back()
         self._write()
-        self._line.give_back(self._not_started)
-        self._not_started = []
+        self._deputy.close()
         self._line.close()
         self._watcher.close()
+        self._deadline.close()
+
+    def _is_stopping(self) -> bool:
+        return self.stopping
 
     def _handle(self, delivery: Delivery, now: float) -> float:
         """Run one delivery that was reached at `now`; when it was done."""
-        if delivery.order is not None and not self._line.may_start(delivery):
-            return now
+        if now - delivery.taken_at > AT_ONCE_SECONDS and not self._line.may_start(delivery):
+            return self._clock()
         out = self._dispatcher.run(delivery)
         done = self._clock()
         self._pace.ran(delivery.channel, done - now, done)

@@ -21,17 +21,17 @@ from headrace_asgi.contract import Delivery, Out
 
 from . import conf
 from .dispatch import Dispatcher
-from .flight import Slot, Watcher
+from .flight import Deadline, Slot, Watcher
 from .hooks import Hook, default_hooks
 from .line import Line
 from .log import worker_log
 from .signals import worker_ready
-from .worker import BLOCK_SECONDS, Callback, apply_channel_filters, guarded
+from .worker import AT_ONCE_SECONDS, BLOCK_SECONDS, Callback, apply_channel_filters, guarded
 
 __all__ = ["ThreadedWorker"]
 
-#: A delivery with what its consumer said (None: put it back), or None: the end.
-Written = tuple[Delivery, list[Out] | None] | None
+#: What a consumer said, a delivery to be put back, or None: the end.
+Written = list[Out] | Delivery | None
 
 
 class ThreadedWorker:
@@ -54,29 +54,38 @@ class ThreadedWorker:
         self.channel_layer = channel_layer
         self.stopping = False
         self.channels = apply_channel_filters(channel_layer.router.channels, only_channels, exclude_channels)
-        settings = settings or conf.settings()
-        # One counter per thread: adding to a shared one is no atomic step.
-        self._counters: list[Counter[str]] = [Counter() for _ in range(threads + 2)]
-        slots = [Slot() for _ in range(threads)]
-        self._fetching = Line(channel_layer, settings, self._counters[0], lambda: self.stopping, clock)
-        self._writing = Line(channel_layer, settings, self._counters[1], lambda: self.stopping, clock)
-        self._dispatchers = [
-            Dispatcher(
-                channel_layer, channel_layer.router, settings, hooks(callback), counters, slot, None, clock
-            )
-            for slot, counters in zip(slots, self._counters[2:], strict=True)
-        ]
-        self._watcher = Watcher(channel_layer, slots, settings, self.stop, lifeline, clock)
+        self._settings = settings or conf.settings()
+        self._clock = clock
         #: True for each idle thread; False once, to wake the fetcher. A SimpleQueue may be used in a signal
         #: handler, a Semaphore may not.
         self._idle: SimpleQueue[bool] = SimpleQueue()
         self._work: SimpleQueue[Delivery | None] = SimpleQueue()
         self._written: SimpleQueue[Written] = SimpleQueue()
+        # One counter per thread: adding to a shared one is no atomic step.
+        self._counters: list[Counter[str]] = [Counter() for _ in range(threads + 2)]
+        self._fetching = self._line(self._counters[0])
+        self._writing = self._line(self._counters[1])
+        slots = [Slot() for _ in range(threads)]
+        flush = self._fetching.flush
+        self._watcher = Watcher(
+            channel_layer, slots, self._settings, self.stop, lifeline, clock, self.channels, flush
+        )
+        self._deadline = Deadline(slots, self._settings.stop_deadline_seconds, lambda: self.counters)
         self._handlers = [
-            threading.Thread(target=self._handle, args=(dispatcher,), name=f"headrace-{number}", daemon=True)
-            for number, dispatcher in enumerate(self._dispatchers, 1)
+            self._handler(number, hooks(callback), slot) for number, slot in enumerate(slots, 1)
         ]
         self._writer = threading.Thread(target=self._write, name="headrace-writer", daemon=True)
+
+    def _line(self, counters: Counter[str]) -> Line:
+        return Line(self.channel_layer, self._settings, counters, lambda: self.stopping, self._clock)
+
+    def _handler(self, number: int, hooks: Sequence[Hook], slot: Slot) -> threading.Thread:
+        layer, counters, say = self.channel_layer, self._counters[number + 1], self._written.put
+        dispatcher = Dispatcher(
+            layer, layer.router, self._settings, hooks, counters, slot, None, self._clock, say
+        )
+        name = f"headrace-{number}"
+        return threading.Thread(target=self._handle, args=(dispatcher, slot), name=name, daemon=True)
 
     @property
     def counters(self) -> Counter[str]:
@@ -85,6 +94,7 @@ class ThreadedWorker:
 
     def run(self) -> None:
         """Work until `stop`; the calling thread is the fetcher. Returns as `Worker.run` does."""
+        self._deadline.start()
         self._watcher.start()
         self._writer.start()
         for handler in self._handlers:
@@ -105,25 +115,26 @@ class ThreadedWorker:
             while self._idle.get_nowait():
                 idle += 1
         deliveries = [] if self.stopping else self._fetching.turn(self.channels, idle, BLOCK_SECONDS)
-        started = 0
+        if self.stopping:
+            self._fetching.give_back(deliveries)
+            return 0
         for delivery in deliveries:
-            if delivery.order is None or self._fetching.may_start(delivery):
-                self._work.put(delivery)
-                started += 1
-        for _ in range(idle - started):
+            self._work.put(delivery)
+        for _ in range(idle - len(deliveries)):
             self._idle.put(True)
-        return started
+        return len(deliveries)
 
     def stop(self) -> None:
         """Ask the worker to finish its messages and leave. From any thread, and from a signal handler."""
         self.stopping = True
-        self._watcher.stopping()
+        self._deadline.begin()
         self._idle.put(False)
         self._fetching.wake()
 
     def close(self) -> None:
         """Give back what was not started, wait for what runs, write its answers, disconnect."""
         self.stopping = True
+        self._deadline.begin()
         # The fetcher has ended: nothing new arrives. Other workers can run at once what no thread began.
         not_started = []
         with contextlib.suppress(Empty):
@@ -132,7 +143,7 @@ class ThreadedWorker:
                 if delivery is not None:
                     not_started.append(delivery)
         self._fetching.give_back(not_started)
-        # What runs may end; the watcher cuts it off at the deadline.
+        # What runs may end; it is cut off at the deadline.
         for _ in self._handlers:
             self._work.put(None)
         for handler in self._handlers:
@@ -142,16 +153,24 @@ class ThreadedWorker:
         self._writer.join()
         self._fetching.close()
         self._watcher.close()
+        self._deadline.close()
 
-    def _handle(self, dispatcher: Dispatcher) -> None:
+    def _handle(self, dispatcher: Dispatcher, slot: Slot) -> None:
         """One handler thread."""
+        slot.thread_id = threading.get_ident()
         self._idle.put(True)
         try:
             while (delivery := self._work.get()) is not None:
-                self._written.put((delivery, dispatcher.run(delivery)))
+                out = dispatcher.run(delivery) if self._may_start(delivery) else []
+                self._written.put(delivery if out is None else out)
                 self._idle.put(True)
         finally:
             connections.close_all()
+
+    def _may_start(self, delivery: Delivery) -> bool:
+        """Ask, if the delivery waited; over the writer's line, as the fetcher's is in use while it waits."""
+        at_once = self._clock() - delivery.taken_at <= AT_ONCE_SECONDS
+        return at_once or self._writing.may_start(delivery)
 
     def _write(self) -> None:
         """The writer thread."""
@@ -169,11 +188,10 @@ class ThreadedWorker:
         try:
             written = self._written.get(timeout=self._writing.wait_seconds(BLOCK_SECONDS))
             while written is not None:
-                delivery, out = written
-                if out is None:
-                    self._writing.put_back(delivery)
+                if isinstance(written, Delivery):
+                    self._writing.put_back(written)
                 else:
-                    self._writing.put(out)
+                    self._writing.put(written)
                 written = self._written.get_nowait()
         except Empty:
             return False

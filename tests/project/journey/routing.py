@@ -50,7 +50,8 @@ def background(message):
 
 
 def mark(message):
-    """Puts what it got on another channel, which a test reads."""
+    """Puts what it got on another channel, which a test reads, after as many seconds as it says."""
+    time.sleep(message.get("seconds", 0))
     Channel("journey.marks").send({"from": message["from"]})
 
 

@@ -19,4 +19,4 @@ CHANNEL_LAYERS = {
         "CONFIG": json.loads(os.environ.get("JOURNEY_CONFIG", "{}")),
     }
 }
-HEADRACE = {"ORIGIN_CHECK": False}
+HEADRACE = {"ORIGIN_CHECK": False, **json.loads(os.environ.get("JOURNEY_HEADRACE", "{}"))}
