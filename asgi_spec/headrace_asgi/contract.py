@@ -341,7 +341,7 @@ class InterfacePort(Protocol):
         """Withdraw the registration once everything sent has been answered (at most 5 s), then disconnect."""
 
     def send(self, channel: str, message: Message, expiry_seconds: float, done: Done) -> None:
-        """Put a message on a shared or single-reader channel."""
+        """Put a message on a shared or single-reader channel; `math.inf` seconds is without an expiry."""
 
     def connect(self, local: str, path: str, message: Message, expiry_seconds: float, done: Done) -> None:
         """Register a socket and send its `websocket.connect` (order 0)."""

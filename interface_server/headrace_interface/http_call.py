@@ -18,6 +18,7 @@ from headrace_asgi.limits import DEFAULT_EXPIRY_SECONDS
 
 from .access_log import escape
 from .actions import Action
+from .deadlines import takeable_seconds
 from .http_exchange import Event, HttpExchange
 from .http_parser import Incoming
 from .http_upload import Upload
@@ -239,7 +240,8 @@ class Call:
         if message is not None:
             # The process may have taken a new name while this was held.
             message["reply_channel"] = site.port.process + self._local
-            site.port.send("http.request", message, site.settings.deadlines.queue, self._outcome)
+            seconds = takeable_seconds(site.settings.deadlines.queue)
+            site.port.send("http.request", message, seconds, self._outcome)
 
     def _outcome(self, outcome: Outcome) -> None:
         if not self._exchange.open:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from headrace_asgi.limits import DEFAULT_EXPIRY_SECONDS
 
 from .access_log import escape
+from .deadlines import RUNNING_NOTICE_SECONDS, takeable_seconds
 from .http_writer import BadResponse
 from .websocket_actions import BUSY, Deny
 from .websocket_handshake import Offer, Refusal, check, connect_message, denial
@@ -62,15 +62,18 @@ class Opening:
         return BUSY if full or may_not_wait or not site.accepting else None
 
     def queue_seconds(self) -> float:
-        """How long the connect may wait for a worker."""
-        return min(self._site.settings.deadlines.queue, self._site.settings.deadlines.handshake)
+        """How long the client waits for a worker to take its connect.
+
+        Without a deadline as long as the connect lives: an ordered message always expires (PROTOCOL 1d).
+        """
+        deadlines = self._site.settings.deadlines
+        return min(deadlines.queue, deadlines.handshake, DEFAULT_EXPIRY_SECONDS + RUNNING_NOTICE_SECONDS)
 
     def ask(self, local: str, reply_channel: str, done: Callable[[Outcome], None]) -> None:
         """Send the `websocket.connect`; it expires when the client is turned away because nobody took it."""
-        seconds = self.queue_seconds()
-        expiry = DEFAULT_EXPIRY_SECONDS if seconds == math.inf else seconds
         message = connect_message(self._head, self.offer, reply_channel)
-        self._site.port.connect(local, self._head.path, message, expiry, done)
+        expiry_seconds = takeable_seconds(self.queue_seconds())
+        self._site.port.connect(local, self._head.path, message, expiry_seconds, done)
 
     def keep(self, data: bytes) -> bool:
         """Keep what came early; False if it is too much."""

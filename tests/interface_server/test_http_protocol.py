@@ -326,10 +326,10 @@ def test_no_worker_takes_the_request_503() -> None:
     lab = Lab(deadlines(queue=30))
     client = lab.connect()
     client.send(GET)
-    assert lab.requests[0].expiry_seconds == 30, "H9: nobody executes it later"
-    lab.wait(31)
-    assert not client.closed, "taken in the last moment, it would be known to run a second later"
-    lab.wait(2)
+    assert lab.requests[0].expiry_seconds == 28, "H9: nobody executes it later, or takes it without a word"
+    lab.wait(29.5)
+    assert not client.closed
+    lab.wait(1)
     [answer] = client.answers
     assert (answer.status, answer.header("Retry-After")) == (503, "5")
     assert client.closed

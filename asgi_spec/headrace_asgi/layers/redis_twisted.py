@@ -7,6 +7,7 @@ entries of the process queue. `Registration` keeps the process known, `Asker` re
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -200,7 +201,7 @@ class RedisInterfacePort(InterfacePort):
             return None
 
     def _expiry_ms(self, seconds: float) -> int:
-        return self._clock.now_ms() + int(seconds * 1000)
+        return 0 if seconds == math.inf else self._clock.now_ms() + int(seconds * 1000)
 
     def _wake(self) -> None:
         for link in self._links.values():
