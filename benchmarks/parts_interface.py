@@ -48,7 +48,7 @@ class _Port:
     def start(self, receiver: InterfaceReceiver) -> None:
         receiver.layer_back()
 
-    def stop(self, done: Callable[[], None]) -> None:
+    def stop(self, done: Callable[[], None], seconds: float = 0.0) -> None:
         done()
 
     def send(self, channel: str, message: dict[str, Any], expiry_seconds: float, done: Done) -> None:

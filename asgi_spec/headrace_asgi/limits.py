@@ -22,6 +22,7 @@ __all__ = [
     "PROCESS_DEATH_SECONDS",
     "PROCESS_QUEUE_CAPACITY",
     "RECEIVE_SECONDS",
+    "STOP_SECONDS",
     "Capacities",
 ]
 
@@ -48,6 +49,9 @@ RECEIVE_SECONDS = 5.0
 #: reach it: it usually hears of it within milliseconds, at the latest with its next beat.
 FORGOTTEN_SECONDS = 5.0
 FORGOTTEN_PAUSE_SECONDS = 0.1
+#: Seconds that an interface server's line to the layer takes to end, at most: answers that are still due, and
+#: its withdrawal. Redis that does not answer for so long is away.
+STOP_SECONDS = 5.0
 #: Seconds of an observer's own monotonic clock after which a heartbeat that stands still means death.
 PROCESS_DEATH_SECONDS = 20
 

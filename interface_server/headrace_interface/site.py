@@ -43,8 +43,9 @@ class Site:
         self.counters: Counter[str] = Counter()
         #: What waits for slow HTTP clients.
         self.backlog = Backlog()
-        #: Whether new work is taken: not while draining, and not while the layer is lost beyond its grace.
+        #: Whether new work is taken: not while the layer is lost beyond its grace.
         self.accepting = True
+        #: The process ends: no new sockets, and the next answer on a connection is its last.
         self.draining = False
         self.layer_up = False
         #: Shells whose request waits for the layer, oldest first.

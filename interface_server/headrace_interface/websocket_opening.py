@@ -59,7 +59,8 @@ class Opening:
         self.offer = offer
         full = settings.max_websockets and site.connections.socket_count >= settings.max_websockets
         may_not_wait = not site.layer_up and len(site.held) >= settings.max_held
-        return BUSY if full or may_not_wait or not site.accepting else None
+        closed = site.draining or not site.accepting
+        return BUSY if full or may_not_wait or closed else None
 
     def queue_seconds(self) -> float:
         """How long the client waits for a worker to take its connect.
