@@ -192,8 +192,8 @@ class _Process:
             logger.exception("The server could not start.")
             self.end(1)
             return
-        for address in addresses:
-            logger.info("Listening on %s", address)
+        where = server.site.port.label
+        logger.info("Listening on %s; the channel layer is %s", ", ".join(addresses), where)
         if lifeline:
             threading.Thread(target=self._watch_lifeline, name="lifeline", daemon=True).start()
         if ready_fd is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,7 @@ class Opening:
     `early` is what the client sent behind its request, `waiting` what groups sent to it.
     """
 
-    __slots__ = ("_head", "_site", "early", "offer", "waiting", "worker_has_it")
+    __slots__ = ("_head", "_site", "asked_at", "early", "offer", "waiting", "worker_has_it")
 
     def __init__(self, site: Site, head: RequestHead, early: bytes) -> None:
         self._site = site
@@ -46,6 +47,8 @@ class Opening:
         self.early = early
         self.waiting: list[Message] = []
         self.offer = Offer(b"", (), "")
+        #: When the connect was sent.
+        self.asked_at = math.inf
         #: Whether the deadline of the queue was met: a worker took the connect.
         self.worker_has_it = False
 
@@ -74,7 +77,9 @@ class Opening:
         """Send the `websocket.connect`; it expires when the client is turned away because nobody took it."""
         message = connect_message(self._head, self.offer, reply_channel)
         expiry_seconds = takeable_seconds(self.queue_seconds())
+        self.asked_at = self._site.timers.now()
         self._site.port.connect(local, self._head.path, message, expiry_seconds, done)
+        self._site.handshakes.asked()
 
     def keep(self, data: bytes) -> bool:
         """Keep what came early; False if it is too much."""
