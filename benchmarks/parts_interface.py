@@ -40,6 +40,7 @@ class _Port:
     """An interface server's line to a layer that takes everything at once."""
 
     process = PROCESS
+    label = "memory"
 
     def __init__(self) -> None:
         #: Local parts of the clients that asked for something, oldest first.
@@ -48,7 +49,7 @@ class _Port:
     def start(self, receiver: InterfaceReceiver) -> None:
         receiver.layer_back()
 
-    def stop(self, done: Callable[[], None]) -> None:
+    def stop(self, done: Callable[[], None], seconds: float = 0.0) -> None:
         done()
 
     def send(self, channel: str, message: dict[str, Any], expiry_seconds: float, done: Done) -> None:

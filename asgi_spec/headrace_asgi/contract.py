@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 
 from .envelope import Message
 from .errors import ChannelFull, MessageTooLarge
-from .limits import RECEIVE_SECONDS, Capacities
+from .limits import RECEIVE_SECONDS, STOP_SECONDS, Capacities
 
 __all__ = [
     "ChannelLayer",
@@ -364,11 +364,14 @@ class InterfacePort(Protocol):
     def start(self, receiver: InterfaceReceiver) -> None:
         """Connect, register and begin to hear; `layer_back` follows, or `layer_lost` until it can."""
 
-    def stop(self, done: Callable[[], None]) -> None:
-        """Withdraw the registration once everything sent has been answered (at most 5 s), then disconnect."""
+    def stop(self, done: Callable[[], None], seconds: float = STOP_SECONDS) -> None:
+        """Withdraw the registration once everything sent has been answered, then disconnect.
+
+        `done` is called within `seconds`, whether the layer answers or not.
+        """
 
     def send(self, channel: str, message: Message, expiry_seconds: float, done: Done) -> None:
-        """Put a message on a shared or single-reader channel.
+        """Put a message on a shared or single-reader channel; `math.inf` seconds is without an expiry.
 
         Never GONE: where the layer has forgotten this process, the message is sent when it is known again.
         """

@@ -24,6 +24,7 @@ __all__ = [
     "PROCESS_DEATH_SECONDS",
     "PROCESS_QUEUE_CAPACITY",
     "RECEIVE_SECONDS",
+    "STOP_SECONDS",
     "Capacities",
 ]
 
@@ -54,6 +55,9 @@ FORGOTTEN_PAUSE_SECONDS = 0.1
 #: may be lost before a channel seems to have no taker.
 ANNOUNCE_SECONDS = 30.0
 ANNOUNCED_SECONDS = 90.0
+#: Seconds that an interface server's line to the layer takes to end, at most: answers that are still due, and
+#: its withdrawal. Redis that does not answer for so long is away.
+STOP_SECONDS = 5.0
 #: Seconds of an observer's own monotonic clock after which a heartbeat that stands still means death.
 PROCESS_DEATH_SECONDS = 20
 

@@ -14,6 +14,10 @@ __all__ = ["Client", "Connections", "SocketShell"]
 class Client(Protocol):
     """What stands behind a local part."""
 
+    @property
+    def asked(self) -> tuple[str, float] | None:
+        """(channel, since when it waits there): what it asks of the workers; infinity once one has it."""
+
     def reply(self, message: Message) -> None:
         """A message on the client's reply channel, unchecked."""
 
@@ -68,6 +72,10 @@ class Connections:
         """Forget a local part; nothing happens if it is unknown."""
         self._clients.pop(local, None)
         self._sockets.pop(local, None)
+
+    def asked(self) -> Iterator[tuple[str, float] | None]:
+        """What each client asks of the workers."""
+        return (client.asked for client in list(self._clients.values()))
 
     def sockets(self) -> Iterator[SocketShell]:
         """The WebSocket shells, open or opening; safe against changes while iterating."""

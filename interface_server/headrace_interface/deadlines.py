@@ -10,10 +10,13 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-__all__ = ["OFF", "Deadlines", "Row", "rows"]
+__all__ = ["OFF", "RUNNING_NOTICE_SECONDS", "Deadlines", "Row", "rows", "takeable_seconds"]
 
 #: Seconds of a deadline that never comes.
 OFF = math.inf
+
+#: A message taken at the last moment is known to be running after a second; this is that and the way here.
+RUNNING_NOTICE_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,14 @@ class Deadlines:
         60, "--layer-grace", "WebSockets stay open while the layer is unreachable", close_code=1013
     )
     drain: float = _row(25, "--drain-timeout", "for what is open to end after SIGTERM", close_code=1012)
+
+
+def takeable_seconds(deadline_seconds: float) -> float:
+    """Seconds that a message may wait for a worker whose client is turned away at the deadline.
+
+    It expires earlier, so that a worker that took it in time has told us so when the deadline comes.
+    """
+    return max(deadline_seconds - RUNNING_NOTICE_SECONDS, deadline_seconds / 2)
 
 
 def rows() -> list[tuple[str, float, Row]]:

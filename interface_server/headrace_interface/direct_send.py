@@ -8,6 +8,7 @@ latency. Under TLS this applies to the ciphertext.
 
 from __future__ import annotations
 
+import select
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -30,6 +31,14 @@ class Wire:
         this: Any = self
         waiting: int = len(this.dataBuffer) - this.offset + this._tempDataLen
         return waiting
+
+    @property
+    def unread(self) -> bool:
+        """Whether something of the client has arrived that the reactor has yet to read."""
+        this: Any = self
+        poll = select.poll()
+        poll.register(this.fileno(), select.POLLIN)
+        return bool(poll.poll(0))
 
 
 class _DirectSend(Wire):

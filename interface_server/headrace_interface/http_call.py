@@ -18,7 +18,8 @@ from headrace_asgi.limits import DEFAULT_EXPIRY_SECONDS
 
 from .access_log import escape
 from .actions import Action
-from .http_exchange import Event, HttpExchange
+from .deadlines import takeable_seconds
+from .http_exchange import Event, HttpExchange, State
 from .http_parser import Incoming
 from .http_upload import Upload
 from .http_writer import BadResponse, ResponseWriter, simple_response
@@ -67,6 +68,7 @@ class Call:
         "_exchange",
         "_local",
         "_message",
+        "_moved_at",
         "_owner",
         "_sent_bytes",
         "_site",
@@ -83,6 +85,8 @@ class Call:
         self.incoming = incoming
         self.due = math.inf
         self._exchange = HttpExchange()
+        #: When the present state began.
+        self._moved_at = math.inf
         self._local = site.connections.add(self)
         #: The request's message, until the layer has it.
         self._message: Message | None = None
@@ -118,8 +122,17 @@ class Call:
 
     # Called by the inbox.
 
+    @property
+    def asked(self) -> tuple[str, float] | None:
+        """`http.request`, since it was sent or for ever."""
+        state = self._exchange.state
+        if state is State.QUEUED:
+            return "http.request", self._moved_at
+        return ("http.request", math.inf) if state in (State.RUNNING, State.STREAMING) else None
+
     def reply(self, message: Message) -> None:
         """A message on the reply channel."""
+        self._site.requests.heard = True
         self._act(self._exchange.reply(message))
 
     def group_message(self, message: Message, frame_cache: dict[Any, Any]) -> None:
@@ -128,6 +141,7 @@ class Call:
 
     def control(self, kind: str, body: Message) -> None:
         """A note about the request."""
+        self._site.requests.heard = True
         if kind == control.RUNNING:
             self._happened(Event.RUNNING)
         elif kind == control.CREDIT:
@@ -204,7 +218,9 @@ class Call:
 
     def shed(self) -> None:
         """Answer 503 (H12: the connection is closed, as the specification says)."""
-        self.answer(503, _TEXTS[503], (RETRY_AFTER,))
+        site = self._site
+        why = site.requests.text if site.settings.debug else ""
+        self.answer(503, why or _TEXTS[503], (RETRY_AFTER,))
 
     def close(self, tell: bool) -> None:
         """Nothing is for this request any more; with `tell`, the reader of its body hears it."""
@@ -229,8 +245,8 @@ class Call:
         if action is not None:
             _DOES[action](self)
         if moved and exchange.open:
-            seconds = exchange.deadline_seconds(self._site.settings.deadlines)
-            self.due = self._site.timers.now() + seconds
+            self._moved_at = now = self._site.timers.now()
+            self.due = now + exchange.deadline_seconds(self._site.settings.deadlines)
             if tell:
                 self._owner.call_moved()
 
@@ -239,7 +255,9 @@ class Call:
         if message is not None:
             # The process may have taken a new name while this was held.
             message["reply_channel"] = site.port.process + self._local
-            site.port.send("http.request", message, site.settings.deadlines.queue, self._outcome)
+            seconds = takeable_seconds(site.settings.deadlines.queue)
+            site.port.send("http.request", message, seconds, self._outcome)
+            site.requests.asked()
 
     def _outcome(self, outcome: Outcome) -> None:
         if not self._exchange.open:

@@ -20,10 +20,7 @@ from headrace_asgi.errors import BadMessage
 from .actions import Action
 from .deadlines import Deadlines
 
-__all__ = ["RUNNING_NOTICE_SECONDS", "TABLE", "Event", "HttpExchange", "State"]
-
-#: A message taken at the last moment is known to be running after a second; this is that and the way here.
-RUNNING_NOTICE_SECONDS = 2.0
+__all__ = ["TABLE", "Event", "HttpExchange", "State"]
 
 
 class State(StrEnum):
@@ -181,7 +178,7 @@ class HttpExchange:
         """How long the present state may last from now on."""
         state = self.state
         if state is State.QUEUED:
-            return deadlines.queue + RUNNING_NOTICE_SECONDS
+            return deadlines.queue
         if state is State.HELD:
             return deadlines.layer
         return deadlines.response

@@ -177,6 +177,8 @@ def _split_target(
         raise Refused(501, "This is no method of HTTP.")
     if _BAD_TARGET.search(target):
         raise Refused(400, "The request target has characters that must be percent-encoded.")
+    if target == b"*" and method == "OPTIONS":
+        return "*", b""  # asks about the server as a whole; the application answers it, as under WSGI
     if target[:1] != b"/":
         absolute = _ABSOLUTE.fullmatch(target)
         if absolute is None:

@@ -70,7 +70,7 @@ class RequestParser:
         self._count = 0
         #: Bytes of a head, or in a row of a body without content: sizes of chunks and trailers.
         self._fed = 0
-        #: Whether the present bytes brought a whole head, or content.
+        #: Whether the present bytes brought a whole head, content, or the end of a request.
         self._moved_on = False
         self.ready: deque[Incoming] = deque()
         self.refused: Refused | None = None
@@ -95,7 +95,8 @@ class RequestParser:
             self.refused = self._syntax(error)
             return
         # One header or trailer that never ends is collected inside llhttp, where `on_header` does not see it.
-        if self.in_head or (self.in_body is not None and not self._moved_on):
+        # Where something else ended in these bytes, nobody knows how many of them are the next head's.
+        if not self._moved_on and (self.in_head or self.in_body is not None):
             self._fed += len(data)
             if self._fed > self._settings.max_head_bytes:
                 self.refused = self._head_too_large()
@@ -194,6 +195,7 @@ class RequestParser:
         incoming.body.feed(data)
 
     def on_message_complete(self) -> None:
+        self._moved_on = True
         incoming = self.in_body
         if incoming is not None and incoming.body is not None:
             incoming.body.complete = True

@@ -28,25 +28,32 @@ class Owed(Enum):
 class Patience:
     """`due` is when the client has taken too long for `owed`. Times are seconds of one monotonic clock."""
 
-    __slots__ = ("_body_since", "_deadlines", "_paused_at", "due", "owed")
+    __slots__ = ("_deadlines", "_idle", "_paused_at", "_since", "due", "owed")
 
     def __init__(self, deadlines: Deadlines) -> None:
         self._deadlines = deadlines
         self.owed = Owed.NOTHING
         self.due = OFF
-        self._body_since = 0.0
+        self._idle = deadlines.idle
+        #: When the client began to owe this; for a body, pauses are added.
+        self._since = 0.0
         self._paused_at: float | None = None
 
     def expect(self, owed: Owed, now: float, body_bytes: int = 0) -> None:
         """The client owes this now; nothing changes if it did before, but for a body's bytes so far."""
         if owed is not self.owed:
             self.owed = owed
-            if owed is Owed.BODY:
-                self._body_since = now
+            self._since = now
             self.due = now + self._seconds(owed)
         if owed is Owed.BODY:
-            earned = self._body_since + self._deadlines.body + body_bytes / BODY_RATE
+            earned = self._since + self._deadlines.body + body_bytes / BODY_RATE
             self.due = OFF if self._paused_at is not None else earned
+
+    def hasten(self, idle_seconds: float) -> None:
+        """From now on a client that owes a request has only so long, counted from when it was last heard."""
+        self._idle = min(self._idle, idle_seconds)
+        if self.owed is Owed.REQUEST:
+            self.due = self._since + self._idle
 
     def pause(self, now: float) -> None:
         """We stopped reading: the clock of the body stands still."""
@@ -55,12 +62,12 @@ class Patience:
     def resume(self, now: float) -> None:
         """We read again."""
         if self._paused_at is not None:
-            self._body_since += now - self._paused_at
+            self._since += now - self._paused_at
             self._paused_at = None
 
     def _seconds(self, owed: Owed) -> float:
         if owed is Owed.REQUEST:
-            return self._deadlines.idle
+            return self._idle
         if owed is Owed.HEAD:
             return self._deadlines.header
         if owed is Owed.CLOSE:

@@ -31,6 +31,9 @@ logger = logging.getLogger("headrace.interface")
 
 #: Bytes parsed at once while no body is read: bounds the requests that one read of 64 KiB can make.
 _SLICE_BYTES = 4096
+#: Seconds of quiet after which a connection is closed while the process ends. A client that is in the middle
+#: of something sends its next request sooner, and learns from the answer that it is the last.
+_QUIET_SECONDS = 1.0
 
 
 class _UpgradedShell(Protocol):
@@ -99,6 +102,8 @@ class HttpProtocol:
             set_no_delay(True)
         self._site.http_shells.add(self)
         self._set_deadline()
+        if self._site.draining:
+            self.drain()
 
     def dataReceived(self, data: bytes) -> None:
         if self._socket is not None:
@@ -138,9 +143,9 @@ class HttpProtocol:
         """The response is on its way."""
         complete = call.incoming.complete
         self._call = None
-        # A stream that began before the drain promised to keep the connection.
-        if not keep_alive or self._site.draining:
-            self._end(linger=not complete)
+        if not keep_alive:
+            # While draining the client may have sent a request more before it read that this was the last.
+            self._end(linger=not complete or self._site.draining)
         else:
             self._advance()
 
@@ -149,10 +154,21 @@ class HttpProtocol:
         self._ending = True
         self.transport.abortConnection()
 
+    @property
+    def busy(self) -> bool:
+        """Whether a request is being received or answered."""
+        return self._patience.owed not in (Owed.REQUEST, Owed.CLOSE)
+
     def drain(self) -> None:
-        """The process ends: close if no request has begun. One that has is the last (`site.draining`)."""
-        if self._socket is None and self._patience.owed is Owed.REQUEST:
-            self._end(linger=False)
+        """The process ends: close as soon as the client was quiet for a while.
+
+        A request that comes before is answered, with `Connection: close` (`site.draining`).
+        """
+        now = self._site.timers.now()
+        self._patience.hasten(_QUIET_SECONDS)
+        if self._patience.due <= now:
+            self._client_too_slow(now)
+        self._set_deadline()
 
     # Reading.
 
@@ -335,18 +351,21 @@ class HttpProtocol:
             self._site.counters["slow_readers"] += 1
             self.abort()
         elif self._patience.due <= now:
-            self._client_too_slow()
+            self._client_too_slow(now)
         elif call is not None and call.due <= now:
             call.deadline_passed()
         if not self._ending:
             self._set_deadline()
 
-    def _client_too_slow(self) -> None:
+    def _client_too_slow(self, now: float) -> None:
         owed, self._patience.due = self._patience.owed, math.inf
         if self._ending:
             self.abort()
         elif owed is Owed.REQUEST:
-            self._end(linger=False)
+            if self.outlet.unread:
+                self._patience.due = now + _QUIET_SECONDS  # a request is there, or the client's end
+            else:
+                self._end(linger=False)
         else:
             self._refuse(Refused(408, "The request did not arrive in time."))
 

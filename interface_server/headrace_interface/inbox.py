@@ -91,7 +91,7 @@ class Inbox:
             logger.warning("The channel layer is back.")
         self._told = True
         site.layer_up = True
-        site.accepting = not site.draining
+        site.accepting = True
         if self._grace is not None:
             self._grace.cancel()
             self._grace = None

@@ -5,11 +5,12 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 from collections.abc import Sequence
 from typing import Any
 
-from twisted.internet import endpoints, error, protocol
+from twisted.internet import endpoints, error, protocol, tcp
 from twisted.internet.interfaces import IProtocolNegotiationFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer  # type: ignore[import-untyped]
@@ -20,7 +21,7 @@ from . import direct_send
 from .http_protocol import HttpProtocol, SocketFactory
 from .site import Site
 
-__all__ = ["HttpFactory", "addresses", "describe", "listen", "make_endpoints"]
+__all__ = ["HttpFactory", "accept_waiting", "addresses", "describe", "listen", "make_endpoints"]
 
 #: Connections that the kernel keeps while the reactor is busy: a reconnect storm after a deploy.
 _BACKLOG = 1024
@@ -108,6 +109,18 @@ async def listen(endpoint: tuple[str, Any], factory: protocol.Factory) -> Any:
     except Exception as problem:
         raise ConfigurationError(f"Cannot listen on {name}: {_reason(problem)}") from None
     return direct_send.install(port)
+
+
+def accept_waiting(port: Any) -> None:
+    """Accept what the kernel has accepted for us: closing the port would reset those connections."""
+    if not isinstance(port, tcp.Port):
+        return  # an endpoint of a foreign kind
+    poll = select.poll()
+    poll.register(port.fileno(), select.POLLIN)
+    for _ in range(_BACKLOG):
+        if not poll.poll(0):
+            return
+        port.doRead()
 
 
 def _reason(problem: object) -> str:

@@ -48,6 +48,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_layer(parser)
     _add_listening(parser)
     _add_behaviour(parser)
+    _add_proxies(parser)
     _add_deadlines(parser)
     _add_limits(parser)
     return parser
@@ -107,6 +108,24 @@ def _add_behaviour(parser: argparse.ArgumentParser) -> None:
         "--root-path", default="", metavar="PATH", help="SCRIPT_NAME of the application, URL-encoded"
     )
     group.add_argument(
+        "--ws-protocol",
+        nargs="*",
+        default=[],
+        metavar="NAME",
+        help="WebSocket subprotocols to choose from if the application does not",
+    )
+    group.add_argument(
+        "--no-websocket-compression", action="store_true", help="never take up a client's permessage-deflate"
+    )
+    group.add_argument(
+        "--debug", action="store_true", help="tell clients why nobody answers them: for development only"
+    )
+    group.add_argument("--lifeline", action="store_true", help="end when stdin is closed: the parent is gone")
+
+
+def _add_proxies(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("proxies")
+    group.add_argument(
         "--proxy-headers",
         action="store_true",
         help="believe X-Forwarded-For, -Port and -Proto of trusted proxies",
@@ -120,17 +139,6 @@ def _add_behaviour(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--no-trust-unix", action="store_true", help="do not take a unix socket's peer for a proxy"
     )
-    group.add_argument(
-        "--ws-protocol",
-        nargs="*",
-        default=[],
-        metavar="NAME",
-        help="WebSocket subprotocols to choose from if the application does not",
-    )
-    group.add_argument(
-        "--no-websocket-compression", action="store_true", help="never take up a client's permessage-deflate"
-    )
-    group.add_argument("--lifeline", action="store_true", help="end when stdin is closed: the parent is gone")
 
 
 def _add_deadlines(parser: argparse.ArgumentParser) -> None:
@@ -224,6 +232,7 @@ def settings_from(options: argparse.Namespace) -> Settings:
         )
     return Settings(
         deadlines=deadlines,
+        debug=options.debug,
         root_path=_root_path(options.root_path),
         proxy_headers=options.proxy_headers,
         trusted_proxies=_networks(options.trusted_proxies or _LOOPBACK),

@@ -55,6 +55,11 @@ class Outlet:
         return self._wire is self._transport
 
     @property
+    def unread(self) -> bool:
+        """Whether something of the client has arrived that the reactor has yet to read."""
+        return self._wire is not None and self._wire.unread
+
+    @property
     def backlogged(self) -> bool:
         """Whether the client has yet to read something."""
         return bool(self._queue) or (self._wire is not None and self._wire.backlogged)

@@ -1,7 +1,8 @@
 """Puts the interface server together, runs it, and ends it: nothing open is dropped without being told.
 
-Ending (SIGTERM, SIGINT): listening stops, WebSockets are closed with 1012 in batches, requests that are being
-answered end, every disconnect is told, then the layer's port stops. A second signal ends it at once.
+Ending (SIGTERM, SIGINT): listening stops, WebSockets are closed with 1012 in batches, a connection is closed
+after the next answer or when it is quiet, every disconnect is told, then the layer's port stops. All of that
+is one budget, the drain deadline. A second signal ends it at once.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from twisted.internet import defer
 
 from headrace_asgi.contract import ChannelLayer, InterfacePort
 from headrace_asgi.errors import ConfigurationError
+from headrace_asgi.limits import STOP_SECONDS
 
 from .access_log import AccessLog
 from .inbox import Inbox
-from .listeners import HttpFactory, describe, listen
+from .listeners import HttpFactory, accept_waiting, describe, listen
 from .settings import Settings
 from .site import Site
 from .websocket_protocol import WebSocketShell
@@ -35,6 +37,8 @@ _CLOSE_BATCH = 50
 _CLOSE_INTERVAL_SECONDS = 0.05
 #: Seconds for what is open when the parent process is gone: nobody waits for us any more.
 _ORPHAN_SECONDS = 1.0
+#: Seconds that the layer's port has for its end even where the drain deadline has passed.
+_PORT_SECONDS = 1.0
 
 
 class Server:
@@ -86,12 +90,13 @@ class Server:
             return
         self._stop_by = by
         site.draining = True
-        site.accepting = False
         logger.info(
             "Stopping: %d WebSockets and %d requests are open.",
             site.connections.socket_count,
             len(site.connections) - site.connections.socket_count,
         )
+        for port in self._ports:
+            accept_waiting(port)
         defer.ensureDeferred(self._stop_listening())
         for shell in list(site.http_shells):
             shell.drain()
@@ -122,7 +127,9 @@ class Server:
         site = self.site
         sockets = list(site.connections.sockets())
         shells = list(site.http_shells)
-        logger.warning("%d connections did not end in time and are cut.", len(sockets) + len(shells))
+        late = len(sockets) + sum(shell.busy for shell in shells)
+        if late:
+            logger.warning("%d connections did not end in time and are cut.", late)
         for shell in (*sockets, *shells):
             shell.abort()
         # Their `connectionLost` comes in a later turn, and tells the disconnects.
@@ -132,7 +139,8 @@ class Server:
         if not self._stopped:
             self._stopped = True
             self.inbox.stop()
-            self.site.port.stop(self._port_stopped)
+            left = self._stop_by - self.site.clock.seconds()
+            self.site.port.stop(self._port_stopped, max(_PORT_SECONDS, min(left, STOP_SECONDS)))
 
     def _port_stopped(self) -> None:
         if self.site.access_log is not None:
@@ -184,8 +192,8 @@ class _Process:
             logger.exception("The server could not start.")
             self.end(1)
             return
-        for address in addresses:
-            logger.info("Listening on %s", address)
+        where = server.site.port.label
+        logger.info("Listening on %s; the channel layer is %s", ", ".join(addresses), where)
         if lifeline:
             threading.Thread(target=self._watch_lifeline, name="lifeline", daemon=True).start()
         if ready_fd is not None:

@@ -19,6 +19,8 @@ class Settings:
     deadlines: Deadlines = field(default_factory=Deadlines)
     root_path: str = ""
     server_name: bytes = b"headrace"
+    #: Whether clients are told what the log is told: for development only.
+    debug: bool = False
 
     #: Bytes of a request's head; llhttp has no limit of its own. Browsers send under 16 KiB.
     max_head_bytes: int = 64 * 1024

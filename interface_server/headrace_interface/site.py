@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from .connections import Connections
 from .outlet import Backlog
 from .settings import Settings
 from .timers import Clock, Timers
+from .untaken import Watch
 
 if TYPE_CHECKING:
     from headrace_asgi.contract import InterfacePort
@@ -43,16 +45,24 @@ class Site:
         self.counters: Counter[str] = Counter()
         #: What waits for slow HTTP clients.
         self.backlog = Backlog()
-        #: Whether new work is taken: not while draining, and not while the layer is lost beyond its grace.
+        #: Whether new work is taken: not while the layer is lost beyond its grace.
         self.accepting = True
+        #: The process ends: no new sockets, and the next answer on a connection is its last.
         self.draining = False
         self.layer_up = False
         #: Shells whose request waits for the layer, oldest first.
         self.held: dict[Any, None] = {}
         #: Shells of all HTTP connections, for the drain.
         self.http_shells: set[Any] = set()
+        #: Whether workers take the requests, and the handshakes.
+        self.requests = Watch(clock, "http.request", lambda: port.label, self._asked)
+        self.handshakes = Watch(clock, "websocket.connect", lambda: port.label, self._asked)
         self._date_second = -1
         self._date = b""
+
+    def _asked(self) -> Iterable[tuple[str, float] | None]:
+        """What the clients ask of the workers; while the layer is away that is no worker's fault."""
+        return self.connections.asked() if self.layer_up else ()
 
     def date(self) -> bytes:
         """The value of a Date header (RFC 9110 5.6.7), made once a second."""

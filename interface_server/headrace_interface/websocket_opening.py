@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from headrace_asgi.limits import DEFAULT_EXPIRY_SECONDS
 
 from .access_log import escape
+from .deadlines import RUNNING_NOTICE_SECONDS, takeable_seconds
 from .http_writer import BadResponse
 from .websocket_actions import BUSY, Deny
 from .websocket_handshake import Offer, Refusal, check, connect_message, denial
@@ -38,7 +39,7 @@ class Opening:
     `early` is what the client sent behind its request, `waiting` what groups sent to it.
     """
 
-    __slots__ = ("_head", "_site", "early", "offer", "waiting", "worker_has_it")
+    __slots__ = ("_head", "_site", "asked_at", "early", "offer", "waiting", "worker_has_it")
 
     def __init__(self, site: Site, head: RequestHead, early: bytes) -> None:
         self._site = site
@@ -46,6 +47,8 @@ class Opening:
         self.early = early
         self.waiting: list[Message] = []
         self.offer = Offer(b"", (), "")
+        #: When the connect was sent.
+        self.asked_at = math.inf
         #: Whether the deadline of the queue was met: a worker took the connect.
         self.worker_has_it = False
 
@@ -59,18 +62,24 @@ class Opening:
         self.offer = offer
         full = settings.max_websockets and site.connections.socket_count >= settings.max_websockets
         may_not_wait = not site.layer_up and len(site.held) >= settings.max_held
-        return BUSY if full or may_not_wait or not site.accepting else None
+        closed = site.draining or not site.accepting
+        return BUSY if full or may_not_wait or closed else None
 
     def queue_seconds(self) -> float:
-        """How long the connect may wait for a worker."""
-        return min(self._site.settings.deadlines.queue, self._site.settings.deadlines.handshake)
+        """How long the client waits for a worker to take its connect.
+
+        Without a deadline as long as the connect lives: an ordered message always expires (PROTOCOL 1d).
+        """
+        deadlines = self._site.settings.deadlines
+        return min(deadlines.queue, deadlines.handshake, DEFAULT_EXPIRY_SECONDS + RUNNING_NOTICE_SECONDS)
 
     def ask(self, local: str, reply_channel: str, done: Callable[[Outcome], None]) -> None:
         """Send the `websocket.connect`; it expires when the client is turned away because nobody took it."""
-        seconds = self.queue_seconds()
-        expiry = DEFAULT_EXPIRY_SECONDS if seconds == math.inf else seconds
         message = connect_message(self._head, self.offer, reply_channel)
-        self._site.port.connect(local, self._head.path, message, expiry, done)
+        expiry_seconds = takeable_seconds(self.queue_seconds())
+        self.asked_at = self._site.timers.now()
+        self._site.port.connect(local, self._head.path, message, expiry_seconds, done)
+        self._site.handshakes.asked()
 
     def keep(self, data: bytes) -> bool:
         """Keep what came early; False if it is too much."""

@@ -153,6 +153,14 @@ class WebSocketShell:
 
     # From the layer.
 
+    @property
+    def asked(self) -> tuple[str, float] | None:
+        """`websocket.connect`, since it was sent or for ever; None once it is answered."""
+        opening = self._opening
+        if opening is None or not self.registered:
+            return None
+        return "websocket.connect", math.inf if opening.worker_has_it else opening.asked_at
+
     def reply(self, message: Message) -> None:
         """A message on the socket's reply channel, from anywhere."""
         exchange = self._exchange
@@ -300,6 +308,7 @@ class WebSocketShell:
     def _taken_by_worker(self) -> None:
         """The deadline of the queue was met; from now on that of the handshake counts."""
         if self._opening is not None and not self._opening.worker_has_it:
+            self._site.handshakes.heard = True
             self._opening.worker_has_it = True
             self._site.timers.set(self, self._heartbeat.ends_at)
 

@@ -20,6 +20,7 @@ import pytest
 
 from headrace_asgi.layers.from_config import layer_from_url
 from headrace_interface.cli import main
+from tests.support.services import RedisServer
 
 COMMAND = [sys.executable, "-m", "headrace_interface"]
 #: Nothing listens there.
@@ -200,6 +201,35 @@ def test_a_redis_that_is_not_there_is_waited_for_and_mentioned_once(tmp_path: Pa
         assert server.end() == 0
     lines = [line for line in path.read_text().splitlines() if "cannot be reached" in line]
     assert len(lines) == 1
+
+
+def test_nobody_who_takes_is_said_within_seconds_and_so_is_the_first_who_does(
+    private_redis_server: RedisServer, tmp_path: Path
+) -> None:
+    url = private_redis_server.tcp_url
+    path = tmp_path / "stderr"
+    with (
+        path.open("wb") as stderr,
+        program("--layer", url, "-p", "0", "--debug", "--queue-timeout", "7", stderr=stderr) as server,
+    ):
+        begun = time.monotonic()
+        status, body = get(server.port)
+        assert 7 <= time.monotonic() - begun < 8.5
+        said = f"No worker has taken http.request at {url}"
+        assert status == 503
+        assert body.decode().startswith(said)
+        serve_one(url, b"hello").join(0)
+        assert get(server.port) == (200, b"hello")
+        time.sleep(1.2)
+        assert server.end() == 0
+    lines = path.read_text().splitlines()
+    assert f"the channel layer is {url}" in lines[0]
+    said_lines = [line for line in lines if "taken" in line]
+    assert len(said_lines) == 2, lines
+    assert said in said_lines[0]
+    assert said_lines[0].endswith(" for 5 s: is one running?")
+    assert "http.request at" in said_lines[1]
+    assert "is taken again after" in said_lines[1]
 
 
 def test_a_port_in_use_is_one_line() -> None:

@@ -7,7 +7,7 @@ import pytest
 from headrace_asgi.contract import Outcome
 from headrace_interface.actions import Action
 from headrace_interface.deadlines import Deadlines
-from headrace_interface.http_exchange import RUNNING_NOTICE_SECONDS, TABLE, Event, HttpExchange, State
+from headrace_interface.http_exchange import TABLE, Event, HttpExchange, State
 
 
 def exchange(*events: Event) -> HttpExchange:
@@ -122,7 +122,7 @@ def test_a_failure_has_a_status_and_a_reason() -> None:
 
 def test_the_deadline_of_each_state() -> None:
     deadlines = Deadlines(queue=1, response=2, layer=3)
-    assert exchange(Event.BEGIN).deadline_seconds(deadlines) == 1 + RUNNING_NOTICE_SECONDS
+    assert exchange(Event.BEGIN).deadline_seconds(deadlines) == 1
     assert exchange(Event.BEGIN, Event.RUNNING).deadline_seconds(deadlines) == 2
     assert exchange(Event.BEGIN, Event.START).deadline_seconds(deadlines) == 2
     assert exchange(Event.BEGIN_WITHOUT_LAYER).deadline_seconds(deadlines) == 3

@@ -56,6 +56,11 @@ def test_path_and_query_of_a_target_h13(target: bytes, path: str, query: bytes) 
     assert (head.path, head.query_string, head.target) == (path, query, target)
 
 
+def test_the_server_as_a_whole_is_asked_of_the_application() -> None:
+    head, _ = read(b"*", method="OPTIONS")
+    assert (head.path, head.query_string, head.target) == ("*", b"", b"*")
+
+
 def test_an_absolute_target_replaces_the_host_h13() -> None:
     head, _ = read(b"http://other.example:81/a")
     assert head.header(b"host") == b"other.example:81"
@@ -167,7 +172,8 @@ def test_chunked_on_http_1_0_is_refused() -> None:
     [
         ("CONNECT", b"example.com:443", 405),
         ("DESCRIBE", b"/", 501),
-        ("OPTIONS", b"*", 400),
+        ("GET", b"*", 400),
+        ("OPTIONS", b"*a", 400),
         ("GET", b"", 400),
         ("GET", b"a", 400),
         ("GET", b"ftp://a/", 400),

@@ -239,6 +239,31 @@ def test_a_head_behind_other_requests_is_no_trailer() -> None:
     assert this.ready[-1].complete
 
 
+@pytest.mark.parametrize("framing", [b"Content-Length: 60000", b"Transfer-Encoding: chunked"])
+def test_a_head_that_comes_in_three_reads_behind_a_body_is_not_charged_for_the_body(framing: bytes) -> None:
+    this = parser()
+    this.feed(b"POST / HTTP/1.1\r\nHost: a\r\n" + framing + b"\r\n\r\n")
+    body = b"a" * 60_000
+    if framing.endswith(b"chunked"):
+        body = b"ea60\r\n" + body + b"\r\n0\r\n\r\n"
+    this.feed(body + b"GET /next HTTP/1.1\r\nHost: a\r\nX: ")
+    this.feed(b"b" * 6000)
+    this.feed(b"\r\n\r\n")
+    assert this.refused is None
+    assert [each.head.path for each in this.ready] == ["/", "/next"]
+
+
+def test_a_head_without_end_behind_a_body_is_refused() -> None:
+    this = parser()
+    this.feed(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n")
+    this.feed(b"helloGET / HTTP/1.1\r\nHost: a\r\nX: ")
+    for _ in range(66):
+        if this.refused is None:
+            this.feed(b"a" * 1000)
+    assert this.refused is not None
+    assert this.refused.status == 431
+
+
 def test_chunks_cut_behind_their_sizes_are_no_trailer() -> None:
     this = parser(Settings(max_head_bytes=200))
     this.feed(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")

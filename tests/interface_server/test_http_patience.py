@@ -52,3 +52,17 @@ def test_a_second_body_starts_anew() -> None:
     this.expect(Owed.NOTHING, 110)
     this.expect(Owed.BODY, 500)
     assert this.due == 530
+
+
+def test_the_wait_for_a_request_can_be_made_shorter_and_never_longer() -> None:
+    this = patience()
+    this.expect(Owed.REQUEST, 100)
+    this.hasten(1)
+    assert this.due == 101
+    this.hasten(50)
+    assert this.due == 101
+    this.expect(Owed.HEAD, 100.5)
+    this.hasten(1)
+    assert this.due == 110.5
+    this.expect(Owed.REQUEST, 120)
+    assert this.due == 121

@@ -139,9 +139,9 @@ def test_sockets_survive_a_short_outage_and_are_closed_after_the_grace() -> None
 
 def test_a_layer_that_is_back_ends_no_drain() -> None:
     lab = Lab()
-    lab.site.draining, lab.site.accepting = True, False
+    lab.site.draining = True
     lab.inbox.layer_back()
-    assert not lab.site.accepting
+    assert lab.site.draining
 
 
 def test_without_a_grace_sockets_stay() -> None:

@@ -14,7 +14,7 @@ from twisted.internet import defer
 
 from headrace_asgi.contract import Outcome
 from headrace_asgi.errors import ConfigurationError
-from headrace_interface.deadlines import Deadlines
+from headrace_interface.deadlines import OFF, Deadlines
 from headrace_interface.listeners import make_endpoints
 from headrace_interface.server import Server, _tell_ready
 from headrace_interface.settings import Settings
@@ -159,6 +159,67 @@ def test_an_idle_server_ends_at_once(reactor: HandReactor) -> None:
     assert this.statuses == [0]
     assert this.port.stopped
     idle.close()
+
+
+def test_a_request_on_the_wire_is_answered_by_a_server_that_ends(reactor: HandReactor) -> None:
+    this = Running(reactor)
+    client = this.connect()
+    reactor.until(lambda: this.server.site.http_shells)
+    reactor.turn(1.1)
+    client.sendall(GET)
+    this.server.stop()
+    this.requested(1)
+    this.server.inbox.reply(this.port.requests[0].local, response(b"done"))
+    [answer] = answers(this.read(client, lambda data: False))
+    assert (answer.body, answer.header("Connection")) == (b"done", "close")
+    client.close()
+    reactor.until(lambda: this.statuses)
+
+
+def test_connections_that_only_the_kernel_has_accepted_are_served_by_a_server_that_ends(
+    reactor: HandReactor,
+) -> None:
+    this = Running(reactor)
+    clients = [this.connect(GET) for _ in range(40)]
+    this.server.stop()
+    this.requested(40)
+    for asked in this.port.requests:
+        this.server.inbox.reply(asked.local, response(b"done"))
+    for client in clients:
+        assert [answer.body for answer in answers(this.read(client, lambda data: False))] == [b"done"]
+        client.close()
+    reactor.until(lambda: this.statuses)
+
+
+def test_a_request_behind_the_last_answer_does_not_reset_it(reactor: HandReactor) -> None:
+    this = Running(reactor)
+    client = this.connect(GET)
+    this.requested(1)
+    this.server.stop()
+    client.sendall(GET)
+    this.server.inbox.reply(this.port.requests[0].local, response(b"done"))
+    reactor.turn(0.2)
+    client.sendall(GET)
+    reactor.turn(0.2)
+    assert [answer.body for answer in answers(this.read(client, lambda data: False))] == [b"done"]
+    client.close()
+    reactor.until(lambda: this.statuses)
+
+
+def test_the_port_gets_what_is_left_of_the_drain_deadline(reactor: HandReactor) -> None:
+    for settings, waits, least, most in (
+        (Settings(), False, 5, 5),
+        (Settings(deadlines=replace(Deadlines(), drain=3)), False, 1.5, 3),
+        (Settings(deadlines=replace(Deadlines(), drain=0.3)), True, 1, 1),
+        (Settings(deadlines=replace(Deadlines(), drain=OFF)), False, 5, 5),
+    ):
+        this = Running(reactor, settings)
+        client = this.connect(GET if waits else b"")
+        reactor.until(lambda this=this: this.server.site.http_shells)
+        this.server.stop()
+        reactor.until(lambda this=this: this.statuses)
+        assert least <= this.port.stop_seconds <= most
+        client.close()
 
 
 def test_the_drain_refuses_new_ends_old_and_tells_every_socket_rt4(reactor: HandReactor) -> None:

@@ -9,7 +9,7 @@ import pytest
 from twisted.internet.task import Clock
 
 from headrace_asgi.contract import Outcome
-from headrace_interface.deadlines import OFF, Deadlines
+from headrace_interface.deadlines import OFF, RUNNING_NOTICE_SECONDS, Deadlines
 from headrace_interface.settings import Settings
 from headrace_interface.site import Site
 from headrace_interface.websocket_actions import BUSY, Deny
@@ -59,8 +59,9 @@ def test_only_so_many_wait_for_the_layer() -> None:
 @pytest.mark.parametrize(
     ("deadlines", "seconds"),
     [
-        (Deadlines(queue=7, handshake=20), 7),
-        (Deadlines(queue=30, handshake=5), 5),
+        (Deadlines(queue=7, handshake=20), 5),
+        (Deadlines(queue=30, handshake=5), 3),
+        (Deadlines(queue=OFF, handshake=20), 18),
         (Deadlines(queue=OFF, handshake=OFF), 60),
     ],
 )
@@ -72,6 +73,7 @@ def test_the_connect_expires_when_its_client_is_turned_away(deadlines: Deadlines
     port: Any = site.port
     (asked,) = port.asked
     assert asked.expiry == seconds
+    assert new.queue_seconds() == seconds + RUNNING_NOTICE_SECONDS
     assert asked.path == "/chat/"
     assert asked.message["reply_channel"] == "hr1.0.x!local"
 

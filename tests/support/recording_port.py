@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from headrace_asgi.contract import Done, InterfaceReceiver, Outcome
+from headrace_asgi.limits import STOP_SECONDS
 
 __all__ = ["Asked", "RecordingPort"]
 
@@ -40,14 +41,17 @@ class RecordingPort:
         self.default: Outcome | None = Outcome.SENT
         self.receiver: InterfaceReceiver | None = None
         self.stopped = False
+        #: How long `stop` was given.
+        self.stop_seconds = 0.0
         #: Local parts of clients that left their groups.
         self.left: list[str] = []
 
     def start(self, receiver: InterfaceReceiver) -> None:
         self.receiver = receiver
 
-    def stop(self, done: Callable[[], None]) -> None:
+    def stop(self, done: Callable[[], None], seconds: float = STOP_SECONDS) -> None:
         self.stopped = True
+        self.stop_seconds = seconds
         done()
 
     def send(self, channel: str, message: dict[str, Any], expiry_seconds: float, done: Done) -> None:

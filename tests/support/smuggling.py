@@ -147,7 +147,7 @@ _HEADS = [
         405,
     ),
     ("a target that is no path", _get(b"GET first HTTP/1.1"), 400),
-    ("an asterisk", _get(b"OPTIONS * HTTP/1.1"), 400),
+    ("an asterisk that is not for OPTIONS", _get(b"GET * HTTP/1.1"), 400),
     ("an address of another scheme", _get(b"GET ftp://example.com/ HTTP/1.1"), 400),
     ("an address with user info", _get(b"GET http://a@example.com/ HTTP/1.1"), 400),
     ("an address without a host", _get(b"GET http:///first HTTP/1.1"), 400),

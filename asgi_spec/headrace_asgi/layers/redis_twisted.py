@@ -7,6 +7,7 @@ entries of the process queue. `Registration` keeps the process known, `Asker` re
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +21,7 @@ from .. import messages
 from ..contract import Done, InterfacePort, InterfaceReceiver, Outcome
 from ..envelope import Message, encode, pack_message
 from ..errors import MessageTooLarge
-from ..limits import MAX_MESSAGE_BYTES
+from ..limits import MAX_MESSAGE_BYTES, STOP_SECONDS
 from .redis_asker import Asker
 from .redis_call import Call
 from .redis_clock import RedisClock
@@ -45,8 +46,7 @@ TAKE_LIMIT = 100
 #: Seconds that one waiting take lasts; its connection is given up when Redis is silent for longer.
 TAKE_SECONDS = 30
 ANSWER_SECONDS = 5.0
-#: Seconds that `stop` waits for answers that are still due.
-STOP_SECONDS = 5.0
+#: Seconds between two looks whether all answers have come, and those that `stop` keeps for the withdrawal.
 STOP_LOOK_SECONDS = 0.02
 WITHDRAW_SECONDS = 1.0
 #: Seconds that the answer to `group_channels` is kept for who asked.
@@ -227,7 +227,7 @@ class RedisInterfacePort(InterfacePort):
             self._reactor.callLater(0, done, Outcome.UNAVAILABLE)
 
     def _expiry_ms(self, seconds: float) -> int:
-        return self._clock.now_ms() + int(seconds * 1000)
+        return 0 if seconds == math.inf else self._clock.now_ms() + int(seconds * 1000)
 
     def _wake(self) -> None:
         for link in self._links.values():
@@ -410,23 +410,24 @@ class RedisInterfacePort(InterfacePort):
 
     # The end
 
-    def stop(self, done: Callable[[], None]) -> None:
+    def stop(self, done: Callable[[], None], seconds: float = STOP_SECONDS) -> None:
         self._stopping = True
-        self._wind_up(self._monotonic() + STOP_SECONDS, done)
+        withdraw_seconds = min(WITHDRAW_SECONDS, seconds / 2)
+        self._wind_up(self._monotonic() + seconds - withdraw_seconds, withdraw_seconds, done)
 
-    def _wind_up(self, deadline: float, done: Callable[[], None]) -> None:
+    def _wind_up(self, deadline: float, withdraw_seconds: float, done: Callable[[], None]) -> None:
         """Wait for the answers that are due, and for sockets whose last frames are on their way."""
         self._gather()
         owed = any(True for _ in self._receiver.open_sockets())
         if (self._asker.busy or owed) and self._monotonic() < deadline:
-            self._reactor.callLater(STOP_LOOK_SECONDS, self._wind_up, deadline, done)
+            self._reactor.callLater(STOP_LOOK_SECONDS, self._wind_up, deadline, withdraw_seconds, done)
             return
         self._registration.stop()
         self._groups.stop()
         if owed or not self._asker.open or self._asker.holds:
             self._close(done)  # what is still owed stays registered, for others to tell
             return
-        last = self._reactor.callLater(WITHDRAW_SECONDS, self._close, done)
+        last = self._reactor.callLater(withdraw_seconds, self._close, done)
         withdraw(self._plan, self._asker, self.process, lambda: last.active() and last.reset(0))
 
     def _close(self, done: Callable[[], None]) -> None:
