@@ -40,6 +40,7 @@ class _Port:
     """An interface server's line to a layer that takes everything at once."""
 
     process = PROCESS
+    taken_channels: frozenset[str] = frozenset()
 
     def __init__(self) -> None:
         #: Local parts of the clients that asked for something, oldest first.

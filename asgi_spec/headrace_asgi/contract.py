@@ -291,7 +291,7 @@ class InterfaceReceiver(Protocol):
         """A message for these clients, one and the same for all of them."""
 
     def control(self, kind: str, local: str, body: Message) -> None:
-        """A note about one client: verdict, close, running, failed, credit, lapsed. Others are ignored."""
+        """A note about one client (`control` lists them); unknown kinds are ignored."""
 
     def level(self, channel: str, sent: int, waiting: int, capacity: int) -> None:
         """How full a shared channel is, learnt from the answer to a frame, before the `done` of that frame.
@@ -333,6 +333,8 @@ class InterfacePort(Protocol):
     process: str
     #: Where the layer is, for people: "redis://127.0.0.1:6379/0, prefix 'x'". No password.
     label: str
+    #: Shared channels that some worker takes, as far as is known; learnt with each beat.
+    taken_channels: frozenset[str]
 
     def start(self, receiver: InterfaceReceiver) -> None:
         """Connect, register and begin to hear; `layer_back` follows, or `layer_lost` until it can."""

@@ -22,6 +22,8 @@ __all__ = [
     "PROCESS_DEATH_SECONDS",
     "PROCESS_QUEUE_CAPACITY",
     "RECEIVE_SECONDS",
+    "RESPONSE_CREDIT_BYTES",
+    "RESPONSE_WINDOW_BYTES",
     "Capacities",
 ]
 
@@ -48,6 +50,11 @@ RECEIVE_SECONDS = 5.0
 #: reach it: it usually hears of it within milliseconds, at the latest with its next beat.
 FORGOTTEN_SECONDS = 5.0
 FORGOTTEN_PAUSE_SECONDS = 0.1
+#: Bytes of a response in parts that its sender may be ahead of its reader: they wait in the interface server.
+RESPONSE_WINDOW_BYTES = 1024 * 1024
+#: Bytes that a reader has taken before its sender hears of it: a quarter of the window, so that a fast reader
+#: never holds its sender up and costs one message for many parts.
+RESPONSE_CREDIT_BYTES = RESPONSE_WINDOW_BYTES // 4
 #: Seconds of an observer's own monotonic clock after which a heartbeat that stands still means death.
 PROCESS_DEATH_SECONDS = 20
 

@@ -18,7 +18,8 @@ from headrace_asgi.limits import DEFAULT_EXPIRY_SECONDS
 
 from .access_log import escape
 from .actions import Action
-from .http_exchange import Event, HttpExchange
+from .http_credit import ResponseCredit
+from .http_exchange import Event, HttpExchange, State
 from .http_parser import Incoming
 from .http_upload import Upload
 from .http_writer import BadResponse, ResponseWriter, simple_response
@@ -64,6 +65,7 @@ class Call:
     """
 
     __slots__ = (
+        "_credit",
         "_exchange",
         "_local",
         "_message",
@@ -88,6 +90,8 @@ class Call:
         self._message: Message | None = None
         self._upload: Upload | None = None
         self._writer: ResponseWriter | None = None
+        #: How the worker of a response in parts hears how far the client is; None if it did not ask for it.
+        self._credit: ResponseCredit | None = None
         self._status = 0
         self._sent_bytes = 0
 
@@ -136,6 +140,9 @@ class Call:
                 self._upload.credit(count)
                 # Who reads the body has the request; who goes on reading it is not stuck.
                 self._happened(Event.RUNNING)
+        elif kind == control.CREDIT_ASKED:
+            if self._credit is not None:
+                self._credit.asked(self._taken_bytes())
         elif kind == control.FAILED:
             status = body.get("status")
             known = isinstance(status, int) and 500 <= status <= 599
@@ -163,8 +170,18 @@ class Call:
         """A held request can be sent."""
         self._happened(Event.LAYER_BACK)
 
+    def client_read(self) -> None:
+        """The client took some of what waited for it."""
+        if self._exchange.state is State.STREAMING:
+            self._give_credit()
+            self._renew()
+
     def deadline_passed(self) -> None:
         """`due` has come."""
+        if self._exchange.state is State.STREAMING and self._owner.outlet.backlogged:
+            # The next part is not missed: the client has yet to read this one.
+            self._renew()
+            return
         self.due = math.inf
         self._exchange.failure = (504, "the application did not send the next part in time")
         self._happened(Event.DEADLINE)
@@ -214,6 +231,10 @@ class Call:
         self._site.held.pop(self, None)
         self._message = None
         self.due = math.inf
+        if self._credit is not None:
+            self._site.counters["responses_stopped"] += 1
+            self._credit.close()
+            self._credit = None
         if self._upload is not None:
             self._upload.stop(tell)
             self._upload = None
@@ -229,10 +250,14 @@ class Call:
         if action is not None:
             _DOES[action](self)
         if moved and exchange.open:
-            seconds = exchange.deadline_seconds(self._site.settings.deadlines)
-            self.due = self._site.timers.now() + seconds
+            self._renew()
             if tell:
                 self._owner.call_moved()
+
+    def _renew(self) -> None:
+        """The deadline of the present state begins anew."""
+        seconds = self._exchange.deadline_seconds(self._site.settings.deadlines)
+        self.due = self._site.timers.now() + seconds
 
     def _send(self) -> None:
         message, site = self._message, self._site
@@ -301,6 +326,8 @@ class Call:
 
     def _start(self) -> None:
         message, site = self._exchange.message, self._site
+        if message["credit_channel"] is not None:
+            self._credit = ResponseCredit(site, message["credit_channel"])
         self._writer = writer = self._new_writer()
         try:
             data = writer.start(
@@ -311,6 +338,7 @@ class Call:
             return
         self._status, self._sent_bytes = message["status"], len(message["content"])
         self._owner.outlet.write(data)
+        self._give_credit()
 
     def _part(self) -> None:
         self._write_part(last=False)
@@ -318,6 +346,9 @@ class Call:
     def _last(self) -> None:
         writer = self._writer
         if self._write_part(last=True) and writer is not None:
+            if self._credit is not None:
+                self._credit.end()
+                self._credit = None
             self._done(writer.keep_alive)
 
     def _write_part(self, last: bool) -> bool:
@@ -338,11 +369,21 @@ class Call:
             return False
         self._sent_bytes += len(content)
         outlet.write(data)
+        if not last:
+            self._give_credit()
         return True
+
+    def _give_credit(self) -> None:
+        if self._credit is not None:
+            self._credit.taken(self._taken_bytes())
+
+    def _taken_bytes(self) -> int:
+        """Bytes of the response's content that left this process; framing counts as content meanwhile."""
+        return max(0, self._sent_bytes - self._owner.outlet.waiting_bytes)
 
     def _backlog_limit(self) -> int:
         settings = self._site.settings
-        if self._site.backlog.bytes > settings.max_backlog_bytes:
+        if self._credit is None and self._site.backlog.bytes > settings.max_backlog_bytes:
             return settings.max_pending_bytes
         return settings.max_response_backlog_bytes
 

@@ -316,10 +316,14 @@ class HttpProtocol:
 
     def _client_read_some(self) -> None:
         self._write_due = math.inf
+        if self._call is not None:
+            self._call.client_read()
         self._set_deadline()
 
     def _client_read_all(self) -> None:
         self._write_due = math.inf
+        if self._call is not None:
+            self._call.client_read()
         if self._ending:
             self._close()
             self._set_deadline()
@@ -332,8 +336,12 @@ class HttpProtocol:
         """One of the deadlines has come."""
         call = self._call
         if self._write_due <= now:
-            self._site.counters["slow_readers"] += 1
-            self.abort()
+            self._write_due = math.inf
+            if self.outlet.client_read_some():
+                self._set_deadline()
+            else:
+                self._site.counters["slow_readers"] += 1
+                self.abort()
         elif self._patience.due <= now:
             self._client_too_slow()
         elif call is not None and call.due <= now:
@@ -363,6 +371,7 @@ class HttpProtocol:
             self._write_due = math.inf
         elif self._write_due == math.inf:
             self._write_due = now + self._site.settings.deadlines.write
+            self.outlet.mark()
         due = patience.due if patience.due < self._write_due else self._write_due
         if call is not None and call.due < due:
             due = call.due

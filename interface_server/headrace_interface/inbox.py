@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from headrace_asgi.contract import OpenSocket
+from headrace_asgi.control import CREDIT_ASKED
 from headrace_asgi.envelope import Message
 
 from .connections import Client
+from .http_credit import tell_closed
 from .site import Site
 
 __all__ = ["Inbox"]
@@ -33,6 +35,7 @@ class Inbox:
         client = self._site.connections.get(local)
         if client is None:
             self._site.counters["discarded"] += 1
+            tell_closed(self._site, message.get("credit_channel"))
             return
         try:
             client.reply(message)
@@ -58,6 +61,8 @@ class Inbox:
         client = self._site.connections.get(local)
         if client is None:
             self._site.counters["discarded"] += 1
+            if kind == CREDIT_ASKED:
+                tell_closed(self._site, body.get("channel"))
             return
         try:
             client.control(kind, body)

@@ -100,6 +100,7 @@ def test_replies_become_events() -> None:
         "headers": [],
         "content": b"",
         "more_content": True,
+        "credit_channel": None,
     }
     assert this.reply({"content": b"a", "more_content": True}) is Action.PART
     assert this.reply({"content": b"b"}) is Action.LAST

@@ -407,6 +407,37 @@ def test_a_reader_that_stops_is_cut_after_a_deadline() -> None:
     assert lab.site.counters["slow_readers"] == 1
 
 
+def test_a_reader_that_takes_anything_is_never_cut() -> None:
+    lab = Lab(deadlines(write=60))
+    transport = SlowTransport()
+    client = lab.connect(transport)
+    client.send(GET)
+    lab.reply(response(b"a" * 1000))
+    for _ in range(10):
+        lab.wait(60)
+        transport.read_bytes += 1
+    assert not client.aborted
+    lab.wait(2 * 60 + 1)
+    assert client.aborted, "it was seen to read in the last period, so there is one more"
+
+
+def test_the_next_part_is_not_missed_while_its_reader_has_not_read_the_last() -> None:
+    lab = Lab(deadlines(response=20, write=60))
+    transport = SlowTransport()
+    client = lab.connect(transport)
+    client.send(GET)
+    lab.reply(response(b"part", more_content=True))
+    for _ in range(10):
+        lab.wait(30)
+        transport.read_bytes += 1
+    assert not client.aborted
+    transport.read_all()
+    lab.wait(19)
+    assert not client.aborted
+    lab.wait(2)
+    assert client.aborted
+
+
 def test_a_large_response_waits_here_in_pieces_and_each_has_a_deadline() -> None:
     lab = Lab(deadlines(write=60))
     transport = SlowTransport()

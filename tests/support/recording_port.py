@@ -33,6 +33,7 @@ class RecordingPort:
     def __init__(self) -> None:
         self.process = "hr1.0.0123456789abcdef0123456789abcdef!"
         self.label = "memory"
+        self.taken_channels = frozenset({"http.disconnect"})
         self.asked: list[Asked] = []
         self.outcomes: list[Outcome] = []
         #: What is answered when `outcomes` is empty; None leaves the call open.

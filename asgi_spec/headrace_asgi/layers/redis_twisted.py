@@ -102,6 +102,7 @@ class RedisInterfacePort(InterfacePort):
         )
         self.process = self._registration.process
         self.label = targets[plan.places.home].label
+        self.taken_channels: frozenset[str] = frozenset()
         self._turn = Turn(plan)
         self._open = _Open()
         #: Whether the receiver was told that the layer is there; None before it was told anything.

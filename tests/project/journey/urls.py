@@ -30,6 +30,20 @@ def numbers(request):
     return StreamingHttpResponse((f"{n}\n" for n in range(1000)), content_type="text/plain")
 
 
+def endless(request):
+    def ticks():
+        while True:
+            yield b"tick\n"
+            time.sleep(0.5)
+
+    return StreamingHttpResponse(ticks(), content_type="text/plain")
+
+
+def bulk(request, megabytes):
+    parts = (bytes([n % 251]) * 1_000_000 for n in range(megabytes))
+    return StreamingHttpResponse(parts, headers={"Content-Length": str(megabytes * 1_000_000)})
+
+
 def process(request):
     return HttpResponse(str(os.getpid()), content_type="text/plain")
 
@@ -39,5 +53,7 @@ urlpatterns = [
     path("slow/<int:milliseconds>", slow),
     path("digest", digest),
     path("numbers", numbers),
+    path("endless", endless),
+    path("bulk/<int:megabytes>", bulk),
     path("pid", process),
 ]
