@@ -139,7 +139,7 @@ class Call:
             if self._upload is not None and isinstance(count, int):
                 self._upload.credit(count)
                 # Who reads the body has the request; who goes on reading it is not stuck.
-                self._happened(Event.RUNNING)
+                self._happened(Event.READ if count > 0 else Event.RUNNING)
         elif kind == control.CREDIT_ASKED:
             if self._credit is not None:
                 self._credit.asked(self._taken_bytes())
@@ -169,6 +169,11 @@ class Call:
     def layer_back(self) -> None:
         """A held request can be sent."""
         self._happened(Event.LAYER_BACK)
+
+    def data_lost(self) -> None:
+        """The layer came back empty; what it was not given yet is still here."""
+        if self._message is None:
+            self._happened(Event.DATA_LOST)
 
     def client_read(self) -> None:
         """The client took some of what waited for it."""
@@ -256,8 +261,10 @@ class Call:
 
     def _renew(self) -> None:
         """The deadline of the present state begins anew."""
-        seconds = self._exchange.deadline_seconds(self._site.settings.deadlines)
-        self.due = self._site.timers.now() + seconds
+        exchange = self._exchange
+        due = self._site.timers.now() + exchange.deadline_seconds(self._site.settings.deadlines)
+        # One that is lost waits no longer than it would have waited otherwise.
+        self.due = min(due, self.due) if exchange.state is State.LOST else due
 
     def _send(self) -> None:
         message, site = self._message, self._site
@@ -285,10 +292,13 @@ class Call:
 
     def _tell_left(self) -> None:
         # Only here: a disconnect for each request that ended well is a message that tells nothing (H10).
+        port = self._site.port
+        if "http.disconnect" not in port.taken_channels:
+            return
         message = messages.HTTP_DISCONNECT.build(
-            reply_channel=self._site.port.process + self._local, path=self.incoming.head.path
+            reply_channel=port.process + self._local, path=self.incoming.head.path
         )
-        self._site.port.send("http.disconnect", message, DEFAULT_EXPIRY_SECONDS, _ignore)
+        port.send("http.disconnect", message, DEFAULT_EXPIRY_SECONDS, _ignore)
 
     def _upload_lost(self) -> None:
         self.failed(502, "a part of the request's body was lost with the layer")

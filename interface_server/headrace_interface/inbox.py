@@ -128,7 +128,15 @@ class Inbox:
         """How full a channel is."""
 
     def data_lost(self) -> None:
-        """The layer came back empty."""
+        """Requests that no worker had taken will not be answered: say so as soon as that is sure."""
+        requests = self._site.connections.requests()
+        logger.error(
+            "The channel layer lost its data. Of %d open requests, those that no worker has taken are "
+            "answered 503; WebSockets stay open.",
+            len(requests),
+        )
+        for request in requests:
+            self._each(request, request.data_lost)
 
     def stop(self) -> None:
         """Cancel what is scheduled."""

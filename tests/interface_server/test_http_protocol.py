@@ -274,6 +274,15 @@ def test_a_client_that_leaves_before_its_request_is_whole_is_told_to_nobody() ->
     assert not lab.site.http_shells
 
 
+def test_a_disconnect_that_no_worker_takes_is_told_to_nobody() -> None:
+    lab = Lab()
+    lab.port.taken_channels = frozenset({"http.request"})
+    client = lab.connect()
+    client.send(GET)
+    client.leave()
+    assert lab.port.of("http.disconnect") == []
+
+
 # Deadlines.
 
 
@@ -536,19 +545,57 @@ def test_requests_that_wait_for_the_layer_have_a_bound() -> None:
     assert lab.port.asked == [], "nothing was sent, so nobody is told"
 
 
-def test_an_unknown_outcome_waits_for_the_reply() -> None:
-    lab = Lab(deadlines(queue=30, response=60))
-    lab.port.outcomes = [Outcome.UNKNOWN, Outcome.UNKNOWN]
-    client, other = lab.connect(), lab.connect()
-    client.send(GET)
-    other.send(GET)
-    lab.wait(40)
-    assert not client.received
+def test_an_unknown_outcome_waits_for_the_reply_and_not_longer_than_a_queued_request() -> None:
+    lab = Lab(deadlines(queue=30, response=120))
+    lab.port.default = None
+    clients = [lab.connect() for _ in range(3)]
+    for client in clients:
+        client.send(GET)
+    lab.wait(5)
+    for asked in lab.requests:
+        asked.done(Outcome.UNKNOWN)
+    lab.wait(20)
     lab.reply(number=0)
-    assert client.answers[0].status == 200
-    lab.wait(21)
-    assert other.answers[0].status == 504
-    assert len(lab.requests) == 2, "it may be a POST: never repeated"
+    assert clients[0].answers[0].status == 200
+    lab.note(control.RUNNING)
+    lab.wait(8)
+    assert [answer.status for answer in clients[1].answers] == [504]
+    lab.wait(100)
+    assert not clients[2].received, "a view that runs has the time of one that runs"
+    assert len(lab.requests) == 3, "it may be a POST: never repeated"
+
+
+def test_what_the_layer_lost_is_503_within_a_moment_unless_a_worker_has_it() -> None:
+    lab = Lab()
+    queued, running, unsure, on_its_way = (lab.connect() for _ in range(4))
+    for client in (queued, running):
+        client.send(GET)
+    lab.port.outcomes = [Outcome.UNKNOWN]
+    unsure.send(GET)
+    lab.port.default = None
+    on_its_way.send(GET)
+    lab.inbox.data_lost()
+    lab.wait(1)
+    lab.inbox.control(control.RUNNING, lab.requests[1].local, {})
+    lab.wait(1.5)
+    for client in (queued, unsure):
+        assert [answer.status for answer in client.answers] == [503]
+        assert client.answers[0].header("Retry-After") == "5"
+    lab.requests[3].done(Outcome.SENT)
+    lab.wait(20)
+    for client, number in ((running, 1), (on_its_way, 3)):
+        lab.reply(number=number)
+        assert [answer.status for answer in client.answers] == [200]
+
+
+def test_lost_data_is_no_reason_to_wait_longer() -> None:
+    lab = Lab(deadlines(queue=30))
+    client = lab.connect()
+    client.send(GET)
+    lab.wait(31.5)
+    lab.inbox.data_lost()
+    lab.wait(0.75)
+    assert [answer.status for answer in client.answers] == [503]
 
 
 # Upgrades.
