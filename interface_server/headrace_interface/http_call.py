@@ -20,9 +20,10 @@ from .access_log import escape
 from .actions import Action
 from .http_credit import ResponseCredit
 from .http_exchange import Event, HttpExchange, State
+from .http_head import Refused
 from .http_parser import Incoming
 from .http_upload import Upload
-from .http_writer import BadResponse, ResponseWriter, simple_response
+from .http_writer import RETRY_AFTER, BadResponse, ResponseWriter, simple_response
 from .outlet import Outlet
 from .site import Site
 
@@ -30,8 +31,6 @@ __all__ = ["Call", "CallOwner"]
 
 logger = logging.getLogger("headrace.interface")
 
-#: Seconds that a client is told to wait before it tries again.
-RETRY_AFTER = (b"Retry-After", b"5")
 #: What the access log says of a request whose client left before the answer.
 _CLIENT_LEFT = 499
 
@@ -111,7 +110,11 @@ class Call:
             "server": head.server,
         }
         if body is not None:
-            message["body"] = body.first()
+            try:
+                message["body"] = body.first()
+            except Refused:
+                self.shed()
+                return
             if body.streamed:
                 self._upload = Upload(site, body, self._owner.call_moved, self._upload_lost)
                 message["body_channel"] = self._upload.channel
@@ -242,7 +245,8 @@ class Call:
             self._credit = None
         if self._upload is not None:
             self._upload.stop(tell)
-            self._upload = None
+        if self.incoming.body is not None:
+            self.incoming.body.close()
 
     # What the exchange decided.
 
@@ -274,18 +278,20 @@ class Call:
             site.port.send("http.request", message, site.settings.deadlines.queue, self._outcome)
 
     def _outcome(self, outcome: Outcome) -> None:
-        if not self._exchange.open:
-            return
         if outcome.accepted or outcome is Outcome.UNKNOWN:
             self._message = None
+            if self.incoming.body is not None:
+                self.incoming.body.sent()
             if self._upload is not None:
                 self._upload.start()
+        if self._exchange.open:
+            self._act(self._exchange.outcome(outcome))
+            if self._upload is not None:
                 self._owner.call_moved()
-        self._act(self._exchange.outcome(outcome))
 
     def _hold(self) -> None:
         held = self._site.held
-        if len(held) < self._site.settings.max_held:
+        if len(held) < self._site.settings.max_held and not self._site.bodies.crowded:
             held[self] = None
         else:
             self._happened(Event.DEADLINE)
@@ -312,7 +318,7 @@ class Call:
             self.answer(status, reason)
             return
         self._complain("is answered %d: %s", status, reason)
-        self.answer(status, _TEXTS.get(status, _TEXTS[500]))
+        self.answer(status, _TEXTS.get(status, _TEXTS[500]), (RETRY_AFTER,) if status == 503 else ())
 
     def _abort(self) -> None:
         self._complain("is cut off in the middle of its response: %s", self._exchange.failure[1])

@@ -93,7 +93,7 @@ class HttpProtocol:
         origin = origin_of(
             transport.getPeer(), transport.getHost(), ISSLTransport.providedBy(transport), self._site.settings
         )
-        self._parser = RequestParser(self._site.settings, origin)
+        self._parser = RequestParser(self._site.settings, origin, self._site.bodies)
         set_no_delay = getattr(transport, "setTcpNoDelay", None)
         if set_no_delay is not None:
             set_no_delay(True)
@@ -109,7 +109,7 @@ class HttpProtocol:
                 self._advance()
             elif self._parser.refused is None:
                 # Reading goes on below the bound, so that a leaving client is noticed.
-                self._unfed += data
+                self._keep(self._unfed + data)
                 self._regulate()
 
     def connectionLost(self, reason: Failure) -> None:
@@ -120,7 +120,7 @@ class HttpProtocol:
             self._socket.connectionLost(reason)
             return
         self._ending = True
-        self._unfed = b""
+        self._keep(b"")
         self._parser.stop()
         self.outlet.stop()
         if self._call is not None:
@@ -166,14 +166,20 @@ class HttpProtocol:
             and not self.outlet.backlogged
         )
 
+    def _keep(self, data: bytes) -> None:
+        """Keep these bytes for later; they count with the bodies."""
+        self._site.bodies.memory_bytes += len(data) - len(self._unfed)
+        self._unfed = data
+
     def _feed(self, data: bytes) -> None:
         if len(data) > _SLICE_BYTES and self._parser.in_body is None:
-            self._unfed = data[_SLICE_BYTES:]
+            self._keep(data[_SLICE_BYTES:])
             data = data[:_SLICE_BYTES]
         self._parser.feed(data)
 
     def _feed_kept(self) -> None:
-        data, self._unfed = self._unfed, b""
+        data = self._unfed
+        self._keep(b"")
         self._feed(data)
 
     def _regulate(self) -> None:
@@ -183,7 +189,9 @@ class HttpProtocol:
         call that causes it.
         """
         call = self._call
-        paused = len(self._unfed) > self._site.settings.max_early_bytes or (call is not None and call.full)
+        site = self._site
+        room = 0 if site.bodies.crowded else site.settings.max_early_bytes
+        paused = len(self._unfed) > room or (call is not None and call.full)
         if paused is not self._paused and not self._ending:
             self._paused = paused
             now = self._site.timers.now()
@@ -284,7 +292,7 @@ class HttpProtocol:
         self._site.http_shells.discard(self)
         self._parser.stop()
         self.outlet.stop()
-        self._unfed = b""
+        self._keep(b"")
         self._socket = self._make_socket(self._site, self.transport, incoming.head, early)
         del self._parser, self.outlet
         self._socket.start()
@@ -298,7 +306,7 @@ class HttpProtocol:
         the client may never see the response.
         """
         self._ending = True
-        self._unfed = b""
+        self._keep(b"")
         self._linger = linger
         if self._paused:
             self._paused = False

@@ -180,7 +180,7 @@ def test_unknown_notes_and_group_messages() -> None:
 
 
 def test_a_lost_body_chunk_ends_the_request() -> None:
-    lab = Lab(Settings(inline_body_bytes=10))
+    lab = Lab(Settings(inline_body_bytes=10, stream_uploads=True))
     lab.port.outcomes = [Outcome.SENT, Outcome.UNKNOWN]
     client = lab.connect()
     client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n" + b"a" * 50)

@@ -70,3 +70,59 @@ def test_a_large_download_to_a_slow_reader_is_whole_and_waits_in_nobodys_memory(
         assert digest.digest() == whole.digest()
         after = peaks_bytes(interface) + peaks_bytes(worker)
         assert all(now - then < 16_000_000 for then, now in zip(before, after, strict=True)), (before, after)
+
+
+def upload(stack: Stack, size: int) -> socket.socket:
+    """Begin an upload."""
+    client = socket.create_connection(("127.0.0.1", stack.port), timeout=20)
+    client.sendall(
+        b"POST /digest HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % size
+    )
+    return client
+
+
+def answer(client: socket.socket) -> bytes:
+    """Everything that comes back."""
+    with client:
+        received = b""
+        while data := client.recv(65_536):
+            received += data
+        return received
+
+
+def test_a_slow_upload_holds_no_worker_and_arrives_whole(redis_url: str) -> None:
+    data = bytes(range(256)) * 1200
+    with Stack.over(redis_url) as stack:
+        stack.interface()
+        stack.worker()
+        with upload(stack, len(data)) as slow:
+            with upload(stack, len(data)) as leaving:
+                for client in (slow, leaving):
+                    client.sendall(data[:300_000])
+                for at in range(300_000, len(data), 1000):
+                    slow.sendall(data[at : at + 1000])
+                    assert get(stack, "/hello", SECONDS) == b"Hello, world!"
+            assert get(stack, "/hello", SECONDS) == b"Hello, world!"
+            assert hashlib.sha256(data).hexdigest().encode() in answer(slow)
+
+
+@pytest.mark.parametrize("option", [(), ("--stream-uploads",)])
+def test_a_large_upload_arrives_whole(redis_url: str, option: tuple[str, ...]) -> None:
+    data = bytes(range(251)) * 40_000
+    with Stack.over(redis_url) as stack:
+        stack.interface(*option)
+        stack.worker()
+        client = upload(stack, len(data))
+        client.sendall(data)
+        assert hashlib.sha256(data).hexdigest().encode() in answer(client)
+
+
+def test_an_aborted_upload_frees_the_worker_that_reads_it(redis_url: str) -> None:
+    with Stack.over(redis_url) as stack:
+        stack.interface("--stream-uploads")
+        stack.worker()
+        for _ in range(5):
+            client = upload(stack, 1_000_000)
+            client.sendall(b"a" * 300_000)
+            client.close()
+        assert get(stack, "/hello", SECONDS) == b"Hello, world!"
