@@ -41,6 +41,7 @@ class _Port:
 
     process = PROCESS
     label = "memory"
+    taken_channels: frozenset[str] = frozenset()
 
     def __init__(self) -> None:
         #: Local parts of the clients that asked for something, oldest first.

@@ -310,7 +310,7 @@ class InterfaceReceiver(Protocol):
         """A message for these clients, one and the same for all of them."""
 
     def control(self, kind: str, local: str, body: Message) -> None:
-        """A note about one client: verdict, close, running, failed, credit, lapsed. Others are ignored."""
+        """A note about one client (`control` lists them); unknown kinds are ignored."""
 
     def level(self, channel: str, sent: int, waiting: int, capacity: int) -> None:
         """How full a shared channel is, learnt from the answer to a frame, before the `done` of that frame.

@@ -12,6 +12,7 @@ __all__ = [
     "ADD",
     "CLOSE",
     "CREDIT",
+    "CREDIT_ASKED",
     "DISCARD",
     "FAILED",
     "FORGOTTEN",
@@ -41,6 +42,8 @@ RUNNING = "running"
 FAILED = "failed"
 #: {local, bytes}: so many bytes of the request's streamed body were read.
 CREDIT = "credit"
+#: {local, channel}: how far has the client read its response? Answered on the single-reader `channel`.
+CREDIT_ASKED = "credit?"
 #: {local}: the message in flight of an ordered socket was lost with its worker: one with strict order closes.
 LAPSED = "lapsed"
 #: {}: somebody found this process unregistered: Redis lost its data. It should register itself at once.

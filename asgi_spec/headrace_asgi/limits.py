@@ -24,6 +24,8 @@ __all__ = [
     "PROCESS_DEATH_SECONDS",
     "PROCESS_QUEUE_CAPACITY",
     "RECEIVE_SECONDS",
+    "RESPONSE_CREDIT_BYTES",
+    "RESPONSE_WINDOW_BYTES",
     "STOP_SECONDS",
     "Capacities",
 ]
@@ -58,6 +60,11 @@ ANNOUNCED_SECONDS = 90.0
 #: Seconds that an interface server's line to the layer takes to end, at most: answers that are still due, and
 #: its withdrawal. Redis that does not answer for so long is away.
 STOP_SECONDS = 5.0
+#: Bytes of a response in parts that its sender may be ahead of its reader: they wait in the interface server.
+RESPONSE_WINDOW_BYTES = 1024 * 1024
+#: Bytes that a reader has taken before its sender hears of it: a quarter of the window, so that a fast reader
+#: never holds its sender up and costs one message for many parts.
+RESPONSE_CREDIT_BYTES = RESPONSE_WINDOW_BYTES // 4
 #: Seconds of an observer's own monotonic clock after which a heartbeat that stands still means death.
 PROCESS_DEATH_SECONDS = 20
 

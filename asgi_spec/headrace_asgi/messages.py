@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from .envelope import Message
 from .errors import BadMessage
+from .names import require_channel_name
 
 __all__ = [
     "DELAY",
@@ -22,6 +23,7 @@ __all__ = [
     "HTTP_REQUEST",
     "HTTP_RESPONSE",
     "HTTP_RESPONSE_CHUNK",
+    "HTTP_RESPONSE_CREDIT",
     "KINDS",
     "REQUIRED",
     "WEBSOCKET_CONNECT",
@@ -198,6 +200,14 @@ def _is_close(value: int) -> bool:
     return 1000 <= value <= 1003 or 1007 <= value <= 1014 or 3000 <= value <= 4999
 
 
+def _is_credit_channel(value: str) -> bool:
+    try:
+        return require_channel_name(value).startswith(_RESPONSE_CREDIT)
+    except TypeError:
+        return False
+
+
+_RESPONSE_CREDIT = "http.response.credit?"
 _SEQUENCES = frozenset((list, tuple))
 
 _STR = Shape("str", (str,))
@@ -207,11 +217,12 @@ _DICT = Shape("dict", (dict,))
 _HEADERS = Shape("a list of [bytes, bytes]", (list, tuple), _are_headers)
 _STRINGS = Shape("a list of str", (list, tuple), _are_strings)
 _ADDRESS = Shape("[str host, int port]", (list, tuple), _is_address).optional()
-_ORDER = Shape("an int from 0", (int,), lambda value: value >= 0)
+_COUNT = Shape("an int from 0", (int,), lambda value: value >= 0)
 _STATUS = Shape("an int from 200 to 999", (int,), lambda value: 200 <= value <= 999)
 _ERROR_STATUS = Shape("an int from 300 to 999", (int,), lambda value: 300 <= value <= 999)
 _CLOSE = Shape("a bool or a close code that may be sent (1000…, 3000-4999)", (bool, int), _is_close)
 _CODE = Shape("an int", (int,))
+_CREDIT_CHANNEL = Shape(f"a channel {_RESPONSE_CREDIT}…", (str,), _is_credit_channel)
 _MILLISECONDS = Shape("an int of milliseconds from 1", (int,), lambda value: value > 0)
 _METHOD = Shape("an upper-case str", (str,), lambda value: value == value.upper() != "")
 
@@ -268,6 +279,8 @@ HTTP_RESPONSE = Kind(
         Field("headers", _HEADERS, []),
         Field("content", _BYTES, b""),
         _MORE_CONTENT,
+        # Ours: where the sender of a response in parts hears how far its reader is.
+        Field("credit_channel", _CREDIT_CHANNEL.optional(), None),
     ),
 )
 
@@ -277,6 +290,17 @@ HTTP_RESPONSE_CHUNK = Kind(
     (
         Field("content", _BYTES, b""),
         _MORE_CONTENT,
+    ),
+)
+
+HTTP_RESPONSE_CREDIT = Kind(
+    "http.response.credit",
+    _RESPONSE_CREDIT,
+    (
+        # Ours: bytes of content that the client has taken since the response began, so that a lost message
+        # is made good by the next one; and whether nobody takes any more.
+        Field("bytes", _COUNT, 0),
+        Field("closed", _BOOL, False),
     ),
 )
 
@@ -294,7 +318,7 @@ WEBSOCKET_CONNECT = Kind(
         Field("headers", _HEADERS),
         _CLIENT,
         _SERVER,
-        Field("order", _ORDER),
+        Field("order", _COUNT),
         # Ours: what the client offers.
         Field("subprotocols", _STRINGS, []),
     ),
@@ -317,7 +341,7 @@ WEBSOCKET_RECEIVE = Kind(
         _PATH,
         Field("bytes", _BYTES.optional(), None),
         Field("text", _STR.optional(), None),
-        Field("order", _ORDER),
+        Field("order", _COUNT),
     ),
     _has_one_payload,
 )
@@ -329,7 +353,7 @@ WEBSOCKET_DISCONNECT = Kind(
         _REPLY_CHANNEL,
         Field("code", _CODE),
         _PATH,
-        Field("order", _ORDER),
+        Field("order", _COUNT),
     ),
 )
 
@@ -374,6 +398,7 @@ KINDS = (
     HTTP_BODY_CHUNK,
     HTTP_RESPONSE,
     HTTP_RESPONSE_CHUNK,
+    HTTP_RESPONSE_CREDIT,
     HTTP_DISCONNECT,
     WEBSOCKET_CONNECT,
     WEBSOCKET_RECEIVE,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from headrace_asgi.envelope import Message
 
-__all__ = ["Client", "Connections", "SocketShell"]
+__all__ = ["Client", "Connections", "RequestCall", "SocketShell"]
 
 
 class Client(Protocol):
@@ -29,6 +29,13 @@ class Client(Protocol):
 
     def abort(self) -> None:
         """Drop the connection at once: our own code failed for this client."""
+
+
+class RequestCall(Client, Protocol):
+    """A request that waits for its answer."""
+
+    def data_lost(self) -> None:
+        """The layer came back empty."""
 
 
 class SocketShell(Client, Protocol):
@@ -52,8 +59,8 @@ class Connections:
         self._random = ""
         self._at = 0
 
-    def add(self, client: Client) -> str:
-        """Give a client a local part of 16 characters."""
+    def add(self, client: RequestCall) -> str:
+        """Give a request a local part of 16 characters."""
         local = self._new_local()
         self._clients[local] = client
         return local
@@ -80,6 +87,11 @@ class Connections:
     def sockets(self) -> Iterator[SocketShell]:
         """The WebSocket shells, open or opening; safe against changes while iterating."""
         return iter(list(self._sockets.values()))
+
+    def requests(self) -> list[RequestCall]:
+        """The requests that wait for their answers."""
+        found = [client for local, client in self._clients.items() if local not in self._sockets]
+        return cast("list[RequestCall]", found)
 
     @property
     def socket_count(self) -> int:

@@ -44,7 +44,7 @@ class Deadlines:
     idle: float = _row(75, "--idle-timeout", "a connection is kept open without a request")
     queue: float = _row(30, "--queue-timeout", "for a worker to take a request or handshake", 503, 1013)
     response: float = _row(120, "--http-timeout", "for a worker to answer, or to send the next part", 504)
-    write: float = _row(60, "--write-timeout", "for a client to read 256 KiB of a response")
+    write: float = _row(60, "--write-timeout", "a client may read nothing of a response")
     linger: float = _row(2, "--linger-timeout", "input is thrown away after a response that ended early")
     handshake: float = _row(
         30, "--websocket-connect-timeout", "for the application to accept a WebSocket", 504, 1013

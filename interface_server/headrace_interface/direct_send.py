@@ -8,13 +8,18 @@ latency. Under TLS this applies to the ciphertext.
 
 from __future__ import annotations
 
+import fcntl
 import select
+import struct
+import termios
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from twisted.internet import tcp, unix
 
 __all__ = ["DirectTCP", "DirectUNIX", "Wire", "install", "wire_of"]
+
+_INT = struct.Struct("i")
 
 
 class Wire:
@@ -40,8 +45,23 @@ class Wire:
         poll.register(this.fileno(), select.POLLIN)
         return bool(poll.poll(0))
 
+    @property
+    def unread_bytes(self) -> int:
+        """Bytes accepted by `write` that the client's machine has not taken, as far as the system says."""
+        return self.pending_bytes
+
 
 class _DirectSend(Wire):
+    @property
+    def unread_bytes(self) -> int:
+        this: Any = self
+        try:
+            answer = fcntl.ioctl(this.fileno(), termios.TIOCOUTQ, bytes(_INT.size))
+        except (OSError, ValueError):  # a system or a descriptor that does not say
+            return self.pending_bytes
+        unsent: int = _INT.unpack(answer)[0]
+        return self.pending_bytes + unsent
+
     def write(self, data: bytes) -> None:
         this: Any = self
         if (

@@ -19,10 +19,12 @@ from headrace_asgi.limits import DEFAULT_EXPIRY_SECONDS
 from .access_log import escape
 from .actions import Action
 from .deadlines import takeable_seconds
+from .http_credit import ResponseCredit
 from .http_exchange import Event, HttpExchange, State
+from .http_head import Refused
 from .http_parser import Incoming
 from .http_upload import Upload
-from .http_writer import BadResponse, ResponseWriter, simple_response
+from .http_writer import RETRY_AFTER, BadResponse, ResponseWriter, simple_response
 from .outlet import Outlet
 from .site import Site
 
@@ -30,8 +32,6 @@ __all__ = ["Call", "CallOwner"]
 
 logger = logging.getLogger("headrace.interface")
 
-#: Seconds that a client is told to wait before it tries again.
-RETRY_AFTER = (b"Retry-After", b"5")
 #: What the access log says of a request whose client left before the answer.
 _CLIENT_LEFT = 499
 
@@ -65,6 +65,7 @@ class Call:
     """
 
     __slots__ = (
+        "_credit",
         "_exchange",
         "_local",
         "_message",
@@ -92,6 +93,8 @@ class Call:
         self._message: Message | None = None
         self._upload: Upload | None = None
         self._writer: ResponseWriter | None = None
+        #: How the worker of a response in parts hears how far the client is; None if it did not ask for it.
+        self._credit: ResponseCredit | None = None
         self._status = 0
         self._sent_bytes = 0
 
@@ -111,7 +114,11 @@ class Call:
             "server": head.server,
         }
         if body is not None:
-            message["body"] = body.first()
+            try:
+                message["body"] = body.first()
+            except Refused:
+                self.shed()
+                return
             if body.streamed:
                 self._upload = Upload(site, body, self._owner.call_moved, self._upload_lost)
                 message["body_channel"] = self._upload.channel
@@ -126,7 +133,7 @@ class Call:
     def asked(self) -> tuple[str, float] | None:
         """`http.request`, since it was sent or for ever."""
         state = self._exchange.state
-        if state is State.QUEUED:
+        if state is State.QUEUED or state is State.UNSURE:
             return "http.request", self._moved_at
         return ("http.request", math.inf) if state in (State.RUNNING, State.STREAMING) else None
 
@@ -149,7 +156,10 @@ class Call:
             if self._upload is not None and isinstance(count, int):
                 self._upload.credit(count)
                 # Who reads the body has the request; who goes on reading it is not stuck.
-                self._happened(Event.RUNNING)
+                self._happened(Event.READ if count > 0 else Event.RUNNING)
+        elif kind == control.CREDIT_ASKED:
+            if self._credit is not None:
+                self._credit.asked(self._taken_bytes())
         elif kind == control.FAILED:
             status = body.get("status")
             known = isinstance(status, int) and 500 <= status <= 599
@@ -177,8 +187,23 @@ class Call:
         """A held request can be sent."""
         self._happened(Event.LAYER_BACK)
 
+    def data_lost(self) -> None:
+        """The layer came back empty; what it was not given yet is still here."""
+        if self._message is None:
+            self._happened(Event.DATA_LOST)
+
+    def client_read(self) -> None:
+        """The client took some of what waited for it."""
+        if self._exchange.state is State.STREAMING:
+            self._give_credit()
+            self._renew()
+
     def deadline_passed(self) -> None:
         """`due` has come."""
+        if self._exchange.state is State.STREAMING and self._owner.outlet.backlogged:
+            # The next part is not missed: the client has yet to read this one.
+            self._renew()
+            return
         self.due = math.inf
         self._exchange.failure = (504, "the application did not send the next part in time")
         self._happened(Event.DEADLINE)
@@ -230,9 +255,14 @@ class Call:
         self._site.held.pop(self, None)
         self._message = None
         self.due = math.inf
+        if self._credit is not None:
+            self._site.counters["responses_stopped"] += 1
+            self._credit.close()
+            self._credit = None
         if self._upload is not None:
             self._upload.stop(tell)
-            self._upload = None
+        if self.incoming.body is not None:
+            self.incoming.body.close()
 
     # What the exchange decided.
 
@@ -245,10 +275,17 @@ class Call:
         if action is not None:
             _DOES[action](self)
         if moved and exchange.open:
-            self._moved_at = now = self._site.timers.now()
-            self.due = now + exchange.deadline_seconds(self._site.settings.deadlines)
+            self._moved_at = self._site.timers.now()
+            self._renew()
             if tell:
                 self._owner.call_moved()
+
+    def _renew(self) -> None:
+        """The deadline of the present state begins anew."""
+        exchange = self._exchange
+        due = self._site.timers.now() + exchange.deadline_seconds(self._site.settings.deadlines)
+        # One that is lost waits no longer than it would have waited otherwise.
+        self.due = min(due, self.due) if exchange.state is State.LOST else due
 
     def _send(self) -> None:
         message, site = self._message, self._site
@@ -260,28 +297,33 @@ class Call:
             site.requests.asked()
 
     def _outcome(self, outcome: Outcome) -> None:
-        if not self._exchange.open:
-            return
         if outcome.accepted or outcome is Outcome.UNKNOWN:
             self._message = None
+            if self.incoming.body is not None:
+                self.incoming.body.sent()
             if self._upload is not None:
                 self._upload.start()
+        if self._exchange.open:
+            self._act(self._exchange.outcome(outcome))
+            if self._upload is not None:
                 self._owner.call_moved()
-        self._act(self._exchange.outcome(outcome))
 
     def _hold(self) -> None:
         held = self._site.held
-        if len(held) < self._site.settings.max_held:
+        if len(held) < self._site.settings.max_held and not self._site.bodies.crowded:
             held[self] = None
         else:
             self._happened(Event.DEADLINE)
 
     def _tell_left(self) -> None:
         # Only here: a disconnect for each request that ended well is a message that tells nothing (H10).
+        port = self._site.port
+        if "http.disconnect" not in port.taken_channels:
+            return
         message = messages.HTTP_DISCONNECT.build(
-            reply_channel=self._site.port.process + self._local, path=self.incoming.head.path
+            reply_channel=port.process + self._local, path=self.incoming.head.path
         )
-        self._site.port.send("http.disconnect", message, DEFAULT_EXPIRY_SECONDS, _ignore)
+        port.send("http.disconnect", message, DEFAULT_EXPIRY_SECONDS, _ignore)
 
     def _upload_lost(self) -> None:
         self.failed(502, "a part of the request's body was lost with the layer")
@@ -295,7 +337,7 @@ class Call:
             self.answer(status, reason)
             return
         self._complain("is answered %d: %s", status, reason)
-        self.answer(status, _TEXTS.get(status, _TEXTS[500]))
+        self.answer(status, _TEXTS.get(status, _TEXTS[500]), (RETRY_AFTER,) if status == 503 else ())
 
     def _abort(self) -> None:
         self._complain("is cut off in the middle of its response: %s", self._exchange.failure[1])
@@ -319,6 +361,8 @@ class Call:
 
     def _start(self) -> None:
         message, site = self._exchange.message, self._site
+        if message["credit_channel"] is not None:
+            self._credit = ResponseCredit(site, message["credit_channel"])
         self._writer = writer = self._new_writer()
         try:
             data = writer.start(
@@ -329,6 +373,7 @@ class Call:
             return
         self._status, self._sent_bytes = message["status"], len(message["content"])
         self._owner.outlet.write(data)
+        self._give_credit()
 
     def _part(self) -> None:
         self._write_part(last=False)
@@ -336,6 +381,9 @@ class Call:
     def _last(self) -> None:
         writer = self._writer
         if self._write_part(last=True) and writer is not None:
+            if self._credit is not None:
+                self._credit.end()
+                self._credit = None
             self._done(writer.keep_alive)
 
     def _write_part(self, last: bool) -> bool:
@@ -356,11 +404,21 @@ class Call:
             return False
         self._sent_bytes += len(content)
         outlet.write(data)
+        if not last:
+            self._give_credit()
         return True
+
+    def _give_credit(self) -> None:
+        if self._credit is not None:
+            self._credit.taken(self._taken_bytes())
+
+    def _taken_bytes(self) -> int:
+        """Bytes of the response's content that left this process; framing counts as content meanwhile."""
+        return max(0, self._sent_bytes - self._owner.outlet.waiting_bytes)
 
     def _backlog_limit(self) -> int:
         settings = self._site.settings
-        if self._site.backlog.bytes > settings.max_backlog_bytes:
+        if self._credit is None and self._site.backlog.bytes > settings.max_backlog_bytes:
             return settings.max_pending_bytes
         return settings.max_response_backlog_bytes
 

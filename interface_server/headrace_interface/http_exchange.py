@@ -4,8 +4,11 @@
       └─ layer down ─► HELD ── layer back ──► QUEUED
 
 A request is QUEUED until a reply, a credit, or a note that it has been running for a second. The queue
-deadline covers that state and is answered 503; the response deadline covers RUNNING (504) and each wait for a
-next part (the connection is dropped, H8). A pair that is not in the table is ignored: it is late news.
+deadline covers that state and is answered 503; the response deadline covers RUNNING (504), each part of the
+request's body that is read, and each wait for a next part of the response (the connection is dropped, H8).
+It is UNSURE if nobody knows whether it was sent: it waits as a queued one does, and not longer, but 503 would
+say that it did not run (504). It is LOST if the layer lost it, unless a worker has it: then that is heard
+within a moment. A pair that is not in the table is ignored: it is late news.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from headrace_asgi.envelope import Message
 from headrace_asgi.errors import BadMessage
 
 from .actions import Action
-from .deadlines import Deadlines
+from .deadlines import RUNNING_NOTICE_SECONDS, Deadlines
 
 __all__ = ["TABLE", "Event", "HttpExchange", "State"]
 
@@ -29,6 +32,8 @@ class State(StrEnum):
     NEW = "new"
     HELD = "held"
     QUEUED = "queued"
+    UNSURE = "unsure"
+    LOST = "lost"
     RUNNING = "running"
     STREAMING = "streaming"
     DONE = "done"
@@ -44,7 +49,11 @@ class Event(StrEnum):
     NOT_SENT = "not sent"
     UNKNOWN = "unknown"
     REFUSED = "refused"
+    #: The layer came back empty.
+    DATA_LOST = "data lost"
     RUNNING = "running"
+    #: A worker read some of the request's body.
+    READ = "read"
     WHOLE = "whole"
     START = "start"
     PART = "part"
@@ -55,11 +64,17 @@ class Event(StrEnum):
     CLIENT_LEFT = "client left"
 
 
-_REPLIES: dict[Event, tuple[State, Action]] = {
+_REPLIES: dict[Event, tuple[State, Action | None]] = {
     Event.WHOLE: (State.DONE, Action.WHOLE),
     Event.START: (State.STREAMING, Action.START),
     Event.FAILED: (State.DONE, Action.FAIL),
     Event.CLIENT_LEFT: (State.DONE, Action.TELL_LEFT),
+}
+#: Until it is known that a worker has it.
+_TAKEN: dict[Event, tuple[State, Action | None]] = {
+    **_REPLIES,
+    Event.RUNNING: (State.RUNNING, None),
+    Event.READ: (State.RUNNING, None),
 }
 
 #: state -> event -> (next state, what to do)
@@ -76,17 +91,27 @@ TABLE: dict[State, dict[Event, tuple[State, Action | None]]] = {
         Event.CLIENT_LEFT: (State.DONE, None),
     },
     State.QUEUED: {
-        **_REPLIES,
+        **_TAKEN,
         Event.FULL: (State.DONE, Action.SHED),
         Event.REFUSED: (State.DONE, Action.FAIL),
         Event.NOT_SENT: (State.HELD, Action.HOLD),
         # It may be a POST that is running: neither repeated nor refused, the reply is waited for.
-        Event.UNKNOWN: (State.RUNNING, None),
-        Event.RUNNING: (State.RUNNING, None),
+        Event.UNKNOWN: (State.UNSURE, None),
+        Event.DATA_LOST: (State.LOST, None),
+        Event.DEADLINE: (State.DONE, Action.SHED),
+    },
+    State.UNSURE: {
+        **_TAKEN,
+        Event.DATA_LOST: (State.LOST, None),
+        Event.DEADLINE: (State.DONE, Action.TIMEOUT),
+    },
+    State.LOST: {
+        **_TAKEN,
         Event.DEADLINE: (State.DONE, Action.SHED),
     },
     State.RUNNING: {
         **_REPLIES,
+        Event.READ: (State.RUNNING, None),
         Event.DEADLINE: (State.DONE, Action.TIMEOUT),
     },
     State.STREAMING: {
@@ -119,7 +144,8 @@ class HttpExchange:
 
     def __init__(self) -> None:
         self.state = State.NEW
-        #: Whether the last event meant something, so that the deadline of the state starts anew.
+        #: Whether the last event meant something, so that the deadline of the state starts anew. An unknown
+        #: outcome is no reason to wait longer.
         self.moved = False
         self.message: Message = {}
         self.failure: tuple[int, str] = (500, "")
@@ -136,7 +162,7 @@ class HttpExchange:
     def happened(self, event: Event) -> Action | None:
         """Take an event; what to do about it, if anything."""
         found = TABLE[self.state].get(event)
-        self.moved = found is not None
+        self.moved = found is not None and event is not Event.UNKNOWN
         if found is None:
             return None
         self.state, action = found
@@ -177,8 +203,10 @@ class HttpExchange:
     def deadline_seconds(self, deadlines: Deadlines) -> float:
         """How long the present state may last from now on."""
         state = self.state
-        if state is State.QUEUED:
+        if state is State.QUEUED or state is State.UNSURE:
             return deadlines.queue
+        if state is State.LOST:
+            return RUNNING_NOTICE_SECONDS
         if state is State.HELD:
             return deadlines.layer
         return deadlines.response

@@ -13,6 +13,7 @@ import httptools
 from . import forwarded
 from .http_body import RequestBody, too_large
 from .http_head import CHUNKED, Framing, Origin, Refused, RequestHead, read_head
+from .http_spool import Bodies, Spool
 from .settings import Settings
 
 __all__ = ["Incoming", "RequestParser"]
@@ -46,6 +47,7 @@ class RequestParser:
     """
 
     __slots__ = (
+        "_bodies",
         "_count",
         "_fed",
         "_headers",
@@ -61,8 +63,9 @@ class RequestParser:
         "refused",
     )
 
-    def __init__(self, settings: Settings, origin: Origin) -> None:
+    def __init__(self, settings: Settings, origin: Origin, bodies: Bodies) -> None:
         self._settings = settings
+        self._bodies = bodies
         self.origin = origin
         self._http = httptools.HttpRequestParser(self)
         self._headers: list[tuple[bytes, bytes]] = []
@@ -104,8 +107,11 @@ class RequestParser:
             self._fed = 0
 
     def stop(self) -> None:
-        """Break the circle of references with llhttp's parser."""
+        """Break the circle of references with llhttp's parser, and let go of bodies that nobody took."""
         del self._http
+        for incoming in (*self.ready, self.in_body):
+            if incoming is not None and incoming.body is not None:
+                incoming.body.close()
 
     def _upgraded(self, rest: bytes) -> None:
         last = self.ready[-1]
@@ -179,7 +185,13 @@ class RequestParser:
             limit = settings.max_body_bytes
             if limit and framing.body_bytes != CHUNKED and framing.body_bytes > limit:
                 raise too_large(limit)
-            body = RequestBody(limit, settings.inline_body_bytes, settings.body_window_bytes)
+            body = RequestBody(
+                Spool(self._bodies),
+                limit,
+                settings.inline_body_bytes,
+                settings.body_window_bytes,
+                settings.stream_uploads,
+            )
         self.in_head = False
         self._moved_on = True
         incoming = Incoming(head, framing, body)

@@ -96,7 +96,7 @@ class HttpProtocol:
         origin = origin_of(
             transport.getPeer(), transport.getHost(), ISSLTransport.providedBy(transport), self._site.settings
         )
-        self._parser = RequestParser(self._site.settings, origin)
+        self._parser = RequestParser(self._site.settings, origin, self._site.bodies)
         set_no_delay = getattr(transport, "setTcpNoDelay", None)
         if set_no_delay is not None:
             set_no_delay(True)
@@ -114,7 +114,7 @@ class HttpProtocol:
                 self._advance()
             elif self._parser.refused is None:
                 # Reading goes on below the bound, so that a leaving client is noticed.
-                self._unfed += data
+                self._keep(self._unfed + data)
                 self._regulate()
 
     def connectionLost(self, reason: Failure) -> None:
@@ -125,7 +125,7 @@ class HttpProtocol:
             self._socket.connectionLost(reason)
             return
         self._ending = True
-        self._unfed = b""
+        self._keep(b"")
         self._parser.stop()
         self.outlet.stop()
         if self._call is not None:
@@ -182,14 +182,20 @@ class HttpProtocol:
             and not self.outlet.backlogged
         )
 
+    def _keep(self, data: bytes) -> None:
+        """Keep these bytes for later; they count with the bodies."""
+        self._site.bodies.memory_bytes += len(data) - len(self._unfed)
+        self._unfed = data
+
     def _feed(self, data: bytes) -> None:
         if len(data) > _SLICE_BYTES and self._parser.in_body is None:
-            self._unfed = data[_SLICE_BYTES:]
+            self._keep(data[_SLICE_BYTES:])
             data = data[:_SLICE_BYTES]
         self._parser.feed(data)
 
     def _feed_kept(self) -> None:
-        data, self._unfed = self._unfed, b""
+        data = self._unfed
+        self._keep(b"")
         self._feed(data)
 
     def _regulate(self) -> None:
@@ -199,7 +205,9 @@ class HttpProtocol:
         call that causes it.
         """
         call = self._call
-        paused = len(self._unfed) > self._site.settings.max_early_bytes or (call is not None and call.full)
+        site = self._site
+        room = 0 if site.bodies.crowded else site.settings.max_early_bytes
+        paused = len(self._unfed) > room or (call is not None and call.full)
         if paused is not self._paused and not self._ending:
             self._paused = paused
             now = self._site.timers.now()
@@ -300,7 +308,7 @@ class HttpProtocol:
         self._site.http_shells.discard(self)
         self._parser.stop()
         self.outlet.stop()
-        self._unfed = b""
+        self._keep(b"")
         self._socket = self._make_socket(self._site, self.transport, incoming.head, early)
         del self._parser, self.outlet
         self._socket.start()
@@ -314,7 +322,7 @@ class HttpProtocol:
         the client may never see the response.
         """
         self._ending = True
-        self._unfed = b""
+        self._keep(b"")
         self._linger = linger
         if self._paused:
             self._paused = False
@@ -332,10 +340,14 @@ class HttpProtocol:
 
     def _client_read_some(self) -> None:
         self._write_due = math.inf
+        if self._call is not None:
+            self._call.client_read()
         self._set_deadline()
 
     def _client_read_all(self) -> None:
         self._write_due = math.inf
+        if self._call is not None:
+            self._call.client_read()
         if self._ending:
             self._close()
             self._set_deadline()
@@ -348,8 +360,12 @@ class HttpProtocol:
         """One of the deadlines has come."""
         call = self._call
         if self._write_due <= now:
-            self._site.counters["slow_readers"] += 1
-            self.abort()
+            self._write_due = math.inf
+            if self.outlet.client_read_some():
+                self._set_deadline()
+            else:
+                self._site.counters["slow_readers"] += 1
+                self.abort()
         elif self._patience.due <= now:
             self._client_too_slow(now)
         elif call is not None and call.due <= now:
@@ -382,6 +398,7 @@ class HttpProtocol:
             self._write_due = math.inf
         elif self._write_due == math.inf:
             self._write_due = now + self._site.settings.deadlines.write
+            self.outlet.mark()
         due = patience.due if patience.due < self._write_due else self._write_due
         if call is not None and call.due < due:
             due = call.due

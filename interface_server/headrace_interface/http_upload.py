@@ -28,7 +28,7 @@ class Upload:
     `when_moved` is called when `full` may have changed, `when_lost` if a chunk may or may not have arrived.
     """
 
-    __slots__ = ("_body", "_site", "_started", "_stopped", "_when_lost", "_when_moved", "channel")
+    __slots__ = ("_body", "_site", "_started", "_stopped", "_tells", "_when_lost", "_when_moved", "channel")
 
     def __init__(
         self, site: Site, body: RequestBody, when_moved: Callable[[], None], when_lost: Callable[[], None]
@@ -38,7 +38,7 @@ class Upload:
         self._when_moved = when_moved
         self._when_lost = when_lost
         self._started = False
-        self._stopped = False
+        self._stopped = self._tells = False
         self.channel = new_single_reader(messages.HTTP_BODY_CHUNK.channel)
 
     @property
@@ -49,7 +49,10 @@ class Upload:
     def start(self) -> None:
         """The layer has the request; its body may follow."""
         self._started = True
-        self.go_on()
+        if self._stopped:
+            self._tell_closed()
+        else:
+            self.go_on()
 
     def go_on(self) -> None:
         """Something changed: more arrived, or was read. Sends what may leave now."""
@@ -58,6 +61,8 @@ class Upload:
         chunk = self._body.next_chunk()
         if chunk is not None:
             self._send(chunk)
+        elif self._body.lost:
+            self._when_lost()
 
     def credit(self, count: int) -> None:
         """The worker has read `count` bytes more."""
@@ -66,11 +71,19 @@ class Upload:
         self._when_moved()
 
     def stop(self, tell: bool) -> None:
-        """The request is over; with `tell`, whoever reads the body hears that no more will come."""
+        """The request is over; with `tell`, whoever reads the body hears that no more will come.
+
+        If the layer has not answered yet, that is told when it has taken the request (`start`).
+        """
         if self._stopped:
             return
         self._stopped = True
-        closed = self._body.abandon() if tell and self._started else None
+        self._tells = tell
+        if self._started:
+            self._tell_closed()
+
+    def _tell_closed(self) -> None:
+        closed = self._body.abandon() if self._tells else None
         if closed is not None:
             self._site.port.send(self.channel, closed, self._expiry_seconds(), _ignore)
 

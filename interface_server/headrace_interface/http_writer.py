@@ -14,12 +14,15 @@ from headrace_asgi.errors import PeerError
 
 __all__ = [
     "CONTINUE",
+    "RETRY_AFTER",
     "BadResponse",
     "ResponseWriter",
     "response_head",
     "simple_response",
 ]
 
+#: Seconds that a client is told to wait before it tries again.
+RETRY_AFTER = (b"Retry-After", b"5")
 #: RFC 9110 10.1.1: the answer to `Expect: 100-continue`.
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 

@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from headrace_asgi.contract import OpenSocket
+from headrace_asgi.control import CREDIT_ASKED
 from headrace_asgi.envelope import Message
 
 from .connections import Client
+from .http_credit import tell_closed
 from .site import Site
 
 __all__ = ["Inbox"]
@@ -33,6 +35,7 @@ class Inbox:
         client = self._site.connections.get(local)
         if client is None:
             self._site.counters["discarded"] += 1
+            tell_closed(self._site, message.get("credit_channel"))
             return
         try:
             client.reply(message)
@@ -58,6 +61,8 @@ class Inbox:
         client = self._site.connections.get(local)
         if client is None:
             self._site.counters["discarded"] += 1
+            if kind == CREDIT_ASKED:
+                tell_closed(self._site, body.get("channel"))
             return
         try:
             client.control(kind, body)
@@ -123,7 +128,15 @@ class Inbox:
         """How full a channel is."""
 
     def data_lost(self) -> None:
-        """The layer came back empty."""
+        """Requests that no worker had taken will not be answered: say so as soon as that is sure."""
+        requests = self._site.connections.requests()
+        logger.error(
+            "The channel layer lost its data. Of %d open requests, those that no worker has taken are "
+            "answered 503; WebSockets stay open.",
+            len(requests),
+        )
+        for request in requests:
+            self._each(request, request.data_lost)
 
     def stop(self) -> None:
         """Cancel what is scheduled."""

@@ -118,6 +118,11 @@ def _add_behaviour(parser: argparse.ArgumentParser) -> None:
         "--no-websocket-compression", action="store_true", help="never take up a client's permessage-deflate"
     )
     group.add_argument(
+        "--stream-uploads",
+        action="store_true",
+        help="pass large request bodies on as they arrive, not when they are whole; slow ones hold workers",
+    )
+    group.add_argument(
         "--debug", action="store_true", help="tell clients why nobody answers them: for development only"
     )
     group.add_argument("--lifeline", action="store_true", help="end when stdin is closed: the parent is gone")
@@ -159,6 +164,8 @@ def _add_deadlines(parser: argparse.ArgumentParser) -> None:
 
 _LIMITS = (
     ("--max-body-size", "max_body_bytes", "of a request body, 0 for no limit"),
+    ("--max-bodies-memory", "max_bodies_memory_bytes", "of all waiting request bodies in memory"),
+    ("--max-bodies-disk", "max_bodies_disk_bytes", "of all waiting request bodies in temporary files"),
     ("--max-head-size", "max_head_bytes", "of a request's headers"),
     ("--websocket-max-message-size", "max_websocket_message_bytes", "of a WebSocket message, 0 for no limit"),
     ("--websocket-max-frame-size", "max_websocket_frame_bytes", "of a WebSocket frame, 0 for no limit"),
@@ -240,6 +247,7 @@ def settings_from(options: argparse.Namespace) -> Settings:
         websocket_protocols=tuple(options.ws_protocol),
         websocket_compression=not options.no_websocket_compression,
         max_websockets=options.max_websockets,
+        stream_uploads=options.stream_uploads,
         **sizes,
     )
 

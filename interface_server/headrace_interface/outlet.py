@@ -15,6 +15,8 @@ __all__ = ["PIECE_BYTES", "Backlog", "Outlet"]
 
 #: Most bytes given to the transport at once while it has a backlog: what a slow client must read to go on.
 PIECE_BYTES = 256 * 1024
+#: Bytes below which what waits is put together.
+_SMALL_BYTES = 4096
 
 
 class Backlog:
@@ -29,7 +31,16 @@ class Backlog:
 class Outlet:
     """Writes to a transport. `when_drained` is called, from the reactor, after a backlog has gone."""
 
-    __slots__ = ("_backlog", "_queue", "_transport", "_wire", "queued_bytes", "when_drained", "when_moved")
+    __slots__ = (
+        "_backlog",
+        "_queue",
+        "_transport",
+        "_unread",
+        "_wire",
+        "queued_bytes",
+        "when_drained",
+        "when_moved",
+    )
 
     def __init__(
         self,
@@ -41,8 +52,10 @@ class Outlet:
         """`when_moved` is called when the client has read a piece and more is waiting."""
         self._transport = transport
         self._wire = wire_of(transport)
-        self._queue: deque[bytes] | None = None
+        self._queue: deque[bytes | bytearray] | None = None
         self._backlog = backlog
+        #: What the client had yet to read of what the transport has, when `mark` was called.
+        self._unread = 0
         self.queued_bytes = 0
         self.when_moved = when_moved
         self.when_drained = when_drained
@@ -64,12 +77,30 @@ class Outlet:
         """Whether the client has yet to read something."""
         return bool(self._queue) or (self._wire is not None and self._wire.backlogged)
 
+    @property
+    def waiting_bytes(self) -> int:
+        """What waits in this process, here and in the transport."""
+        if not self.backlogged:
+            return 0
+        return self.queued_bytes + (0 if self._wire is None else self._wire.pending_bytes)
+
+    def mark(self) -> None:
+        """Begin to watch whether the client reads."""
+        self._unread = self._unread_bytes()
+
+    def client_read_some(self) -> bool:
+        """Whether the client read anything since `mark`. Not to be asked after the transport got more."""
+        return self._unread_bytes() < self._unread
+
+    def _unread_bytes(self) -> int:
+        return 0 if self._wire is None else self._wire.unread_bytes
+
     def write(self, data: bytes) -> None:
         """Write now what the client takes now, keep the rest."""
         if len(data) > PIECE_BYTES or self.backlogged:
             if self._queue is None:
                 self._queue = deque()
-            self._queue.append(data)
+            _append(self._queue, data)
             self._count(len(data))
             self._push()
         elif data:
@@ -91,7 +122,7 @@ class Outlet:
                 queue.appendleft(piece[PIECE_BYTES:])
                 piece = piece[:PIECE_BYTES]
             self._count(-len(piece))
-            self._transport.write(piece)
+            self._transport.write(bytes(piece))
         if not queue:
             self._queue = None
 
@@ -105,6 +136,16 @@ class Outlet:
             self.when_moved()
         else:
             self.when_drained()
+
+
+def _append(queue: deque[bytes | bytearray], data: bytes) -> None:
+    """Put `data` at the end; small ones together, because an object each weighs more than they do."""
+    if len(data) >= _SMALL_BYTES:
+        queue.append(data)
+    elif queue and queue[-1].__class__ is bytearray and len(queue[-1]) < PIECE_BYTES:
+        queue[-1] += data
+    else:
+        queue.append(bytearray(data))
 
 
 def _nothing() -> None:

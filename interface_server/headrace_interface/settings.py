@@ -30,6 +30,16 @@ class Settings:
     max_body_bytes: int = 100 * 1024 * 1024
     #: Bodies up to here travel inside the request's message.
     inline_body_bytes: int = 256 * 1024
+    #: Whether larger ones are passed on as they arrive: then a slow sender holds a worker.
+    stream_uploads: bool = False
+    #: Bytes of one body that wait in memory; the rest goes to a temporary file.
+    spool_memory_bytes: int = 1024 * 1024
+    #: Bytes of all bodies that wait in memory: to be whole, to be sent, for the layer. Beyond, they go to
+    #: temporary files; while the layer is away further requests with a body get 503.
+    max_bodies_memory_bytes: int = 64 * 1024 * 1024
+    #: Bytes of all bodies in temporary files: twenty of the largest. Beyond, they get 503: if all were only
+    #: held up, none would ever be whole.
+    max_bodies_disk_bytes: int = 2 * 1024 * 1024 * 1024
     #: Bytes of a streamed body that no worker has read yet.
     body_window_bytes: int = 1024 * 1024
     #: Bytes that may wait for a slow client: a WebSocket is closed beyond it, a response gets a deadline.

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from .connections import Connections
+from .http_spool import Bodies
 from .outlet import Backlog
 from .settings import Settings
 from .timers import Clock, Timers
@@ -43,6 +44,8 @@ class Site:
         self.connections = Connections()
         self.timers = Timers(clock)
         self.counters: Counter[str] = Counter()
+        #: What the bodies of requests take.
+        self.bodies = Bodies(settings)
         #: What waits for slow HTTP clients.
         self.backlog = Backlog()
         #: Whether new work is taken: not while the layer is lost beyond its grace.

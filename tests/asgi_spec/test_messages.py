@@ -27,8 +27,10 @@ COMPLETE: dict[Kind, dict[str, Any]] = {
     messages.HTTP_BODY_CHUNK: {"content": b"x", "closed": False, "more_content": True},
     messages.HTTP_RESPONSE: {
         "status": 200, "status_text": b"OK", "headers": HEADERS, "content": b"x", "more_content": True,
+        "credit_channel": "http.response.credit?x",
     },
     messages.HTTP_RESPONSE_CHUNK: {"content": b"x", "more_content": True},
+    messages.HTTP_RESPONSE_CREDIT: {"bytes": 1_000_000, "closed": False},
     messages.HTTP_DISCONNECT: {"reply_channel": REPLY, "path": "/"},
     messages.WEBSOCKET_CONNECT: {
         "reply_channel": REPLY, "scheme": "wss", "path": "/", "query_string": b"", "root_path": "",
@@ -235,7 +237,7 @@ def test_a_complaint_survives_a_value_that_cannot_describe_itself() -> None:
 
 def test_kinds_know_their_channels() -> None:
     assert [kind.channel for kind in messages.KINDS] == [
-        "http.request", "http.request.body?", "", "", "http.disconnect",
+        "http.request", "http.request.body?", "", "", "http.response.credit?", "http.disconnect",
         "websocket.connect", "websocket.receive", "websocket.disconnect", "", "asgi.delay",
     ]  # fmt: skip
     assert repr(messages.WEBSOCKET_SEND) == "<Kind websocket.send>"

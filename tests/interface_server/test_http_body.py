@@ -7,10 +7,14 @@ import pytest
 from headrace_asgi.contract import Outcome
 from headrace_interface.http_body import CHUNK_BYTES, RequestBody, too_large
 from headrace_interface.http_head import Refused
+from headrace_interface.http_spool import Bodies, Spool
+from headrace_interface.settings import Settings
 
 
-def body(limit: int = 0, inline: int = 10, window: int = 1000) -> RequestBody:
-    return RequestBody(limit, inline, window)
+def body(
+    limit: int = 0, inline: int = 10, window: int = 1000, streams: bool = True, **sizes: int
+) -> RequestBody:
+    return RequestBody(Spool(Bodies(Settings(**sizes))), limit, inline, window, streams)  # type: ignore[arg-type]
 
 
 def streamed(window: int = 1000) -> RequestBody:
@@ -43,6 +47,54 @@ def test_more_than_fits_inside_is_streamed() -> None:
     assert this.ready
     assert (this.first(), this.streamed) == (b"hello worl", True)
     assert this.next_chunk() == {"content": b"ds", "more_content": True}
+
+
+def test_a_body_is_not_given_out_before_all_of_it_is_there_unless_it_streams() -> None:
+    this = body(streams=False)
+    this.feed(b"a" * 600)
+    assert not this.ready
+    assert not this.full, "a client is never kept from making it whole"
+    this.feed(b"b" * 600)
+    this.complete = True
+    assert this.ready
+    assert (this.first(), this.streamed) == (b"a" * 10, True)
+    assert this.next_chunk() == {"content": b"a" * 590 + b"b" * 410, "more_content": True}
+    assert not this.full
+
+
+def test_what_was_taken_out_counts_until_it_has_arrived() -> None:
+    bodies = Bodies(Settings())
+    this = RequestBody(Spool(bodies), 0, 10, 1000, False)
+    this.feed(b"a" * 100)
+    this.complete = True
+    this.first()
+    assert bodies.memory_bytes == 100
+    this.sent()
+    assert bodies.memory_bytes == 90
+    this.next_chunk()
+    this.outcome(Outcome.FULL)
+    assert bodies.memory_bytes == 90
+    this.outcome(Outcome.SENT)
+    assert bodies.memory_bytes == 0
+    other = RequestBody(Spool(bodies), 0, 10, 1000, False)
+    other.feed(b"a" * 100)
+    other.first()
+    other.close()
+    other.close()
+    assert bodies.memory_bytes == 0
+
+
+def test_a_file_that_cannot_be_read_makes_the_body_lost() -> None:
+    this = body(spool_memory_bytes=10)
+    this.feed(b"a" * 100)
+    this.complete = True
+    this.first()
+    file = this._spool._file
+    assert file is not None
+    file.truncate(0)
+    assert this.next_chunk() is None
+    assert this.lost
+    this.close()
 
 
 def test_a_body_that_is_complete_but_large_is_streamed_too() -> None:

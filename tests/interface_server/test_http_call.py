@@ -11,7 +11,7 @@ from headrace_asgi import control
 from headrace_asgi.contract import Outcome
 from headrace_interface.access_log import AccessLog
 from headrace_interface.settings import Settings
-from tests.support.http_lab import GET, Lab, answers, response
+from tests.support.http_lab import GET, Lab, SlowTransport, answers, response
 
 HEAD = GET.replace(b"GET", b"HEAD")
 
@@ -180,7 +180,7 @@ def test_unknown_notes_and_group_messages() -> None:
 
 
 def test_a_lost_body_chunk_ends_the_request() -> None:
-    lab = Lab(Settings(inline_body_bytes=10))
+    lab = Lab(Settings(inline_body_bytes=10, stream_uploads=True))
     lab.port.outcomes = [Outcome.SENT, Outcome.UNKNOWN]
     client = lab.connect()
     client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n" + b"a" * 50)
@@ -226,3 +226,95 @@ def test_a_request_that_is_answered_leaves_its_groups() -> None:
     assert lab.port.left == []
     lab.reply()
     assert lab.port.left == [request.message["reply_channel"].partition("!")[2]]
+
+
+CREDIT = "http.response.credit?x"
+
+
+def start(content: bytes = b"", **values: Any) -> dict[str, Any]:
+    return response(content, more_content=True, credit_channel=CREDIT, **values)
+
+
+def told(lab: Lab) -> list[dict[str, Any]]:
+    return [asked.message for asked in lab.port.of(CREDIT)]
+
+
+def test_a_worker_hears_how_far_its_slow_reader_is_and_waits_for_it() -> None:
+    lab = Lab()
+    transport = SlowTransport()
+    client = lab.connect(transport)
+    client.send(GET)
+    lab.reply(start(b"a" * 524_288))
+    lab.reply({"content": b"a" * 524_288, "more_content": True})
+    assert told(lab) == []
+    totals = []
+    while client.protocol.outlet.backlogged:
+        transport.read_all()
+        totals = [message["bytes"] for message in told(lab)]
+    assert totals == sorted(set(totals))
+    assert 1_048_576 - 262_144 < totals[-1] <= 1_048_576
+    lab.reply({"content": b"end"})
+    assert "closed" not in told(lab)[-1]
+
+
+def test_a_fast_reader_costs_a_message_for_many_parts() -> None:
+    lab = Lab()
+    client = lab.connect()
+    client.send(GET)
+    lab.reply(start(b"a"))
+    for _ in range(1000):
+        lab.reply({"content": b"a" * 1000, "more_content": True})
+    assert len(told(lab)) == 1_000_000 // 262_144
+    lab.reply({"content": b""})
+    assert len(told(lab)) == 1_000_000 // 262_144
+
+
+def test_the_end_of_a_client_or_of_its_response_is_told_to_the_worker() -> None:
+    for end in (
+        lambda lab, client: client.leave(),
+        lambda lab, client: lab.reply({"status": 200}),
+        lambda lab, client: lab.note(control.CLOSE, code=1013),
+    ):
+        lab = Lab()
+        client = lab.connect()
+        client.send(GET)
+        lab.reply(start(b"a"))
+        end(lab, client)
+        assert told(lab) == [{"closed": True}]
+        assert lab.site.counters["responses_stopped"] == 1
+
+
+def test_a_response_that_cannot_be_begun_is_told_to_its_worker() -> None:
+    lab = Lab()
+    lab.connect().send(GET)
+    lab.reply(start(headers=[[b"X", b"a\nb"]]))
+    assert told(lab) == [{"closed": True}]
+
+
+def test_a_worker_that_begins_to_answer_a_client_that_left_is_told_at_once() -> None:
+    lab = Lab()
+    client = lab.connect()
+    client.send(GET)
+    client.leave()
+    lab.reply(start(b"a"))
+    assert told(lab) == [{"closed": True}]
+
+
+def test_a_worker_that_asks_is_told_how_far_its_reader_is_or_that_there_is_none() -> None:
+    lab = Lab()
+    client = lab.connect()
+    client.send(GET)
+    lab.reply(start(b"abc"))
+    lab.note(control.CREDIT_ASKED, channel=CREDIT)
+    client.leave()
+    lab.note(control.CREDIT_ASKED, channel=CREDIT)
+    assert told(lab) == [{"bytes": 3}, {"closed": True}, {"closed": True}]
+
+
+def test_a_reader_with_credit_is_not_cut_for_what_others_have_waiting() -> None:
+    lab = Lab(Settings(max_backlog_bytes=1000, max_pending_bytes=1000))
+    client = lab.connect(SlowTransport())
+    client.send(GET)
+    lab.reply(start(b"a" * 524_288))
+    lab.reply({"content": b"a" * 524_288, "more_content": True})
+    assert not client.aborted

@@ -6,7 +6,7 @@ import pytest
 
 from headrace_asgi.contract import Outcome
 from headrace_interface.actions import Action
-from headrace_interface.deadlines import Deadlines
+from headrace_interface.deadlines import RUNNING_NOTICE_SECONDS, Deadlines
 from headrace_interface.http_exchange import TABLE, Event, HttpExchange, State
 
 
@@ -50,7 +50,7 @@ def test_a_disconnect_is_told_only_of_what_was_sent_and_is_not_answered_h10() ->
         for event, (_, action) in row.items()
         if action is Action.TELL_LEFT and event is Event.CLIENT_LEFT
     }
-    assert telling == {State.QUEUED, State.RUNNING, State.STREAMING}
+    assert telling == {State.QUEUED, State.UNSURE, State.LOST, State.RUNNING, State.STREAMING}
 
 
 @pytest.mark.parametrize(
@@ -59,6 +59,10 @@ def test_a_disconnect_is_told_only_of_what_was_sent_and_is_not_answered_h10() ->
         ((Event.BEGIN,), Action.SHED),
         ((Event.BEGIN, Event.RUNNING), Action.TIMEOUT),
         ((Event.BEGIN, Event.UNKNOWN), Action.TIMEOUT),
+        ((Event.BEGIN, Event.UNKNOWN, Event.DATA_LOST), Action.SHED),
+        ((Event.BEGIN, Event.DATA_LOST), Action.SHED),
+        ((Event.BEGIN, Event.DATA_LOST, Event.RUNNING), Action.TIMEOUT),
+        ((Event.BEGIN, Event.RUNNING, Event.DATA_LOST), Action.TIMEOUT),
         ((Event.BEGIN, Event.START), Action.ABORT),
         ((Event.BEGIN_WITHOUT_LAYER,), Action.SHED),
     ],
@@ -74,7 +78,7 @@ def test_what_a_deadline_means(events: tuple[Event, ...], action: Action) -> Non
         (Outcome.DUPLICATE, None, State.QUEUED),
         (Outcome.FULL, Action.SHED, State.DONE),
         (Outcome.UNAVAILABLE, Action.HOLD, State.HELD),
-        (Outcome.UNKNOWN, None, State.RUNNING),
+        (Outcome.UNKNOWN, None, State.UNSURE),
         (Outcome.GONE, Action.FAIL, State.DONE),
     ],
 )
@@ -82,7 +86,7 @@ def test_what_an_outcome_means(outcome: Outcome, action: Action | None, state: S
     this = exchange(Event.BEGIN)
     assert this.outcome(outcome) is action
     assert this.state is state
-    assert this.moved is not outcome.accepted
+    assert this.moved is not (outcome.accepted or outcome is Outcome.UNKNOWN)
 
 
 def test_a_late_outcome_changes_nothing() -> None:
@@ -100,6 +104,7 @@ def test_replies_become_events() -> None:
         "headers": [],
         "content": b"",
         "more_content": True,
+        "credit_channel": None,
     }
     assert this.reply({"content": b"a", "more_content": True}) is Action.PART
     assert this.reply({"content": b"b"}) is Action.LAST
@@ -123,6 +128,8 @@ def test_a_failure_has_a_status_and_a_reason() -> None:
 def test_the_deadline_of_each_state() -> None:
     deadlines = Deadlines(queue=1, response=2, layer=3)
     assert exchange(Event.BEGIN).deadline_seconds(deadlines) == 1
+    assert exchange(Event.BEGIN, Event.UNKNOWN).deadline_seconds(deadlines) == 1
+    assert exchange(Event.BEGIN, Event.DATA_LOST).deadline_seconds(deadlines) == RUNNING_NOTICE_SECONDS
     assert exchange(Event.BEGIN, Event.RUNNING).deadline_seconds(deadlines) == 2
     assert exchange(Event.BEGIN, Event.START).deadline_seconds(deadlines) == 2
     assert exchange(Event.BEGIN_WITHOUT_LAYER).deadline_seconds(deadlines) == 3

@@ -9,6 +9,7 @@ import pytest
 
 from headrace_interface.http_head import Origin
 from headrace_interface.http_parser import RequestParser
+from headrace_interface.http_spool import Bodies
 from headrace_interface.settings import Settings
 from tests.support.http_lab import GET
 from tests.support.smuggling import REFUSED
@@ -28,7 +29,8 @@ VALID = (
 
 
 def parser(settings: Settings | None = None) -> RequestParser:
-    return RequestParser(settings or Settings(), ORIGIN)
+    settings = settings or Settings()
+    return RequestParser(settings, ORIGIN, Bodies(settings))
 
 
 def found(pieces: list[bytes]) -> list[tuple[object, ...]]:
@@ -215,7 +217,8 @@ def test_forwarded_headers_count_for_trusted_peers_only() -> None:
     settings = Settings(trusted_proxies=(ip_network("192.0.2.0/24"),))
     sent = b"GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 203.0.113.9\r\nX-Forwarded-Proto: https\r\n\r\n"
     for trusted, expected in ((True, ("https", ["203.0.113.9", 0])), (False, ("http", ["192.0.2.1", 5000]))):
-        this = RequestParser(settings, Origin("http", ["192.0.2.1", 5000], None, "", trusted))
+        origin = Origin("http", ["192.0.2.1", 5000], None, "", trusted)
+        this = RequestParser(settings, origin, Bodies(settings))
         this.feed(sent)
         assert (this.ready[0].head.scheme, this.ready[0].head.client) == expected
 

@@ -166,7 +166,7 @@ def test_a_body_travels_inside_up_to_its_limit() -> None:
 
 
 def test_a_larger_body_is_streamed_as_it_is_read_h1() -> None:
-    lab = Lab(Settings(inline_body_bytes=1000, body_window_bytes=600_000))
+    lab = Lab(Settings(inline_body_bytes=1000, body_window_bytes=600_000, stream_uploads=True))
     client = lab.connect()
     data = random.Random(1).randbytes(2_000_000)
     client.send(post(len(data)))
@@ -194,8 +194,135 @@ def test_a_larger_body_is_streamed_as_it_is_read_h1() -> None:
     assert not client.closed
 
 
+def test_a_large_body_is_sent_when_it_is_whole_and_then_at_its_readers_pace() -> None:
+    lab = Lab(Settings(spool_memory_bytes=300_000, body_window_bytes=600_000))
+    client = lab.connect()
+    data = random.Random(1).randbytes(2_000_000)
+    client.send(post(len(data)) + data[:1_999_999], pieces=65_536)
+    assert lab.port.asked == [], "no worker waits for the rest"
+    assert not client.paused
+    client.send(data[1_999_999:])
+    read = 0
+    while lab.port.of("http.request.body?")[-1].message["more_content"]:
+        unread = sum(len(each.message["content"]) for each in lab.port.of("http.request.body?")) - read
+        assert 0 < unread <= 600_000
+        read += unread
+        lab.note(control.CREDIT, bytes=unread)
+    chunks = [each.message["content"] for each in lab.port.of("http.request.body?")]
+    assert lab.requests[0].message["body"] + b"".join(chunks) == data
+    lab.reply()
+    assert client.answers[0].status == 200
+    assert not client.closed
+    assert (lab.site.bodies.memory_bytes, lab.site.bodies.disk_bytes) == (0, 0)
+
+
+def test_an_honest_upload_may_take_longer_than_an_answer() -> None:
+    for stream in (False, True):
+        lab = Lab(Settings(stream_uploads=stream, deadlines=Deadlines(body=30, response=120)))
+        client = lab.connect()
+        client.send(post(600_000))
+        for _ in range(400):
+            client.send(b"a" * 1500)
+            lab.wait(1)
+            if stream and lab.requests:
+                lab.note(control.CREDIT, bytes=1500)
+        lab.reply()
+        assert [answer.status for answer in client.answers] == [200]
+
+
+def test_a_body_that_is_not_read_any_more_meets_the_response_deadline() -> None:
+    lab = Lab(deadlines(response=20))
+    client = lab.connect()
+    client.send(post(600_000) + b"a" * 600_000)
+    lab.note(control.CREDIT, bytes=1000)
+    for _ in range(21):
+        lab.wait(1)
+        lab.note(control.CREDIT, bytes=0)
+    assert [answer.status for answer in client.answers] == [504]
+
+
+def test_a_client_that_leaves_while_its_body_is_collected_leaves_nothing_behind() -> None:
+    lab = Lab(Settings(spool_memory_bytes=1000))
+    for _ in range(3):
+        client = lab.connect()
+        client.send(GET + post(500_000) + b"a" * 400_000)
+        client.leave()
+    client = lab.connect()
+    client.send(post(500_000) + b"a" * 400_000)
+    assert lab.site.bodies.disk_bytes > 300_000
+    client.leave()
+    assert (lab.site.bodies.memory_bytes, lab.site.bodies.disk_bytes) == (0, 0)
+
+
+def test_a_body_for_which_there_is_no_room_is_503() -> None:
+    lab = Lab(Settings(max_bodies_memory_bytes=100_000, max_bodies_disk_bytes=460_000))
+    slow, other = lab.connect(), lab.connect()
+    slow.send(post(450_000) + b"a" * 400_000)
+    other.send(post(200_000) + b"a" * 150_000)
+    assert lab.site.bodies.disk_bytes <= 460_000
+    (answer,) = other.answers
+    assert (answer.status, answer.header("Retry-After")) == (503, "5")
+    slow.send(b"a" * 50_000)
+    lab.reply()
+    assert slow.answers[0].status == 200
+
+
+def test_bodies_that_wait_for_the_layer_have_a_bound_in_bytes() -> None:
+    lab = Lab(Settings(max_held=2000, max_bodies_disk_bytes=0), layer_up=False)
+    clients = [lab.connect() for _ in range(500)]
+    for client in clients:
+        client.send(post(200_000) + b"a" * 200_000, pieces=65_536)
+        assert lab.site.bodies.memory_bytes <= lab.site.settings.max_bodies_memory_bytes
+    statuses = [[answer.status for answer in client.answers] for client in clients]
+    assert statuses == [[]] * 335 + [[503]] * 165
+    get = lab.connect()
+    get.send(GET)
+    assert not get.received, "a request without a body costs nothing"
+    lab.inbox.layer_back()
+    assert len(lab.requests) == 336
+    assert lab.site.bodies.memory_bytes == 0
+
+
+def test_bodies_in_files_are_not_read_back_while_the_layer_is_away() -> None:
+    lab = Lab(Settings(max_held=2000), layer_up=False)
+    for _ in range(400):
+        client = lab.connect()
+        client.send(post(200_000) + b"a" * 200_000)
+    assert [answer.status for answer in client.answers] == [503]
+    assert lab.site.bodies.memory_bytes <= lab.site.settings.max_bodies_memory_bytes
+    assert lab.site.bodies.disk_bytes == 0
+
+
+def test_what_is_pipelined_counts_with_the_bodies() -> None:
+    lab = Lab(Settings(max_bodies_memory_bytes=100_000))
+    lab.port.default = None
+    clients = [lab.connect() for _ in range(20)]
+    for client in clients:
+        client.send(GET)
+        for _ in range(60):
+            if not client.paused:
+                client.send(GET * 20)
+    assert sum(client.paused for client in clients) >= 15
+    assert 100_000 < lab.site.bodies.memory_bytes < 100_000 + 20 * len(GET) * 21
+    for client in clients:
+        client.leave()
+    assert lab.site.bodies.memory_bytes == 0
+
+
+def test_a_client_that_leaves_before_the_layer_has_answered_is_told_to_the_reader_of_its_body() -> None:
+    for outcome, chunks in ((Outcome.SENT, [{"closed": True}]), (Outcome.UNKNOWN, [{"closed": True}])):
+        lab = Lab()
+        lab.port.default = None
+        client = lab.connect()
+        client.send(post(500_000) + b"a" * 500_000)
+        client.leave()
+        lab.requests[0].done(outcome)
+        assert [each.message for each in lab.port.of("http.request.body?")] == chunks
+        assert (lab.site.bodies.memory_bytes, lab.site.bodies.disk_bytes) == (0, 0)
+
+
 def test_a_client_that_leaves_in_the_middle_of_its_body_is_told_to_both_readers() -> None:
-    lab = Lab(Settings(inline_body_bytes=10))
+    lab = Lab(Settings(inline_body_bytes=10, stream_uploads=True))
     client = lab.connect()
     client.send(post(1000) + b"a" * 500)
     client.leave()
@@ -225,7 +352,7 @@ def test_no_continue_for_a_body_that_is_too_large_or_already_there() -> None:
 
 
 def test_a_response_before_the_end_of_the_body_closes_the_connection() -> None:
-    lab = Lab(Settings(inline_body_bytes=10))
+    lab = Lab(Settings(inline_body_bytes=10, stream_uploads=True))
     client = lab.connect()
     client.send(post(1000) + b"a" * 500)
     lab.reply(response(status=403))
@@ -235,7 +362,7 @@ def test_a_response_before_the_end_of_the_body_closes_the_connection() -> None:
 
 
 def test_a_broken_chunk_in_a_streamed_body_ends_the_request() -> None:
-    lab = Lab(Settings(inline_body_bytes=10))
+    lab = Lab(Settings(inline_body_bytes=10, stream_uploads=True))
     client = lab.connect()
     client.send(
         b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n20\r\n" + b"a" * 32 + b"\r\n"
@@ -272,6 +399,15 @@ def test_a_client_that_leaves_before_its_request_is_whole_is_told_to_nobody() ->
     client.leave()
     assert lab.port.asked == []
     assert not lab.site.http_shells
+
+
+def test_a_disconnect_that_no_worker_takes_is_told_to_nobody() -> None:
+    lab = Lab()
+    lab.port.taken_channels = frozenset({"http.request"})
+    client = lab.connect()
+    client.send(GET)
+    client.leave()
+    assert lab.port.of("http.disconnect") == []
 
 
 # Deadlines.
@@ -407,6 +543,37 @@ def test_a_reader_that_stops_is_cut_after_a_deadline() -> None:
     assert lab.site.counters["slow_readers"] == 1
 
 
+def test_a_reader_that_takes_anything_is_never_cut() -> None:
+    lab = Lab(deadlines(write=60))
+    transport = SlowTransport()
+    client = lab.connect(transport)
+    client.send(GET)
+    lab.reply(response(b"a" * 1000))
+    for _ in range(10):
+        lab.wait(60)
+        transport.read_bytes += 1
+    assert not client.aborted
+    lab.wait(2 * 60 + 1)
+    assert client.aborted, "it was seen to read in the last period, so there is one more"
+
+
+def test_the_next_part_is_not_missed_while_its_reader_has_not_read_the_last() -> None:
+    lab = Lab(deadlines(response=20, write=60))
+    transport = SlowTransport()
+    client = lab.connect(transport)
+    client.send(GET)
+    lab.reply(response(b"part", more_content=True))
+    for _ in range(10):
+        lab.wait(30)
+        transport.read_bytes += 1
+    assert not client.aborted
+    transport.read_all()
+    lab.wait(19)
+    assert not client.aborted
+    lab.wait(2)
+    assert client.aborted
+
+
 def test_a_large_response_waits_here_in_pieces_and_each_has_a_deadline() -> None:
     lab = Lab(deadlines(write=60))
     transport = SlowTransport()
@@ -505,19 +672,57 @@ def test_requests_that_wait_for_the_layer_have_a_bound() -> None:
     assert lab.port.asked == [], "nothing was sent, so nobody is told"
 
 
-def test_an_unknown_outcome_waits_for_the_reply() -> None:
-    lab = Lab(deadlines(queue=30, response=60))
-    lab.port.outcomes = [Outcome.UNKNOWN, Outcome.UNKNOWN]
-    client, other = lab.connect(), lab.connect()
-    client.send(GET)
-    other.send(GET)
-    lab.wait(40)
-    assert not client.received
+def test_an_unknown_outcome_waits_for_the_reply_and_not_longer_than_a_queued_request() -> None:
+    lab = Lab(deadlines(queue=30, response=120))
+    lab.port.default = None
+    clients = [lab.connect() for _ in range(3)]
+    for client in clients:
+        client.send(GET)
+    lab.wait(5)
+    for asked in lab.requests:
+        asked.done(Outcome.UNKNOWN)
+    lab.wait(20)
     lab.reply(number=0)
-    assert client.answers[0].status == 200
-    lab.wait(21)
-    assert other.answers[0].status == 504
-    assert len(lab.requests) == 2, "it may be a POST: never repeated"
+    assert clients[0].answers[0].status == 200
+    lab.note(control.RUNNING)
+    lab.wait(8)
+    assert [answer.status for answer in clients[1].answers] == [504]
+    lab.wait(100)
+    assert not clients[2].received, "a view that runs has the time of one that runs"
+    assert len(lab.requests) == 3, "it may be a POST: never repeated"
+
+
+def test_what_the_layer_lost_is_503_within_a_moment_unless_a_worker_has_it() -> None:
+    lab = Lab()
+    queued, running, unsure, on_its_way = (lab.connect() for _ in range(4))
+    for client in (queued, running):
+        client.send(GET)
+    lab.port.outcomes = [Outcome.UNKNOWN]
+    unsure.send(GET)
+    lab.port.default = None
+    on_its_way.send(GET)
+    lab.inbox.data_lost()
+    lab.wait(1)
+    lab.inbox.control(control.RUNNING, lab.requests[1].local, {})
+    lab.wait(1.5)
+    for client in (queued, unsure):
+        assert [answer.status for answer in client.answers] == [503]
+        assert client.answers[0].header("Retry-After") == "5"
+    lab.requests[3].done(Outcome.SENT)
+    lab.wait(20)
+    for client, number in ((running, 1), (on_its_way, 3)):
+        lab.reply(number=number)
+        assert [answer.status for answer in client.answers] == [200]
+
+
+def test_lost_data_is_no_reason_to_wait_longer() -> None:
+    lab = Lab(deadlines(queue=30))
+    client = lab.connect()
+    client.send(GET)
+    lab.wait(31.5)
+    lab.inbox.data_lost()
+    lab.wait(0.75)
+    assert [answer.status for answer in client.answers] == [503]
 
 
 # Upgrades.

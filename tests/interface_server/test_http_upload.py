@@ -7,6 +7,7 @@ from typing import Any
 from headrace_asgi.contract import Outcome
 from headrace_interface.deadlines import OFF, Deadlines
 from headrace_interface.http_body import RequestBody
+from headrace_interface.http_spool import Spool
 from headrace_interface.http_upload import Upload
 from headrace_interface.settings import Settings
 from tests.support.http_lab import Lab
@@ -17,7 +18,7 @@ class Case:
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.lab = Lab(settings)
-        self.body = RequestBody(0, 4, 100)
+        self.body = RequestBody(Spool(self.lab.site.bodies), 0, 4, 100, True)
         self.body.feed(b"firstsecond")
         self.body.first()
         self.moved = self.lost = 0
@@ -105,6 +106,26 @@ def test_the_end_is_told_once_and_only_to_somebody_who_may_listen() -> None:
     told.upload.go_on()
     assert silent.chunks == []
     assert told.chunks[1:] == [{"closed": True}]
+
+
+def test_the_end_is_told_when_the_layer_took_the_request_after_it() -> None:
+    late, silent = Case(), Case()
+    late.upload.stop(tell=True)
+    silent.upload.stop(tell=False)
+    for case in (late, silent):
+        assert case.chunks == []
+        case.upload.start()
+    assert late.chunks == [{"closed": True}]
+    assert silent.chunks == []
+
+
+def test_a_body_that_cannot_be_read_is_lost() -> None:
+    case = Case(Settings(spool_memory_bytes=1))
+    assert case.body._spool._file is not None
+    case.body._spool._file.truncate(0)
+    case.upload.start()
+    assert (case.chunks, case.lost) == ([], 1)
+    case.body.close()
 
 
 def test_chunks_live_as_long_as_the_response_may_take() -> None:

@@ -48,6 +48,9 @@ class Member:
     def layer_back(self) -> None:
         self._note("back")
 
+    def data_lost(self) -> None:
+        self._note("data lost")
+
 
 def test_messages_find_their_client() -> None:
     lab, member = Lab(), Member()
@@ -163,3 +166,15 @@ def test_the_sockets_that_owe_a_disconnect_are_listed() -> None:
     lab.site.connections.add_socket(other)
     other.registered = False
     assert list(lab.inbox.open_sockets()) == [OpenSocket(owing.local, "/chat")]
+
+
+def test_lost_data_is_told_to_requests_and_not_to_sockets(caplog: pytest.LogCaptureFixture) -> None:
+    lab, request, socket, bad = Lab(), Member(), Member(), Member(ValueError("bug"))
+    for member in (bad, request):
+        lab.site.connections.add(member)
+    lab.site.connections.add_socket(socket)
+    lab.inbox.data_lost()
+    assert request.heard == [("data lost",)]
+    assert socket.heard == []
+    assert ("abort",) in bad.heard
+    assert "2 open requests" in caplog.text

@@ -52,6 +52,12 @@ def test_every_option_has_a_help_text() -> None:
         ), name
 
 
+def test_uploads_are_streamed_on_request() -> None:
+    assert not settings().stream_uploads
+    assert settings("--stream-uploads").stream_uploads
+    assert settings("--max-bodies-memory", "5").max_bodies_memory_bytes == 5
+
+
 def test_only_names_of_options_are_normalised() -> None:
     given = ["--http_timeout=5_0", "-u", "/a_b", "my_asgi:layer_x", "--", "--a_b"]
     assert normalised(given) == ["--http-timeout=5_0", "-u", "/a_b", "my_asgi:layer_x", "--", "--a_b"]

@@ -48,6 +48,32 @@ def test_the_transport_gets_a_piece_at_a_time_in_order() -> None:
     assert case.said == ["moved"] * 3 + ["drained"]
 
 
+def test_small_writes_wait_together() -> None:
+    transport = SlowTransport()
+    case = Case(transport)
+    data = [b"%d," % number for number in range(100_000)]
+    for piece in data:
+        case.outlet.write(piece)
+    assert case.outlet._queue is not None
+    assert len(case.outlet._queue) < 10
+    assert case.outlet.waiting_bytes == sum(map(len, data))
+    while case.outlet.backlogged:
+        transport.read_all()
+    assert transport.value() == b"".join(data)
+    assert case.outlet.waiting_bytes == 0
+
+
+def test_a_client_that_reads_anything_at_all_is_seen_to_read() -> None:
+    transport = SlowTransport()
+    case = Case(transport)
+    case.outlet.write(b"a" * 100)
+    case.outlet.mark()
+    case.outlet.write(b"b" * 100)
+    assert not case.outlet.client_read_some()
+    transport.read_bytes += 1
+    assert case.outlet.client_read_some()
+
+
 def test_nothing_is_said_after_the_end() -> None:
     transport = SlowTransport()
     case = Case(transport)

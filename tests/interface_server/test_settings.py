@@ -16,6 +16,7 @@ def test_every_size_has_a_limit_by_default() -> None:
 def test_what_is_sent_fits_into_a_message() -> None:
     this = Settings()
     assert this.inline_body_bytes + 2 * this.max_head_bytes < MAX_MESSAGE_BYTES
+    assert this.inline_body_bytes <= this.spool_memory_bytes <= this.max_bodies_memory_bytes
     assert CHUNK_BYTES < MAX_MESSAGE_BYTES
     assert this.max_websocket_message_bytes < MAX_MESSAGE_BYTES
 

@@ -102,16 +102,23 @@ class Upgraded:
 class SlowTransport(StringTransport, Wire):
     """A transport whose client reads nothing unless it is told to."""
 
+    #: What the client sends is handed over at once.
+    unread = False
+
+    #: Bytes that the client has read.
+    read_bytes = 0
+
     def write(self, data: bytes) -> None:
         super().write(data)
         self.backlogged = True
 
     @property
     def pending_bytes(self) -> int:
-        return 1 if self.backlogged else 0
+        return len(self.value()) - self.read_bytes
 
     def read_all(self) -> None:
         """The client reads what was written so far."""
+        self.read_bytes = len(self.value())
         self.backlogged = False
         if self.when_drained is not None:
             self.when_drained()

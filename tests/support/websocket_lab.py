@@ -48,6 +48,7 @@ class NotingPort:
 
     process = "hr1.0.0123456789abcdef0123456789abcdef!"
     label = "memory"
+    taken_channels: frozenset[str] = frozenset()
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor

@@ -37,6 +37,7 @@ from headrace.message import Message
 from headrace_asgi import InMemoryChannelLayer, messages
 from headrace_asgi.contract import Control, Outcome, Send
 from headrace_asgi.errors import MessageTooLarge
+from headrace_asgi.limits import RESPONSE_WINDOW_BYTES
 from tests.support.http import Browser, answer_of, request_message
 
 # Django closes old connections around each request, even where no view uses one.
@@ -599,6 +600,60 @@ def test_a_gone_interface_process_ends_an_endless_stream_h7() -> None:
         ViewConsumer()(request_message("/endless/", layer=layer, reply_channel=process.process + "a"))
     assert CLOSED == ["endless"]
     assert collected.items == []
+
+
+def test_an_endless_stream_whose_client_left_is_closed_within_two_seconds() -> None:
+    layer = InMemoryChannelLayer()
+    process = layer.open_process()
+    message = request_message("/endless/", layer=layer, reply_channel=process.process + "a")
+    credit: list[str] = []
+
+    def leave() -> None:
+        while not credit:
+            credit.extend(one.message["credit_channel"] for one in process.heard()[:1])
+        layer.send(credit[0], {"closed": True})
+
+    client = threading.Thread(target=leave, daemon=True)
+    client.start()
+    started = time.monotonic()
+    ViewConsumer()(message)
+    client.join(5)
+    assert CLOSED == ["endless"]
+    assert time.monotonic() - started < 2
+
+
+def test_a_large_response_stays_within_its_window(settings: Any) -> None:
+    settings.HEADRACE = {"RESPONSE_CHUNK_BYTES": 100_000}
+    layer = InMemoryChannelLayer()
+    process = layer.open_process()
+    size = 3 * RESPONSE_WINDOW_BYTES
+    message = request_message(f"/large/?size={size}", layer=layer, reply_channel=process.process + "a")
+    consumer = threading.Thread(target=ViewConsumer(), args=(message,), daemon=True)
+    consumer.start()
+    received, most, credit = 0, 0, ""
+    while received < size:
+        time.sleep(0.1)  # long enough to send far more
+        parts = [one.message for one in process.heard() if not one.control]
+        credit = credit or parts[0]["credit_channel"]
+        received += sum(len(part["content"]) for part in parts)
+        most = max(most, sum(len(part["content"]) for part in parts))
+        layer.send(credit, {"bytes": received})
+    consumer.join(5)
+    assert received == size
+    assert RESPONSE_WINDOW_BYTES <= most < RESPONSE_WINDOW_BYTES + 100_000
+
+
+def test_a_part_waits_for_an_interface_process_that_redis_has_forgotten() -> None:
+    outcomes = [Outcome.FORGOTTEN, Outcome.FORGOTTEN]
+
+    class Forgetful(InMemoryChannelLayer):
+        def send_many(self, messages: Any) -> list[Outcome]:
+            return [outcomes.pop()] if outcomes else super().send_many(messages)
+
+    layer = Forgetful()
+    ViewConsumer()(request_message("/parts/", layer=layer))
+    contents = [message["content"] for _, message in layer.receive_many(["test!"], 10)]
+    assert contents == [b"one", b"two", b""]
 
 
 def test_a_client_whose_response_lost_a_part_is_cut_off(settings: Any) -> None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import partial, wraps
+from itertools import chain
 from typing import Any
 
 from asgiref.sync import async_to_sync
@@ -24,12 +26,14 @@ from django.urls import set_script_prefix
 from headrace_asgi.contract import Control, Outcome
 from headrace_asgi.control import FAILED, note
 from headrace_asgi.errors import LayerUnavailable
+from headrace_asgi.limits import FORGOTTEN_SECONDS
 from headrace_asgi.names import is_process_queue, local_part
 
 from . import conf, outbox
 from .exceptions import RequestAborted, RequestTimeout, ResponseLater
 from .http_request import AsgiRequest
 from .http_response import chunks_of, encode_response
+from .http_window import Window
 from .log import Seldom
 from .message import Message
 
@@ -197,8 +201,9 @@ class ViewConsumer:
     """The consumer that answers requests with Django's views.
 
     A response of one message leaves with the worker's next take, or earlier if closing it takes long. Parts
-    of longer ones are sent at once; when the reply channel stays full for `SEND_RETRY_SECONDS`, or the
-    client's interface process is gone, the response is stopped and its iterator closed (H7).
+    of longer ones are sent at once, as far ahead of the client's reading as a `Window` goes. When the client
+    left, its interface process is gone, or the reply channel stays full for `SEND_RETRY_SECONDS`, the
+    response is stopped and its iterator closed (H7).
     """
 
     handler_class: type[AsgiHandler] = AsgiHandler
@@ -214,19 +219,25 @@ class ViewConsumer:
         if name is None:
             raise TypeError(f"A message on {message.channel_name} without reply_channel cannot be answered")
         replies = self.handler(message)
-        started = False
         try:
             for reply in replies:
-                if started or reply.get("more_content"):
-                    started = True
-                    if not self._send_part(message, reply):
-                        return
-                else:
-                    outbox.send(message.channel_layer, name, reply)
-                    outbox.commit(name)
+                if reply.get("more_content"):
+                    self._send_parts(message, reply, replies)
+                    return
+                outbox.send(message.channel_layer, name, reply)
+                outbox.commit(name)
         finally:
             # Whatever ended this: an exception's traceback would keep the view's iterator open (H7).
             replies.close()  # type: ignore[attr-defined]
+
+    def _send_parts(self, message: Message, first: dict[str, Any], rest: Iterator[dict[str, Any]]) -> None:
+        with closing(Window(message)) as window:
+            if window.channel is not None:
+                first["credit_channel"] = window.channel
+            for reply in chain((first,), rest):
+                if not (window.has_room() and self._send_part(message, reply)):
+                    return
+                window.sent(len(reply["content"]))
 
     def _send_part(self, message: Message, reply: dict[str, Any]) -> bool:
         """Send one part at once; False if nobody will read on."""
@@ -235,12 +246,12 @@ class ViewConsumer:
         if collecting is not None:
             collecting.before_immediate_send(name)
         pause_seconds = FIRST_PAUSE_SECONDS
-        deadline = time.monotonic() + conf.settings().send_retry_seconds
+        started = time.monotonic()
         while True:
             (outcome,) = layer.send_many([(name, reply)])
             if outcome.accepted:
                 return True
-            if outcome not in (Outcome.FULL, Outcome.UNAVAILABLE) or time.monotonic() >= deadline:
+            if time.monotonic() - started >= _retry_seconds(outcome):
                 self._give_up(message, name, outcome, collecting)
                 return False
             time.sleep(pause_seconds)
@@ -274,6 +285,13 @@ def _finish(request: HttpRequest, close: Callable[[], object]) -> None:
         close()
     except BaseException:  # whatever a receiver does, its worker lives (W1)
         _request_log.exception("Closing the response to %r failed; its answer stands", request.path)
+
+
+def _retry_seconds(outcome: Outcome) -> float:
+    """How long a part that was answered so is tried again, from the first try on."""
+    if outcome is Outcome.FORGOTTEN:
+        return FORGOTTEN_SECONDS
+    return conf.settings().send_retry_seconds if outcome in (Outcome.FULL, Outcome.UNAVAILABLE) else 0.0
 
 
 def _plain(status: int, text: str) -> HttpResponse:

@@ -10,17 +10,15 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from tempfile import SpooledTemporaryFile
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 from django.conf import settings
 
-from headrace_asgi.contract import Control, Out, Outcome
-from headrace_asgi.control import CREDIT, note
-from headrace_asgi.errors import LayerUnavailable
-from headrace_asgi.names import is_process_queue, local_part
+from headrace_asgi.control import CREDIT
 
 from . import conf
 from .exceptions import RequestAborted, RequestTimeout
+from .http_notes import Notes
 
 if TYPE_CHECKING:
     from .message import Message
@@ -80,43 +78,20 @@ def _receive_chunks(message: Message, body: IO[bytes], credit: Credit, clock: Ca
 
 
 class Credit:
-    """Tells the interface process how many bytes of a body were read; notices when that process is gone.
-
-    Has a line to the layer of its own, opened when it first has something to say: a control entry must not
-    wait for the consumer to return, as what the consumer sends does. Other servers than ours get no credit.
-    """
+    """Tells the interface process how many bytes of a body were read; notices when that process is gone."""
 
     def __init__(self, message: Message) -> None:
         """Take the request whose body is read."""
-        name = message.content["reply_channel"]
-        self._reply_channel = name if is_process_queue(name) else None
-        self._layer = message.channel_layer
-        self._port: Any = None
-        self._outcome = Outcome.SENT
+        self._notes = Notes(message)
         self._owed_bytes = 0
 
     def give(self, size_bytes: int) -> None:
         """Credit bytes; 0 only asks whether the process still lives. Raises RequestAborted if it does not."""
-        if self._reply_channel is None:
-            return
         self._owed_bytes += size_bytes
-        self._outcome = Outcome.SENT
-        body = note(CREDIT, local=local_part(self._reply_channel), bytes=self._owed_bytes)
-        try:
-            if self._port is None:
-                self._port = self._layer.open_worker_port(self._refused)
-            self._port.turn([Control(self._reply_channel, body)], (), 0, 0)
-        except LayerUnavailable:
-            return  # said again with the next; twice the credit does less harm than none
-        if self._outcome is Outcome.GONE:
-            raise RequestAborted("the interface server that received the request is gone")
-        if self._outcome.accepted:
+        # What may not have arrived is said again with the next: twice the credit does less harm than none.
+        if self._notes.say(CREDIT, bytes=self._owed_bytes):
             self._owed_bytes = 0
-
-    def _refused(self, item: Out, outcome: Outcome) -> None:
-        self._outcome = outcome
 
     def close(self) -> None:
         """Give the line back."""
-        if self._port is not None:
-            self._port.close()
+        self._notes.close()

@@ -53,6 +53,11 @@ def download(request, megabytes):
     return StreamingHttpResponse(blocks, content_type="application/octet-stream")
 
 
+def bulk(request, megabytes):
+    parts = (bytes([n % 251]) * 1_000_000 for n in range(megabytes))
+    return StreamingHttpResponse(parts, headers={"Content-Length": str(megabytes * 1_000_000)})
+
+
 def process(request):
     return HttpResponse(str(os.getpid()), content_type="text/plain")
 
@@ -62,8 +67,9 @@ urlpatterns = [
     path("slow/<int:milliseconds>", slow),
     path("digest", digest),
     path("numbers", numbers),
-    path("pid", process),
     path("endless", endless),
+    path("bulk/<int:megabytes>", bulk),
+    path("pid", process),
     path("download/<int:megabytes>", download),
     path("count/<int:number>", count_request),
 ]
