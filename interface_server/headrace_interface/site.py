@@ -7,9 +7,12 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from .connections import Connections
+from .handshakes import Handshakes
 from .outlet import Backlog
 from .settings import Settings
+from .shares import Shares
 from .timers import Clock, Timers
+from .waiting_room import WaitingRoom
 
 if TYPE_CHECKING:
     from headrace_asgi.contract import InterfacePort
@@ -49,6 +52,10 @@ class Site:
         self.layer_up = False
         #: Shells whose request waits for the layer, oldest first.
         self.held: dict[Any, None] = {}
+        #: What the WebSockets have put on the channel of their frames, and those whose frames wait for room.
+        self.shares = Shares(settings)
+        self.waiting_room = WaitingRoom(self)
+        self.handshakes = Handshakes(settings.max_address_handshakes)
         #: Shells of all HTTP connections, for the drain.
         self.http_shells: set[Any] = set()
         self._date_second = -1

@@ -38,7 +38,7 @@ class Opening:
     `early` is what the client sent behind its request, `waiting` what groups sent to it.
     """
 
-    __slots__ = ("_head", "_site", "early", "offer", "waiting", "worker_has_it")
+    __slots__ = ("_begun", "_head", "_site", "early", "expires_at", "offer", "waiting", "worker_has_it")
 
     def __init__(self, site: Site, head: RequestHead, early: bytes) -> None:
         self._site = site
@@ -48,6 +48,10 @@ class Opening:
         self.offer = Offer(b"", (), "")
         #: Whether the deadline of the queue was met: a worker took the connect.
         self.worker_has_it = False
+        #: When the connect leaves its channel at the latest; in the past while it is on none.
+        self.expires_at = -math.inf
+        #: The address that this handshake counts for, until it has ended.
+        self._begun: str | None = None
 
     def judge(self) -> Deny | None:
         """Why the handshake is refused without asking the application, if it is."""
@@ -59,7 +63,26 @@ class Opening:
         self.offer = offer
         full = settings.max_websockets and site.connections.socket_count >= settings.max_websockets
         may_not_wait = not site.layer_up and len(site.held) >= settings.max_held
-        return BUSY if full or may_not_wait or not site.accepting else None
+        if full or may_not_wait or not site.accepting:
+            return BUSY
+        address = self._head.client[0] if self._head.client else ""
+        if not site.handshakes.may_begin(address, site.timers.now()):
+            site.counters["address_handshakes"] += 1
+            return BUSY
+        site.handshakes.begun(address)
+        self._begun = address
+        return None
+
+    def end(self) -> None:
+        """It has its answer, or its client is gone; once."""
+        address, self._begun = self._begun, None
+        if address is None:
+            return
+        handshakes = self._site.handshakes
+        if self.worker_has_it or self.expires_at <= self._site.timers.now():
+            handshakes.ended(address)
+        else:
+            handshakes.left(address, self.expires_at)
 
     def queue_seconds(self) -> float:
         """How long the connect may wait for a worker."""
@@ -69,6 +92,7 @@ class Opening:
         """Send the `websocket.connect`; it expires when the client is turned away because nobody took it."""
         seconds = self.queue_seconds()
         expiry = DEFAULT_EXPIRY_SECONDS if seconds == math.inf else seconds
+        self.expires_at = self._site.timers.now() + expiry
         message = connect_message(self._head, self.offer, reply_channel)
         self._site.port.connect(local, self._head.path, message, expiry, done)
 
