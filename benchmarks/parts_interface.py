@@ -70,6 +70,9 @@ class _Port:
     def disconnect(self, local: str, message: dict[str, Any], order: int, done: Done) -> None:
         done(Outcome.SENT)
 
+    def ask_level(self, channel: str) -> None:
+        """Nobody waits for room."""
+
     def leave_groups(self, local: str) -> None:
         """There are no groups."""
 

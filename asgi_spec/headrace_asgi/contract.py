@@ -387,6 +387,9 @@ class InterfacePort(Protocol):
         has an unknown outcome, may be sent again in order with the same numbers: what Redis has is DUPLICATE.
         """
 
+    def ask_level(self, channel: str) -> None:
+        """Ask how full a shared channel is; `receiver.level` follows, unless the layer is away."""
+
     def disconnect(self, local: str, message: Message, order: int, done: Done) -> None:
         """Unregister a socket, leave its groups and send its `websocket.disconnect`, exactly once.
 

@@ -46,6 +46,10 @@ class SocketShell(Client, Protocol):
     #: Whether its connect was sent and its disconnect is still owed.
     registered: bool
 
+    @property
+    def progress(self) -> tuple[int, bool]:
+        """Order number of the last message known to have been accepted, and whether the order is strict."""
+
     def close(self, code: int, reason: str) -> None:
         """The server closes the socket; a handshake still open is answered 503."""
 

@@ -12,6 +12,7 @@ from typing import Any
 from headrace_asgi.contract import OpenSocket
 from headrace_asgi.control import CREDIT_ASKED
 from headrace_asgi.envelope import Message
+from headrace_asgi.messages import WEBSOCKET_RECEIVE
 
 from .connections import Client
 from .http_credit import tell_closed
@@ -103,6 +104,7 @@ class Inbox:
         held, site.held = site.held, {}
         for shell in held:
             self._each(shell, shell.layer_back)
+        site.waiting_room.layer_back()
 
     def fenced(self) -> None:
         """Others told our disconnects: the sockets must not live on."""
@@ -119,13 +121,15 @@ class Inbox:
     def open_sockets(self) -> Iterable[OpenSocket]:
         """The sockets whose disconnect is still owed."""
         return [
-            OpenSocket(shell.local, shell.path)
+            OpenSocket(shell.local, shell.path, *shell.progress)
             for shell in self._site.connections.sockets()
             if shell.registered
         ]
 
     def level(self, channel: str, sent: int, waiting: int, capacity: int) -> None:
-        """How full a channel is."""
+        """How full a channel is; that of frames decides who may go on."""
+        if channel == WEBSOCKET_RECEIVE.channel:
+            self._site.waiting_room.level(sent, waiting, capacity)
 
     def data_lost(self) -> None:
         """Requests that no worker had taken will not be answered: say so as soon as that is sure."""

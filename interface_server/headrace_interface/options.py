@@ -170,6 +170,27 @@ _LIMITS = (
     ("--websocket-max-message-size", "max_websocket_message_bytes", "of a WebSocket message, 0 for no limit"),
     ("--websocket-max-frame-size", "max_websocket_frame_bytes", "of a WebSocket frame, 0 for no limit"),
     ("--max-pending-size", "max_pending_bytes", "that may wait for a client that reads slowly"),
+    ("--websocket-share-size", "share_bytes", "of a WebSocket that may wait for workers, 0 for no limit"),
+    (
+        "--address-share-size",
+        "address_share_bytes",
+        "that all WebSockets of an address may have waiting, 0 for no limit",
+    ),
+    ("--process-share-size", "process_share_bytes", "that all WebSockets may have waiting, 0 for no limit"),
+)
+
+_COUNTS = (
+    ("--max-websockets", "max_websockets", "WebSockets at the same time, 0 for no limit"),
+    (
+        "--websocket-share",
+        "share_messages",
+        "messages of a WebSocket that may wait for workers, 0 for no limit",
+    ),
+    (
+        "--max-address-handshakes",
+        "max_address_handshakes",
+        "WebSocket handshakes of an address that may wait for workers, 0 for no limit",
+    ),
 )
 
 
@@ -181,14 +202,11 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
         group.add_argument(
             option, dest=name, type=_size, default=default, metavar="BYTES", help=f"bytes {text} ({default})"
         )
-    group.add_argument(
-        "--max-websockets",
-        dest="max_websockets",
-        type=_size,
-        default=defaults.max_websockets,
-        metavar="N",
-        help=f"WebSockets at the same time, 0 for no limit ({defaults.max_websockets})",
-    )
+    for option, name, text in _COUNTS:
+        count: int = getattr(defaults, name)
+        group.add_argument(
+            option, dest=name, type=_size, default=count, metavar="N", help=f"{text} ({count})"
+        )
 
 
 def _port(text: str) -> int:
@@ -232,7 +250,7 @@ def settings_from(options: argparse.Namespace) -> Settings:
     """What the options mean. Raises ConfigurationError."""
     given: dict[str, Any] = vars(options)
     deadlines = Deadlines(**{name: given[f"deadline_{name}"] for name, _, _ in rows()})
-    sizes = {name: given[name] for _, name, _ in _LIMITS}
+    sizes = {name: given[name] for _, name, _ in (*_LIMITS, *_COUNTS)}
     if options.trusted_proxies and not options.proxy_headers:
         raise ConfigurationError(
             "--trusted-proxies says whom to believe; add --proxy-headers to believe them"
@@ -246,7 +264,6 @@ def settings_from(options: argparse.Namespace) -> Settings:
         trust_unix=not options.no_trust_unix,
         websocket_protocols=tuple(options.ws_protocol),
         websocket_compression=not options.no_websocket_compression,
-        max_websockets=options.max_websockets,
         stream_uploads=options.stream_uploads,
         **sizes,
     )

@@ -58,9 +58,25 @@ class Settings:
     max_websockets: int = 0
     #: Messages a second that one client may send; it is held up beyond that. 0 is without a limit.
     max_websocket_rate: float = 0
-    #: Bytes of one client's messages (characters of text; and 256 for each) that the layer has yet to answer;
-    #: then a pause.
-    max_unanswered_bytes: int = 256 * 1024
+    #: What one client may have said that the layer has yet to accept, in messages and in bytes (content, path
+    #: and 256 for each); then it is not read. One read of the socket is 64 KiB.
+    max_unanswered_messages: int = 64
+    max_unanswered_bytes: int = 64 * 1024
+    #: Messages and bytes of one WebSocket that may wait for a worker: a worker takes 20 at most at a time,
+    #: and 60 such sockets do not fill a channel. A larger message may wait alone. 0 is without a limit, here
+    #: and for the next ones in bytes.
+    share_messages: int = 16
+    share_bytes: int = 1024 * 1024
+    #: The same for all sockets of one address, as a part of the channel's capacity and in bytes. Beyond, only
+    #: those that said less than the average are served: an office behind one address goes on.
+    address_share: float = 0.25
+    address_share_bytes: int = 8 * 1024 * 1024
+    #: The same for this whole process: there are other processes, and the layer has one memory for all.
+    process_share: float = 0.5
+    process_share_bytes: int = 32 * 1024 * 1024
+    #: Handshakes of one address that wait for the application: more get 503, so that one that reconnects
+    #: without end does not fill the channel for all. 0 is without a limit.
+    max_address_handshakes: int = 100
     #: Whether an offer of permessage-deflate is taken up.
     websocket_compression: bool = True
     #: Subprotocols the server chooses from when the application does not choose.

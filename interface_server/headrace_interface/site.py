@@ -8,11 +8,14 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from .connections import Connections
+from .handshakes import Handshakes
 from .http_spool import Bodies
 from .outlet import Backlog
 from .settings import Settings
+from .shares import Shares
 from .timers import Clock, Timers
 from .untaken import Watch
+from .waiting_room import WaitingRoom
 
 if TYPE_CHECKING:
     from headrace_asgi.contract import InterfacePort
@@ -55,11 +58,15 @@ class Site:
         self.layer_up = False
         #: Shells whose request waits for the layer, oldest first.
         self.held: dict[Any, None] = {}
+        #: What the WebSockets have put on the channel of their frames, and those whose frames wait for room.
+        self.shares = Shares(settings)
+        self.waiting_room = WaitingRoom(self)
+        self.handshakes = Handshakes(settings.max_address_handshakes)
         #: Shells of all HTTP connections, for the drain.
         self.http_shells: set[Any] = set()
         #: Whether workers take the requests, and the handshakes.
         self.requests = Watch(clock, "http.request", lambda: port.label, self._asked)
-        self.handshakes = Watch(clock, "websocket.connect", lambda: port.label, self._asked)
+        self.connects = Watch(clock, "websocket.connect", lambda: port.label, self._asked)
         self._date_second = -1
         self._date = b""
 

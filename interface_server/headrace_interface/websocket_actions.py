@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from headrace_asgi.contract import Outcome
 
 __all__ = [
     "AGED",
     "BUSY",
+    "GO",
     "SLOW",
     "Abort",
     "Accept",
@@ -15,11 +20,14 @@ __all__ = [
     "Close",
     "Deny",
     "Forget",
+    "Go",
     "Headers",
     "Pause",
+    "ReadOn",
     "Resume",
     "SendFrame",
     "Tell",
+    "Wait",
     "Write",
 ]
 
@@ -62,11 +70,27 @@ class Close:
 
 @dataclass(slots=True)
 class SendFrame:
-    """Put a `websocket.receive` on its channel; with `ordered` through the socket's mailbox."""
+    """Put a `websocket.receive` on its channel; with `ordered` through the socket's mailbox.
+
+    `order` was given once: a frame that is sent again has it still. `weight` is what it is charged.
+    """
 
     payload: str | bytes
     order: int
-    ordered: bool
+    ordered: bool = field(default=False, compare=False)
+    weight: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Go:
+    """Frames may leave: `Exchange.take` has them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Frames cannot leave, for this reason; they may try again later."""
+
+    outcome: Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +117,20 @@ class Resume:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadOn:
+    """Look at what was read before the pause, and then read on."""
+
+
+@dataclass(frozen=True, slots=True)
 class Abort:
     """Drop the connection at once."""
 
 
-Action = Accept | Deny | Write | Close | SendFrame | Tell | Forget | Pause | Resume | Abort
+Action = (
+    Accept | Deny | Write | Close | SendFrame | Go | Wait | Tell | Forget | Pause | Resume | ReadOn | Abort
+)
+
+GO = Go()
 
 #: RFC 9110 10.2.3: a client that waits a moment will probably be served.
 BUSY = Deny(503, "The server is busy; try again in a moment.", ((b"retry-after", b"1"),))

@@ -82,7 +82,7 @@ class _Unheard:
 
 
 class SocketProtocol(WebSocketServerProtocol):
-    """One accepted socket. `shell` has `on_message`, `on_close` and `may_write`."""
+    """One accepted socket. `shell` has `paused`, `on_message`, `on_close` and `may_write`."""
 
     log = _Log()
     is_open = is_closed = _Unheard()
@@ -109,6 +109,17 @@ class SocketProtocol(WebSocketServerProtocol):
 
     def _onOpen(self) -> None:
         pass
+
+    def consumeData(self) -> None:
+        """Not the base's: it goes on to the end of what was read, whatever that inflates to.
+
+        While the shell has no room for more the rest stays in `data`, until this is called again.
+        """
+        if self.state == self.STATE_CONNECTING:
+            super().consumeData()
+            return
+        while self.state != self.STATE_CLOSED and not self.shell.paused and self.processData():
+            pass
 
     def onMessageEnd(self) -> None:
         """A whole message that was not plain. Not the base's: it notifies observers through Deferreds."""

@@ -2,19 +2,37 @@
 
 Pure: no socket, reactor, clock or layer. `TABLE` below is the whole life of a socket; a fact that is not in
 the row of the present state changes nothing. The rules for replies are those of ASGI 0.x (Send/Close/Accept).
-An ordered socket has one frame with the layer at a time: nothing is accepted behind one that was refused.
+
+What the client says waits here until the layer has accepted it. One batch at a time is with the layer (of an
+ordered socket one frame), so nothing is accepted behind what was refused; that is kept and sent again, in
+order and with the same order numbers, of which the layer accepts each once (PROTOCOL 13). Meanwhile the
+client is not read from, so what waits is bounded.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from headrace_asgi.contract import Outcome
 
-from .websocket_actions import BUSY, Abort, Action, Close, Deny, Forget, Pause, Resume, SendFrame, Tell, Write
+from .websocket_actions import (
+    BUSY,
+    GO,
+    Abort,
+    Action,
+    Close,
+    Deny,
+    Forget,
+    Pause,
+    ReadOn,
+    Resume,
+    SendFrame,
+    Tell,
+    Wait,
+    Write,
+)
 
 if TYPE_CHECKING:
     from .websocket_reply import Reply
@@ -126,19 +144,31 @@ TABLE: dict[State, dict[Fact, tuple[State, tuple[Step, ...]]]] = {
 
 
 _NOTHING: tuple[Action, ...] = ()
-_FORGET, _PAUSE, _RESUME, _ABORT = Forget(), Pause(), Resume(), Abort()
+_FORGET, _PAUSE, _RESUME, _READ_ON, _ABORT = Forget(), Pause(), Resume(), ReadOn(), Abort()
+_GO = (GO,)
+_NO_FRAMES: list[SendFrame] = []
 
 #: RFC 6455 7.1.5: the connection ended without a close frame.
 ABNORMAL = 1006
-_TRY_AGAIN = Close(1013, "the server is busy")
+TRY_AGAIN = Close(1013, "the server is busy")
 _GAP = Close(1013, "a message was lost")
 _FENCED = Close(1012, "the server restarted")
 
-#: What a message costs us besides its content while the layer has not answered; empty ones cost this too.
-_MESSAGE_BYTES = 256
+#: What a message costs, here and in Redis, besides its content and its path; empty ones cost this too.
+MESSAGE_BYTES = 256
 
-#: Reasons not to read from the client: what it sent waits for the layer; it sends too fast.
-_LAYER, _RATE = 1, 2
+#: Most bytes of a character in UTF-8; to count them costs more than it is worth.
+_CHARACTER_BYTES = 4
+
+#: Refusals after which a frame is kept and sent again.
+_AGAIN = frozenset({Outcome.FULL, Outcome.UNAVAILABLE, Outcome.UNKNOWN, Outcome.FORGOTTEN})
+
+#: Reasons not to read from the client: what it sent waits for the layer; it sends too fast; what was read
+#: before a pause was not looked at yet.
+_LAYER, _RATE, _REST = 1, 2, 4
+
+#: Bytes that may wait in a socket's mailbox; beyond, the next one tries whether there is room again.
+_BOXED_WEIGHT = 1024 * 1024
 
 
 class Exchange:
@@ -149,31 +179,55 @@ class Exchange:
     """
 
     __slots__ = (
-        "_busy",
+        "_boxed_weight",
         "_code",
+        "_flight",
+        "_given_up",
         "_held",
-        "_limit",
+        "_known",
+        "_limit_messages",
+        "_limit_weight",
+        "_message_weight",
         "_order",
-        "_unanswered",
+        "_refusal",
         "_waiting",
+        "_weight",
+        "due",
         "ordered",
+        "passed",
+        "passed_weight",
         "pauses",
         "state",
     )
 
-    def __init__(self, limit_held: int) -> None:
-        """Take how much of the client's (bytes, or characters of text, and 256 for each message) may wait for
-        the layer until it is paused."""
+    def __init__(self, limit_messages: int, limit_weight: int, path_bytes: int = 0) -> None:
+        """Take how many of the client's messages, and how much of them in bytes, may wait for the layer.
+
+        A message weighs its content, its path and `MESSAGE_BYTES`.
+        """
         self.state = State.CONNECTING
         self.ordered: bool | str | None = None
-        self._limit = limit_held
+        self._limit_messages = limit_messages
+        self._limit_weight = limit_weight
+        self._message_weight = path_bytes + MESSAGE_BYTES
         self._order = 1
         self._code = ABNORMAL
-        #: An ordered frame is with the layer: the next one waits until it has answered (PROTOCOL 1h).
-        self._busy = False
-        self._waiting: deque[str | bytes] | None = None
-        self._unanswered = 0
-        self._held = 0
+        #: Frames that were never with the layer, and those that were and are not known to be accepted.
+        self._waiting = self._flight = _NO_FRAMES
+        #: What all of them weigh.
+        self._weight = 0
+        #: What was put into the socket's mailbox since it was last known to be empty.
+        self._boxed_weight = 0
+        #: Answers of the layer that are still to come for the batch that is with it.
+        self.due = 0
+        #: Frames of the present or last batch that were accepted, and what they weigh once all is answered.
+        self.passed = self.passed_weight = 0
+        self._refusal: Outcome | None = None
+        #: Whether frames wait for a better moment: nothing leaves until somebody calls `take`.
+        self._held = False
+        #: Whether nothing is sent any more.
+        self._given_up = False
+        self._known = 0
         #: Why the client is not read from at present, as bits.
         self.pauses = 0
 
@@ -238,6 +292,14 @@ class Exchange:
             return self._gap() if self.ordered is True else _NOTHING
         return self.turn_away(denial)
 
+    def lapsed(self) -> Sequence[Action]:
+        """The message in flight was lost with its worker: a strict socket has a gap (PROTOCOL 1, I5)."""
+        if self.ordered not in (True, None):
+            return _NOTHING
+        if self.state in (State.CONNECTING, State.HANDSHAKE):
+            return self.turn_away(BUSY)
+        return self._gap()
+
     def close(self, close: Close) -> Sequence[Action]:
         """Begin the closing handshake of an open socket; frames that came before still leave."""
         actions = self.happened(Fact.CLOSE, close)
@@ -251,95 +313,160 @@ class Exchange:
     def lost(self, code: int = ABNORMAL) -> Sequence[Action]:
         """The connection is gone; `code` is what the disconnect will say."""
         self._code = code
+        self.pauses = 0
         return [*self.happened(Fact.LOST), *self._perhaps_emptied()]
 
     # What the client says.
 
     def verdict(self, ordered: bool | str) -> Sequence[Action]:
         """The worker that took the connect says whether the socket is ordered; only the first one counts."""
-        if self.ordered is not None:
-            return _NOTHING
-        self.ordered = ordered
-        if ordered is True or self._waiting is None:
-            return _NOTHING
-        waiting, self._waiting = self._waiting, None
-        return [*(self._plain(payload) for payload in waiting), *self._perhaps_emptied()]
-
-    def received(self, payload: str | bytes) -> Sequence[Action]:
-        """A message of the client, in the order of their coming."""
-        if self.state is not State.OPEN:
-            return _NOTHING
-        if self.ordered is None or self.ordered is True:
-            if not self._busy:
-                return (self._ordered(payload),)
-            if self._waiting is None:
-                self._waiting = deque()
-            self._waiting.append(payload)
-            self._held += len(payload) + _MESSAGE_BYTES
-            return self._pause(_LAYER) if self._held > self._limit else _NOTHING
-        self._held += len(payload) + _MESSAGE_BYTES
-        if self._held > self._limit:
-            return (self._plain(payload), *self._pause(_LAYER))
-        return (self._plain(payload),)
-
-    def ordered_answered(self, outcome: Outcome) -> Sequence[Action]:
-        """The layer's answer to a frame that was sent through the mailbox."""
-        self._busy = False
-        if outcome > 0 or outcome.accepted:
-            return self._next()
-        if self.ordered is None or self.ordered is True or outcome is not Outcome.UNKNOWN:
-            return self._refused(outcome)
+        if self.ordered is None:
+            self.ordered = ordered
+            if ordered is not True:
+                self._boxed_weight = 0
         return _NOTHING
 
-    def plain_answered(self, outcome: Outcome) -> Sequence[Action]:
-        """The layer's answer to a frame of a socket that is not ordered."""
-        self._unanswered -= 1
-        if not self._unanswered:
-            self._held = 0
-            if self.pauses:
-                return self._resume(_LAYER)
-        if outcome > 0 or outcome is Outcome.UNKNOWN:
+    @property
+    def room(self) -> int:
+        """How many messages of the client may be looked at before it has to wait."""
+        messages = self._limit_messages - len(self._flight) - len(self._waiting)
+        return min(messages, -(-(self._limit_weight - self._weight) // self._message_weight))
+
+    def received(self, payloads: Sequence[str | bytes]) -> Sequence[Action]:
+        """Messages of the client, in the order of their coming."""
+        if self.state is not State.OPEN or self._given_up:
             return _NOTHING
-        return self._refused(outcome)
-
-    def _ordered(self, payload: str | bytes) -> SendFrame:
-        self._busy = True
-        order = self._order
-        self._order = order + 1
-        return SendFrame(payload, order, True)
-
-    def _plain(self, payload: str | bytes) -> SendFrame:
-        self._unanswered += 1
-        order = self._order
-        self._order = order + 1
-        return SendFrame(payload, order, False)
-
-    def _next(self) -> Sequence[Action]:
         waiting = self._waiting
         if not waiting:
-            return self._perhaps_emptied()
-        payload = waiting.popleft()
-        if not waiting:
-            self._waiting = None
-        self._held -= len(payload) + _MESSAGE_BYTES
-        if self.pauses and self._held <= self._limit // 2:
-            return [self._ordered(payload), *self._resume(_LAYER)]
-        return (self._ordered(payload),)
+            waiting = self._waiting = []
+        order, total = self._order, self._weight
+        for payload in payloads:
+            weight = len(payload)
+            if payload.__class__ is str and not payload.isascii():
+                weight *= _CHARACTER_BYTES
+            weight += self._message_weight
+            total += weight
+            waiting.append(SendFrame(payload, order, False, weight))
+            order += 1
+        self._order, self._weight = order, total
+        if total >= self._limit_weight or len(waiting) + len(self._flight) >= self._limit_messages:
+            paused = self._pause(_LAYER)
+            return paused if self.due or self._held else (*paused, GO)
+        return _NOTHING if self.due or self._held else _GO
+
+    @property
+    def next_weight(self) -> int:
+        """What the frame that leaves next weighs; 0 if there is none."""
+        frames = self._flight or self._waiting
+        return frames[0].weight if frames else 0
+
+    def take(self, messages: int, weight: int) -> Sequence[SendFrame]:
+        """The frames to send now: at most so many, and no more than `weight` unless it is one alone.
+
+        What was refused comes first, with the numbers it had. Nothing while a batch is with the layer.
+        """
+        if self.due:
+            return _NO_FRAMES
+        self._held = False
+        again = self._flight
+        frames = again or self._waiting
+        if not frames:
+            return _NO_FRAMES
+        ordered = self.ordered is None or self.ordered is True
+        count = 1 if ordered else _fitting(frames, messages, weight)
+        batch = frames if count == len(frames) else frames[:count]
+        if not again:
+            self._flight = batch
+            self._waiting = frames[count:] if count < len(frames) else _NO_FRAMES
+        if ordered:
+            batch[0].ordered = True
+        elif again:
+            for frame in batch:
+                frame.ordered = False
+        self.due = count
+        self.passed = 0
+        return batch
+
+    @property
+    def known(self) -> int:
+        """Order number of the last message that is known to have been accepted."""
+        return self._flight[self.passed - 1].order if self.due and self.passed else self._known
+
+    def hold(self) -> Sequence[Action]:
+        """The next frame cannot leave: it waits until `take` is called, and the client is not read from."""
+        self._held = True
+        return self._pause(_LAYER) if self.state is State.OPEN else _NOTHING
+
+    def answered(self, outcome: Outcome) -> Sequence[Action]:
+        """The layer's answer to a frame. What counts is how many of a batch were accepted: the first ones."""
+        self.due -= 1
+        if outcome > 0 or outcome.accepted:
+            self.passed += 1
+            if outcome is Outcome.BOXED:
+                self._boxed_weight += self._flight[0].weight
+            elif self._boxed_weight:
+                self._boxed_weight = 0
+        elif self._refusal is None:
+            self._refusal = outcome
+        return _NOTHING if self.due else self._batch_answered()
+
+    def _batch_answered(self) -> Sequence[Action]:
+        flight, passed, refusal = self._flight, self.passed, self._refusal
+        self.passed_weight = 0
+        if passed:
+            self._known = flight[passed - 1].order
+            self.passed_weight = gone = _weight_of(flight[:passed])
+            self._weight -= gone
+            self._flight = flight[passed:] if passed < len(flight) else _NO_FRAMES
+        if refusal is not None:
+            self._refusal = None
+            return self._refused(refusal)
+        if self._flight or self._waiting:
+            return self._next()
+        if self.pauses:
+            return self._resume(_LAYER)
+        return self._perhaps_emptied() if self.state is State.EMPTYING else _NOTHING
+
+    def _next(self) -> Sequence[Action]:
+        if self._boxed_weight >= _BOXED_WEIGHT:
+            return self._wait(Outcome.BOXED)
+        few = len(self._flight) + len(self._waiting) <= self._limit_messages // 2
+        if self.pauses and few and self._weight <= self._limit_weight // 2:
+            return (GO, *self._resume(_LAYER))
+        return _GO
 
     def _refused(self, outcome: Outcome) -> Sequence[Action]:
-        self._waiting = None
-        if outcome is Outcome.GONE:
-            close = _FENCED
-        else:
-            close = _GAP if outcome is Outcome.UNKNOWN else _TRY_AGAIN
-        return [*self.close(close), *self._perhaps_emptied()]
+        if self._given_up:
+            return self._drop()
+        if outcome in _AGAIN:
+            return self._wait(outcome)
+        if outcome is Outcome.LAPSED and self.ordered not in (True, None):
+            return _GO
+        if outcome is Outcome.LAPSED:
+            return self._gap()
+        return self.give_up(_FENCED if outcome is Outcome.GONE else TRY_AGAIN)
+
+    def _wait(self, outcome: Outcome) -> Sequence[Action]:
+        return (*self.hold(), Wait(outcome))
+
+    def give_up(self, close: Close) -> Sequence[Action]:
+        """What waits has no chance to leave any more: it is dropped, and an open socket is closed."""
+        self._given_up = True
+        return [*self.close(close), *self._drop()]
 
     def _gap(self) -> Sequence[Action]:
-        self._waiting = None
-        return self.close(_GAP)
+        return self.give_up(_GAP)
+
+    def _drop(self) -> Sequence[Action]:
+        """Drop what is not with the layer."""
+        self._waiting = _NO_FRAMES
+        self._flight = self._flight[: self.passed + self.due] if self.due else _NO_FRAMES
+        self._weight = _weight_of(self._flight)
+        self._held = False
+        return self._perhaps_emptied()
 
     def _perhaps_emptied(self) -> Sequence[Action]:
-        if self.state is not State.EMPTYING or self._waiting or self._busy:
+        if self.state is not State.EMPTYING or self._waiting or self._flight:
             return _NOTHING
         return self.happened(Fact.EMPTIED)
 
@@ -353,10 +480,36 @@ class Exchange:
         """The client has waited long enough."""
         return self._resume(_RATE)
 
+    def left_over(self) -> None:
+        """The client is paused and not all that was read from it was looked at."""
+        self.pauses |= _REST
+
+    def read_on(self) -> Sequence[Action]:
+        """What was left over may be looked at, if this answers anything."""
+        return self._resume(_REST) if self.pauses == _REST else _NOTHING
+
     def _pause(self, reason: int) -> Sequence[Action]:
         before, self.pauses = self.pauses, self.pauses | reason
         return _NOTHING if before else (_PAUSE,)
 
     def _resume(self, reason: int = _LAYER | _RATE) -> Sequence[Action]:
         before, self.pauses = self.pauses, self.pauses & ~reason
-        return (_RESUME,) if before and not self.pauses else _NOTHING
+        if before and not self.pauses:
+            return (_RESUME,)
+        return (_READ_ON,) if before != self.pauses == _REST else _NOTHING
+
+
+def _fitting(frames: Sequence[SendFrame], messages: int, weight: int) -> int:
+    """How many of these, at least one, are within the two limits."""
+    count = 1
+    weight -= frames[0].weight
+    for frame in frames[1:messages]:
+        weight -= frame.weight
+        if weight < 0:
+            break
+        count += 1
+    return count
+
+
+def _weight_of(frames: Sequence[SendFrame]) -> int:
+    return frames[0].weight if len(frames) == 1 else sum([frame.weight for frame in frames])

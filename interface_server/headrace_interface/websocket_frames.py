@@ -7,6 +7,7 @@ left where it lies, untouched, together with everything behind it, and Autobahn 
 
 from __future__ import annotations
 
+import sys
 import zlib
 from typing import Any
 
@@ -48,8 +49,8 @@ _LEAST_WINDOW_BITS = 9
 _DEFLATE_TAIL = b"\x00\x00\xff\xff"
 
 
-def take_messages(data: bytes, limit_bytes: int) -> tuple[list[str | bytes], int]:
-    """Read the plain messages at the head of `data`, which must begin outside any frame or message.
+def take_messages(data: bytes, limit_bytes: int, limit: int = sys.maxsize) -> tuple[list[str | bytes], int]:
+    """Read up to `limit` plain messages at the head of `data`, which must begin outside any frame or message.
 
     Answers their payloads, text as str, and how many bytes they took. RFC 6455 5.2: FIN set, no RSV bit,
     opcode 1 or 2, masked, length in its shortest form; text is valid UTF-8; at most `limit_bytes` of payload.
@@ -58,7 +59,9 @@ def take_messages(data: bytes, limit_bytes: int) -> tuple[list[str | bytes], int
     messages: list[str | bytes] = []
     at = 0
     end = len(data)
-    while end - at >= 6:
+    for _ in range(limit):
+        if end - at < 6:
+            break
         first = data[at]
         if first != _FIN_TEXT and first != _FIN_BINARY:
             break

@@ -39,7 +39,17 @@ class Opening:
     `early` is what the client sent behind its request, `waiting` what groups sent to it.
     """
 
-    __slots__ = ("_head", "_site", "asked_at", "early", "offer", "waiting", "worker_has_it")
+    __slots__ = (
+        "_begun",
+        "_head",
+        "_site",
+        "asked_at",
+        "early",
+        "expires_at",
+        "offer",
+        "waiting",
+        "worker_has_it",
+    )
 
     def __init__(self, site: Site, head: RequestHead, early: bytes) -> None:
         self._site = site
@@ -51,6 +61,10 @@ class Opening:
         self.asked_at = math.inf
         #: Whether the deadline of the queue was met: a worker took the connect.
         self.worker_has_it = False
+        #: When the connect leaves its channel at the latest; in the past while it is on none.
+        self.expires_at = -math.inf
+        #: The address that this handshake counts for, until it has ended.
+        self._begun: str | None = None
 
     def judge(self) -> Deny | None:
         """Why the handshake is refused without asking the application, if it is."""
@@ -62,8 +76,26 @@ class Opening:
         self.offer = offer
         full = settings.max_websockets and site.connections.socket_count >= settings.max_websockets
         may_not_wait = not site.layer_up and len(site.held) >= settings.max_held
-        closed = site.draining or not site.accepting
-        return BUSY if full or may_not_wait or closed else None
+        if full or may_not_wait or site.draining or not site.accepting:
+            return BUSY
+        address = self._head.client[0] if self._head.client else ""
+        if not site.handshakes.may_begin(address, site.timers.now()):
+            site.counters["address_handshakes"] += 1
+            return BUSY
+        site.handshakes.begun(address)
+        self._begun = address
+        return None
+
+    def end(self) -> None:
+        """It has its answer, or its client is gone; once."""
+        address, self._begun = self._begun, None
+        if address is None:
+            return
+        handshakes = self._site.handshakes
+        if self.worker_has_it or self.expires_at <= self._site.timers.now():
+            handshakes.ended(address)
+        else:
+            handshakes.left(address, self.expires_at)
 
     def queue_seconds(self) -> float:
         """How long the client waits for a worker to take its connect.
@@ -78,8 +110,9 @@ class Opening:
         message = connect_message(self._head, self.offer, reply_channel)
         expiry_seconds = takeable_seconds(self.queue_seconds())
         self.asked_at = self._site.timers.now()
+        self.expires_at = self.asked_at + expiry_seconds
         self._site.port.connect(local, self._head.path, message, expiry_seconds, done)
-        self._site.handshakes.asked()
+        self._site.connects.asked()
 
     def keep(self, data: bytes) -> bool:
         """Keep what came early; False if it is too much."""

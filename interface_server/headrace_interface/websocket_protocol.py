@@ -12,6 +12,7 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from sys import intern
 from typing import TYPE_CHECKING, Any
 
 from headrace_asgi import control, messages
@@ -22,9 +23,10 @@ from headrace_asgi.errors import BadMessage
 from . import websocket_actions as do
 from .access_log import escape
 from .direct_send import Wire, wire_of
+from .shares import HEAVY_BYTES
 from .websocket_actions import AGED, BUSY, SLOW, Action, Close, Deny
 from .websocket_autobahn import OPEN, SocketProtocol, socket_factory
-from .websocket_exchange import Exchange, Fact, State
+from .websocket_exchange import TRY_AGAIN, Exchange, Fact, State
 from .websocket_frames import PING, close_body, encode_for, take_messages
 from .websocket_heartbeat import Beat, Heartbeat
 from .websocket_opening import LATE, TOO_EARLY, Opening
@@ -33,6 +35,7 @@ from .websocket_reply import Reply, read_reply
 if TYPE_CHECKING:
     from .http_head import RequestHead
     from .site import Site
+    from .waiting_room import Waiting
 
 __all__ = ["WebSocketShell"]
 
@@ -53,10 +56,12 @@ class WebSocketShell:
         "_window_bits",
         "_wire",
         "_ws",
+        "address",
         "due",
         "local",
         "path",
         "registered",
+        "waiting",
         "watched",
     )
 
@@ -66,7 +71,9 @@ class WebSocketShell:
         self._transport = transport
         # A transport that is not ours is taken for one that never waits.
         self._wire: Any = wire_of(transport) or Wire()
-        self._exchange = Exchange(site.settings.max_unanswered_bytes)
+        self._exchange = Exchange(
+            site.settings.max_unanswered_messages, site.settings.max_unanswered_bytes, len(head.path)
+        )
         self._opening: Opening | None = Opening(site, head, early)
         self._ws: SocketProtocol | None = None
         self._window_bits = 0
@@ -76,6 +83,10 @@ class WebSocketShell:
         self._head = None if site.access_log is None else replace(head, headers=[])
         self.local = ""
         self.path = head.path
+        #: Whose client this is; one text for all sockets of an address.
+        self.address = intern(head.client[0]) if head.client else ""
+        #: Why its frames cannot leave, if so.
+        self.waiting: Waiting | None = None
         #: Whether its connect was sent and its disconnect is still owed.
         self.registered = False
         self.due = self.watched = math.inf
@@ -121,20 +132,43 @@ class WebSocketShell:
                 self._perform(self._exchange.turn_away(TOO_EARLY))
             return
         self._heartbeat.heard_at = self._site.timers.now()
+        if self._exchange.pauses:
+            ws.data += data  # a wrapper between delivers what it had, pause or not
+            self._exchange.left_over()
+        else:
+            self._look_at(ws, data)
+
+    def _look_at(self, ws: SocketProtocol, data: bytes) -> None:
+        """Take the messages out of what the client sent; what there is no room for stays in `ws.data`."""
+        exchange = self._exchange
         if ws.state == OPEN and ws.current_frame is None and not ws.data and not ws.inside_message:
-            received, taken = take_messages(data, ws.factory.plain_limit)
-            for payload in received:
-                for action in self._exchange.received(payload):
-                    _DO[action.__class__](self, action)
+            received, taken = take_messages(data, ws.factory.plain_limit, exchange.room)
+            for action in exchange.received(received):
+                _DO[action.__class__](self, action)
             if ws.factory.rate:
                 self._meter(len(received))
             if taken == len(data):
                 return
             data = data[taken:]
         ws._dataReceived(data)
-        if ws.state != OPEN and self._exchange.state is State.OPEN:
-            self._perform(self._exchange.close_begun())
+        if ws.state != OPEN and exchange.state is State.OPEN:
+            self._perform(exchange.close_begun())
             self._set_due(self._site.settings.deadlines.close)
+        elif exchange.pauses and ws.data:
+            exchange.left_over()
+
+    @property
+    def paused(self) -> bool:
+        """Whether nothing more of what the client sent may be looked at now."""
+        return self._exchange.pauses != 0
+
+    def _read_on(self) -> None:
+        """Look at what was left over, and then read on."""
+        ws, actions = self._ws, self._exchange.read_on()
+        if ws is not None and actions:
+            self._perform(actions)
+            data, ws.data = ws.data, b""
+            self._look_at(ws, data)
 
     def connectionLost(self, reason: Any) -> None:
         """The connection is gone, by whomever."""
@@ -142,7 +176,9 @@ class WebSocketShell:
         site.timers.forget(self)
         site.held.pop(self, None)
         ws, self._ws = self._ws, None
-        self._opening = None
+        opening, self._opening = self._opening, None
+        if opening is not None:
+            opening.end()
         if ws is not None:
             ws._connectionLost(reason)  # it calls on_close
             return
@@ -151,7 +187,32 @@ class WebSocketShell:
         if not asked:
             self._perform(self._exchange.connect_answered(Outcome.UNAVAILABLE))
 
-    # From the layer.
+    # From the layer, or from those who wait for it.
+
+    @property
+    def progress(self) -> tuple[int, bool]:
+        """Order number of the last message known to have been accepted, and whether the order is strict."""
+        return self._exchange.known, self._exchange.ordered is True
+
+    def send_on(self) -> int:
+        """Send the frames that may leave now, and answer how many; without room, wait for it."""
+        exchange, site = self._exchange, self._site
+        shares = site.shares
+        if not exchange.next_weight:
+            return 0
+        room = shares.most if shares.quiet else shares.room(self.local, self.address, exchange.next_weight)
+        if not room.messages:
+            self._perform(exchange.hold())
+            site.waiting_room.enter(self, None)
+            return 0
+        frames = exchange.take(*room)
+        for frame in frames:
+            self._send_frame(frame)
+        return len(frames)
+
+    def give_up(self) -> None:
+        """Nothing could be sent for too long."""
+        self._perform(self._exchange.give_up(TRY_AGAIN))
 
     @property
     def asked(self) -> tuple[str, float] | None:
@@ -205,6 +266,9 @@ class WebSocketShell:
         elif kind == control.FAILED:
             self._site.counters["socket_failed"] += 1
             self._perform(exchange.failed(Deny(int(body.get("status", 500)), str(body.get("reason", "")))))
+        elif kind == control.LAPSED:
+            self._site.counters["socket_lapsed"] += 1
+            self._perform(exchange.lapsed())
         elif kind == control.CLOSE:
             self.close(int(body.get("code", 1013)), "a message was lost")
 
@@ -214,8 +278,10 @@ class WebSocketShell:
             self._perform(self._exchange.connect_answered(Outcome.UNAVAILABLE))
         elif self._opening is not None:
             self._perform(self._exchange.turn_away(BUSY))
-        else:
+        elif self._site.layer_up:
             self._perform(self._exchange.close(Close(code, reason)))
+        else:
+            self._perform(self._exchange.give_up(Close(code, reason)))
 
     def abort(self) -> None:
         """Drop the connection at once."""
@@ -224,18 +290,32 @@ class WebSocketShell:
     def _connect_answered(self, outcome: Outcome) -> None:
         if not outcome.accepted:
             self._site.counters[f"connect_{outcome.name.lower()}"] += 1
+            if self._opening is not None and outcome is not Outcome.UNKNOWN:
+                self._opening.expires_at = -math.inf
         self._perform(self._exchange.connect_answered(outcome))
 
-    def _ordered_answered(self, outcome: Outcome) -> None:
-        self._perform(self._exchange.ordered_answered(outcome))
+    def _answered(self, outcome: Outcome) -> None:
+        exchange = self._exchange
+        actions = exchange.answered(outcome)
         if outcome <= 0:
             self._site.counters[f"frame_{outcome.name.lower()}"] += 1
-
-    def _plain_answered(self, outcome: Outcome) -> None:
-        actions = self._exchange.plain_answered(outcome)
-        if actions or outcome <= 0:
+        if exchange.due:
+            return
+        if exchange.passed:
+            self._got_through(outcome)
+        if actions:
             self._perform(actions)
-            self._site.counters[f"frame_{outcome.name.lower()}"] += 1
+
+    def _got_through(self, outcome: Outcome) -> None:
+        """Some of a batch were accepted, the last of all with this outcome."""
+        exchange, shares, waiting = self._exchange, self._site.shares, self.waiting
+        if outcome is Outcome.BOXED:
+            if waiting is not None:
+                waiting.refused_at = math.inf
+            return
+        self.waiting = None
+        if not shares.quiet or exchange.passed_weight >= HEAVY_BYTES:
+            shares.put(self.local, self.address, exchange.passed, exchange.passed_weight)
 
     def _read(self, message: Message) -> Reply | None:
         offer = None if self._opening is None else self._opening.offer
@@ -251,7 +331,7 @@ class WebSocketShell:
 
     def on_message(self, data: bytes, is_binary: bool) -> None:
         """A message that was not plain, whole and valid."""
-        self._perform(self._exchange.received(data if is_binary else data.decode()))
+        self._perform(self._exchange.received((data if is_binary else data.decode(),)))
         if self._ws is not None and self._ws.factory.rate:
             self._meter(1)
 
@@ -308,7 +388,7 @@ class WebSocketShell:
     def _taken_by_worker(self) -> None:
         """The deadline of the queue was met; from now on that of the handshake counts."""
         if self._opening is not None and not self._opening.worker_has_it:
-            self._site.handshakes.heard = True
+            self._site.connects.heard = True
             self._opening.worker_has_it = True
             self._site.timers.set(self, self._heartbeat.ends_at)
 
@@ -326,6 +406,7 @@ class WebSocketShell:
             _DO[action.__class__](self, action)
         if self._exchange.state is State.ENDED:
             self.registered = False
+            self._site.waiting_room.leave(self)
             self._site.connections.remove(self.local)
 
     def _accept(self, action: do.Accept) -> None:
@@ -333,6 +414,8 @@ class WebSocketShell:
         if opening is None:
             return
         self._opening = None
+        opening.worker_has_it = True
+        opening.end()
         self._ws = ws = socket_factory(site).open(
             self, self._transport, opening.offer, action.subprotocol, action.headers
         )
@@ -344,6 +427,7 @@ class WebSocketShell:
         opening, self._opening = self._opening, None
         self._site.held.pop(self, None)
         if opening is not None:
+            opening.end()
             self._transport.write(opening.denial(action))
             self._transport.loseConnection()
             self._set_due(self._site.settings.deadlines.close)
@@ -361,19 +445,22 @@ class WebSocketShell:
             self._ws.sendCloseFrame(action.code, close_body(action.reason) or None)
             self._set_due(self._site.settings.deadlines.close)
 
-    def _send_frame(self, action: do.SendFrame) -> None:
-        payload = action.payload
+    def _go(self, _: do.Go) -> None:
+        self.send_on()
+
+    def _send_frame(self, frame: do.SendFrame) -> None:
+        payload = frame.payload
         self._site.port.frame(
             self.local,
             {
                 "reply_channel": self._reply_channel,
                 "path": self.path,
                 "text" if payload.__class__ is str else "bytes": payload,
-                "order": action.order,
+                "order": frame.order,
             },
-            action.order,
-            action.ordered,
-            self._ordered_answered if action.ordered else self._plain_answered,
+            frame.order,
+            frame.ordered,
+            self._answered,
         )
 
     def _tell(self, action: do.Tell) -> None:
@@ -401,8 +488,11 @@ _DO: dict[type[Action], Callable[[WebSocketShell, Any], None]] = {
     do.Deny: WebSocketShell._deny,
     do.Forget: lambda shell, _: shell._site.port.forget(shell.local),
     do.Pause: lambda shell, _: shell._transport.pauseProducing(),
+    do.Go: WebSocketShell._go,
+    do.ReadOn: lambda shell, _: shell._site.clock.callLater(0, shell._read_on),
     do.Resume: WebSocketShell._resume,
     do.SendFrame: WebSocketShell._send_frame,
     do.Tell: WebSocketShell._tell,
+    do.Wait: lambda shell, action: shell._site.waiting_room.enter(shell, action.outcome),
     do.Write: WebSocketShell._write,
 }

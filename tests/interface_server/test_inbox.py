@@ -20,6 +20,7 @@ class Member:
     local = ""
     path = "/chat"
     registered = True
+    progress = (0, False)
 
     def __init__(self, error: Exception | None = None) -> None:
         self.heard: list[Any] = []
@@ -165,7 +166,8 @@ def test_the_sockets_that_owe_a_disconnect_are_listed() -> None:
     owing.local = lab.site.connections.add_socket(owing)
     lab.site.connections.add_socket(other)
     other.registered = False
-    assert list(lab.inbox.open_sockets()) == [OpenSocket(owing.local, "/chat")]
+    owing.progress = (7, True)
+    assert list(lab.inbox.open_sockets()) == [OpenSocket(owing.local, "/chat", 7, True)]
 
 
 def test_lost_data_is_told_to_requests_and_not_to_sockets(caplog: pytest.LogCaptureFixture) -> None:

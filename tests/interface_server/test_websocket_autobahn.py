@@ -10,6 +10,7 @@ import random
 import struct
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -26,7 +27,9 @@ from headrace_interface.websocket_protocol import WebSocketShell
 from tests.support.websocket_lab import KEY, make_head, masked
 
 LIMIT = 2000
-SETTINGS = Settings(max_websocket_message_bytes=LIMIT, max_websocket_frame_bytes=LIMIT)
+SETTINGS = Settings(
+    max_websocket_message_bytes=LIMIT, max_websocket_frame_bytes=LIMIT, max_unanswered_bytes=1 << 20
+)
 DEFLATE = (b"sec-websocket-extensions", b"permessage-deflate; client_max_window_bits")
 
 Event = tuple[str, Any]
@@ -50,6 +53,8 @@ class Wire:
     def unregisterProducer(self) -> None:
         pass
 
+    pauseProducing = resumeProducing = unregisterProducer
+
     def getPeer(self) -> None:
         return None
 
@@ -57,19 +62,23 @@ class Wire:
 
 
 class Port:
-    """A port that notes the frames."""
+    """A port that notes the frames; what it says of them comes later if it has a `clock`."""
 
     process = "hr1.0.x!"
 
     def __init__(self, events: list[Event]) -> None:
         self.events = events
+        self.clock: Clock | None = None
 
     def connect(self, *args: Any) -> None:
         args[-1](Outcome.SENT)
 
     def frame(self, local: str, message: Any, order: int, ordered: bool, done: Any) -> None:
         self.events.append(("message", message.get("text", message.get("bytes"))))
-        done(Outcome.SENT)
+        if self.clock is None:
+            done(Outcome.SENT)
+        else:
+            self.clock.callLater(0, done, Outcome.SENT)
 
     def disconnect(self, *args: Any) -> None:
         self.events.append(("closed", args[1]["code"]))
@@ -87,16 +96,23 @@ class Plain(WebSocketServerProtocol):
         self.events.append(("closed", 1005 if code is None else code))
 
 
-def ours(compressed: bool) -> tuple[Any, list[Event]]:
+def ours(compressed: bool, settings: Settings = SETTINGS) -> tuple[Any, list[Event]]:
     events: list[Event] = []
     port: Any = Port(events)
-    site = Site(SETTINGS, port, Clock())
+    site = Site(settings, port, Clock())
     site.layer_up = True
     shell = WebSocketShell(site, Wire(events), make_head(extra=[DEFLATE] if compressed else []))
     shell.start()
     shell.control("verdict", {"ordered": False})
     shell.reply({"accept": True})
     assert events.pop()[1].startswith(b"HTTP/1.1 101 ")
+    return shell, events
+
+
+def narrow(compressed: bool) -> tuple[Any, list[Event]]:
+    """Ours, of which only one message at a time may wait for the layer."""
+    shell, events = ours(compressed, replace(SETTINGS, max_unanswered_messages=1))
+    shell._site.port.clock = shell._site.clock
     return shell, events
 
 
@@ -196,6 +212,9 @@ def run(
     socket, events = make(compressed)
     for piece in pieces:
         socket.dataReceived(piece)
+        if make is narrow:
+            for _ in range(50):
+                socket._site.clock.advance(0)
     joined: list[Event] = []
     for kind, value in events:
         if kind == "write" and joined and joined[-1][0] == "write":
@@ -235,6 +254,16 @@ def test_every_cut_of_every_violation_gives_the_same(number: int, compressed: bo
         assert run(ours, compressed, pieces) == run(theirs, compressed, pieces), place
 
 
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("seed", range(150))
+def test_what_is_looked_at_message_by_message_is_the_same_as_at_once(seed: int, compressed: bool) -> None:
+    rng = random.Random(seed)
+    data = conversation(rng, compressed)
+    assert run(narrow, compressed, [data]) == run(theirs, compressed, [data])
+    pieces = cut(data, *(rng.randrange(len(data) + 1) for _ in range(rng.randrange(1, 12))))
+    assert run(narrow, compressed, pieces) == run(theirs, compressed, pieces)
+
+
 def test_byte_by_byte_is_the_same_as_at_once() -> None:
     rng = random.Random(7)
     data = b"".join(make(rng) for make in GOOD)
@@ -255,6 +284,8 @@ def test_what_is_overridden_in_autobahn_is_still_there() -> None:
         "_dataReceived",
         "_onOpen",
         "connectionMade",
+        "consumeData",
+        "processData",
         "onConnect",
         "onMessageEnd",
         "onPing",

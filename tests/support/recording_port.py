@@ -65,6 +65,9 @@ class RecordingPort:
     def frame(self, local: str, message: dict[str, Any], order: int, ordered: bool, done: Done) -> None:
         self._record("frame", "websocket.receive", message, 60, done)
 
+    def ask_level(self, channel: str) -> None:
+        self._record("level", channel, {}, 0, lambda outcome: None)
+
     def disconnect(self, local: str, message: dict[str, Any], order: int, done: Done) -> None:
         self._record("disconnect", "websocket.disconnect", message, 0, done)
 

@@ -84,6 +84,9 @@ class NotingPort:
     def disconnect(self, local: str, message: Any, order: int, done: Callable[[Outcome], None]) -> None:
         self._note("disconnect", done, local=local, message=message, order=order)
 
+    def ask_level(self, channel: str) -> None:
+        self.asked.append(Asked("level", lambda _: None, channel=channel))
+
     def leave_groups(self, local: str) -> None:
         """Requests have none here."""
 

@@ -183,6 +183,19 @@ class RedisInterfacePort(InterfacePort):
         self._turn.frame(Frame(self._plan.places.of(socket), local, entry, done))
         self._wake()
 
+    def ask_level(self, channel: str) -> None:
+        counters, length = self._plan.statistics(channel)[:2]
+        answers: list[Any] = []
+
+        def answered(answer: Any) -> None:
+            answers.append(answer)
+            if len(answers) == 2 and not any(isinstance(each, Exception) for each in answers):
+                capacity = self._plan.capacities.of(channel, len(self._plan.places.names))
+                self._receiver.level(channel, answers[0][0], answers[1], capacity)
+
+        self._asker.ask(counters, answered)
+        self._asker.ask(length, answered)
+
     def disconnect(self, local: str, message: Message, order: int, done: Done) -> None:
         self._gather()  # frames of this turn come before the disconnect
         entry = encode(pack_message(message), order=order)
