@@ -68,6 +68,9 @@ class _Port:
     def disconnect(self, local: str, message: dict[str, Any], order: int, done: Done) -> None:
         done(Outcome.SENT)
 
+    def ask_level(self, channel: str) -> None:
+        """No channel is full."""
+
     def leave_groups(self, local: str) -> None:
         """There are no groups."""
 

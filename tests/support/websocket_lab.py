@@ -55,6 +55,8 @@ class NotingPort:
         #: Local parts of the sockets whose connect was answered.
         self.answered: set[str] = set()
         self.auto: Outcome | None = Outcome.SENT
+        #: Channels whose level was asked for.
+        self.levels_asked: list[str] = []
 
     def of(self, kind: str) -> list[Asked]:
         """All calls of one kind."""
@@ -79,6 +81,9 @@ class NotingPort:
         self, local: str, message: Any, order: int, ordered: bool, done: Callable[[Outcome], None]
     ) -> None:
         self._note("frame", done, local=local, message=message, order=order, ordered=ordered)
+
+    def ask_level(self, channel: str) -> None:
+        self.levels_asked.append(channel)
 
     def disconnect(self, local: str, message: Any, order: int, done: Callable[[Outcome], None]) -> None:
         self._note("disconnect", done, local=local, message=message, order=order)
