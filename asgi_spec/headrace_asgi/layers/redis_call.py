@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..contract import Outcome
 from .redis_scripts import Script
@@ -14,9 +14,11 @@ __all__ = [
     "FENCED",
     "LOST",
     "UNMARKED",
+    "Accepted",
     "Argument",
     "Beat",
     "Call",
+    "Level",
     "as_is",
     "names",
     "no_answer",
@@ -68,6 +70,20 @@ class Beat:
     flushes: int
     #: Channels that some worker takes, by its word of the last `ANNOUNCED_SECONDS`.
     taken: frozenset[str]
+
+
+class Level(NamedTuple):
+    """How full the list of a shared channel is: messages ever put on it, and those that are there."""
+
+    sent: int
+    waiting: int
+
+
+class Accepted(NamedTuple):
+    """The answer to frames: one outcome each, and the level of their list if Redis looked at it."""
+
+    outcomes: list[Outcome]
+    level: Level | None
 
 
 def as_is(answer: Any) -> Any:
