@@ -37,6 +37,16 @@ __all__ = ["ChannelLayerConformance"]
 class BeyondConformance(ConformanceCase):
     """What that suite left open."""
 
+    def test_a_layer_says_where_it_is_and_that_it_can_be_used(self) -> None:
+        self.assertTrue(self.channel_layer.label)
+        self.channel_layer.ensure_usable()
+
+    def test_only_names_of_channels_can_be_announced(self) -> None:
+        self.channel_layer.announce(["test.one", "test.two"])
+        self.channel_layer.announce([])
+        with self.assertRaises(TypeError):
+            self.channel_layer.announce(["te st"])
+
     def test_names_follow_the_grammar_to_the_letter_b1_b2(self) -> None:
         good = ["a", "A-z_0.9", "a" * 100, "test.single?" + "x" * 88, "hr.x!" + "y" * 95]
         bad: list[Any] = [
@@ -50,6 +60,7 @@ class BeyondConformance(ConformanceCase):
             "a?b!c",
             "a?",
             "a/b",
+            "hr1.bad!x",
         ]
         for name in good:
             with self.subTest(name):

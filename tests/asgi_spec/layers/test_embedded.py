@@ -110,7 +110,8 @@ def test_many_processes_that_start_at_once_share_one_server(base: Path) -> None:
 
 
 def test_nothing_is_started_before_the_first_use(base: Path) -> None:
-    layer = IPCChannelLayer("lazy")
+    layer = IPCChannelLayer("lazy", prefix="x")
+    assert layer.label == "an embedded server named 'lazy', prefix 'x'"
     assert server_pid(runtime_directory("lazy")) is None
     layer.send("test", {"value": 1})
     assert server_pid(runtime_directory("lazy")) is not None

@@ -152,3 +152,5 @@ def test_a_redis_layer_gives_an_interface_port_of_its_plan(redis_url: str) -> No
     layer = layer_from_url(redis_url)
     port = interface_port(layer, Clock())  # type: ignore[arg-type]
     assert port.process.startswith("hr1.0.")
+    assert port.label == layer.label
+    assert "prefix 't" in port.label

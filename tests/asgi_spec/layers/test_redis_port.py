@@ -12,6 +12,7 @@ import pytest
 from headrace_asgi import control
 from headrace_asgi.conformance_ports import WorkerPortConformance
 from headrace_asgi.contract import Control, Finish, Out, Outcome, Send, SendGroup
+from headrace_asgi.envelope import pack_message
 from headrace_asgi.errors import LayerUnavailable, OutcomeUnknown
 from headrace_asgi.layers import redis_port
 from headrace_asgi.layers.redis_blocking import RedisChannelLayer
@@ -131,6 +132,17 @@ def test_a_group_message_keeps_its_place_between_two_replies(worker: Worker) -> 
     worker.port.turn([first, SendGroup("group", {"n": 2}), last], [], 1, 0)
     heard = [one.message["n"] for one in worker.process.heard()]
     assert heard == [1, 2, 3]
+
+
+def test_two_group_messages_of_one_reused_dict_arrive_as_they_were_said(worker: Worker) -> None:
+    worker.layer.group_add("group", worker.reply)
+    worker.process.heard()
+    message, out = {"n": 0}, []
+    for number in (1, 2):
+        message["n"] = number
+        out.append(SendGroup("group", message, packed=pack_message(message)))
+    worker.port.turn(out, [], 1, 0)
+    assert [one.message for one in worker.process.heard()] == [{"n": 1}, {"n": 2}]
 
 
 def test_a_flushed_script_cache_is_made_good_while_the_take_waits(worker: Worker) -> None:

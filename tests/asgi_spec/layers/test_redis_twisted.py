@@ -497,6 +497,21 @@ def test_the_answer_of_a_view_that_ran_through_flushall_arrives(
     layer.close()
 
 
+def test_a_process_that_a_full_redis_forgot_is_known_again(private_side: InterfaceSide) -> None:
+    side = private_side
+    side.receiver.sockets["poll"] = "/"  # anything that is_open
+    group_add(side, "room", "poll")
+    side.reactor.until(lambda: side.port._groups.membership.members("room"))
+    del side.receiver.sockets["poll"]
+    side.client.config_set("maxmemory", "1")
+    side.client.flushall()
+    assert push(side, "poll", {"text": "?"}) == [Outcome.GONE]
+    side.reactor.until(lambda: side.client.hexists(side.key("g", "room"), side.port.process))
+    side.reactor.until(lambda: side.port._registration.is_here)
+    assert push(side, "poll", {"text": "?"}) == [Outcome.SENT]
+    side.reactor.until(lambda: side.receiver.of("reply"))
+
+
 def test_a_process_whose_mark_expired_is_marked_again_by_its_next_beat(side: InterfaceSide) -> None:
     """As after a weekend asleep."""
     side.connect("a")
