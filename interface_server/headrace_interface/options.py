@@ -130,11 +130,6 @@ def _add_behaviour(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--no-websocket-compression", action="store_true", help="never take up a client's permessage-deflate"
     )
-    group.add_argument(
-        "--stream-uploads",
-        action="store_true",
-        help="pass large request bodies on as they arrive, not when they are whole; slow ones hold workers",
-    )
     group.add_argument("--lifeline", action="store_true", help="end when stdin is closed: the parent is gone")
 
 
@@ -180,6 +175,11 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
         default=defaults.max_websockets,
         metavar="N",
         help=f"WebSockets at the same time, 0 for no limit ({defaults.max_websockets})",
+    )
+    group.add_argument(
+        "--stream-uploads",
+        action="store_true",
+        help="pass large request bodies on as they arrive, not when they are whole; slow ones hold workers",
     )
 
 
