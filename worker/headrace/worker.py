@@ -150,12 +150,11 @@ class Worker:
         batch.extend(deliveries)
         written = now = self._clock()
         while batch and not self.stopping:
-            if line.pending:
-                if now - written > HOLD_ANSWERS_SECONDS:
-                    line.turn()
-                    written = now = self._clock()
-                elif deputy.asleep:
-                    deputy.rouse()
+            if now - written > HOLD_ANSWERS_SECONDS:
+                self._write()
+                written = now = self._clock()
+            elif deputy.asleep and line.pending:
+                deputy.rouse()
             try:
                 delivery = batch.popleft()
             except IndexError:  # the deputy gave it back just now
