@@ -147,11 +147,11 @@ class ChannelLayer(ABC):
         """Counters of one shared channel since it was first used, and `pending`, the messages in it now."""
 
     @abstractmethod
-    def announce(self, channels: Sequence[str]) -> None:
-        """Say that this process takes these shared channels, for the next `ANNOUNCED_SECONDS`.
+    def announce(self, channels: Iterable[str]) -> None:
+        """Say that a worker takes these shared channels; interface servers learn it within some seconds.
 
-        Blocks for a round trip. Idempotent; a worker says it anew every `ANNOUNCE_SECONDS`. Raises
-        LayerUnavailable: say it again later.
+        One round trip. The word counts for `ANNOUNCED_SECONDS`; say it again every `ANNOUNCE_SECONDS`. Works
+        when the layer is full. Raises LayerUnavailable.
         """
 
     @abstractmethod

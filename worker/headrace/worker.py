@@ -185,7 +185,7 @@ class Worker:
         return self.stopping
 
     def _handle(self, delivery: Delivery, now: float) -> float:
-        """Run one delivery that was reached at `now`; when it was done."""
+        """Run one delivery that was reached at `now`, if it may still start; when it was done."""
         if now - delivery.taken_at > AT_ONCE_SECONDS and not self._line.may_start(delivery):
             return self._clock()
         out = self._dispatcher.run(delivery)

@@ -66,8 +66,6 @@ class InMemoryChannelLayer(ChannelLayer):
         )
         store = Store(self.capacities, int(expiry * 1000), int(group_expiry * 1000), int(lease * 1000))
         self._hub = Hub(store, clock)
-        #: When workers last said that they take a channel, on `clock`.
-        self.announced: dict[str, float] = {}
 
     def send(self, channel: str, message: Message) -> None:
         """Put a message on a channel. Never blocks. One for a process that is gone is dropped."""
@@ -135,10 +133,11 @@ class InMemoryChannelLayer(ChannelLayer):
         with self._hub as store:
             return store.counted(channel)
 
-    def announce(self, channels: Sequence[str]) -> None:
-        """Note that these channels are taken. Never blocks."""
-        with self._hub:
-            self.announced |= dict.fromkeys(channels, self._hub.now_ms() / 1000)
+    def announce(self, channels: Iterable[str]) -> None:
+        """Say that a worker takes these channels: `MemoryProcess.taken_channels` tells."""
+        listed = [require_channel_name(channel) for channel in channels]
+        with self._hub as store:
+            store.announce(listed, self._hub.now_ms())
 
     def open_worker_port(self, on_refused: RefusedHandler) -> MemoryWorkerPort:
         """A line for one worker thread of this process."""

@@ -35,6 +35,12 @@ class MemoryProcess:
         with hub as store:
             store.register(self.process)
 
+    @property
+    def taken_channels(self) -> frozenset[str]:
+        """Channels that workers take, by their word of the last `ANNOUNCED_SECONDS`."""
+        with self._hub as store:
+            return store.taken_channels(self._hub.now_ms())
+
     def connect(self, local: str, path: str, message: Message) -> Outcome:
         """Register a socket and send its `websocket.connect`."""
         payload = pack_message(message)

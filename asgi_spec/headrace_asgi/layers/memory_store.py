@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ..contract import Outcome
 from ..envelope import Entry, decode, encode, unpack_message
 from ..errors import UnreadableEntry
-from ..limits import MAILBOX_CAPACITY, PROCESS_QUEUE_CAPACITY, Capacities
+from ..limits import ANNOUNCED_SECONDS, MAILBOX_CAPACITY, PROCESS_QUEUE_CAPACITY, Capacities
 from ..names import is_process_queue, local_part, non_local_name
 
 __all__ = ["Store", "Taken"]
@@ -62,6 +62,7 @@ class Store:
         self._ordered_expiry_ms = min(expiry_ms, lease_ms * 2 // 3)
         #: Registered processes, each with its sockets: local part -> path.
         self.processes: dict[str, dict[str, str]] = {}
+        self._takers: dict[str, int] = {}
         self.clear()
 
     def clear(self) -> None:
@@ -331,6 +332,16 @@ class Store:
             self.send(channel, payload, expiry_ms)
 
     # Processes
+
+    def announce(self, channels: Sequence[str], now_ms: int) -> None:
+        """Some worker takes these channels."""
+        self._takers.update(dict.fromkeys(channels, now_ms))
+
+    def taken_channels(self, now_ms: int) -> frozenset[str]:
+        """What workers said lately that they take."""
+        oldest = now_ms - int(ANNOUNCED_SECONDS * 1000)
+        self._takers = {channel: said for channel, said in self._takers.items() if said >= oldest}
+        return frozenset(self._takers)
 
     def register(self, process: str) -> None:
         """Make a process known, so that its queue accepts entries."""

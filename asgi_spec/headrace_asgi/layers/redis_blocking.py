@@ -290,8 +290,8 @@ class RedisChannelLayer(ChannelLayer):
                 totals["pending"] += answer
         return totals
 
-    def announce(self, channels: Sequence[str]) -> None:
-        self.ask(self.plan.announce(channels))
+    def announce(self, channels: Iterable[str]) -> None:
+        self.ask(self.plan.announce([names.require_channel_name(channel) for channel in channels]))
 
     def open_worker_port(self, on_refused: RefusedHandler) -> WorkerPort:
         from .redis_port import RedisWorkerPort

@@ -12,8 +12,8 @@ Key layout (PROTOCOL 0), each key behind the tag of its place, `hr1:{place}:`
     g:<group>     hash    process -> number of adds           gq:<process>  set  its groups
     gp:<group>    zset    members that are plain channels, by join time
     n             hash    counters "<channel>|sent", "<channel>|shed"
-    takers        zset    channels that workers take, by when they last said so (at the home place only)
     procs, beat   hashes  process -> description, -> heartbeat counter (at the home place only)
+    takers        zset    channels that workers take, by when one said so (at the home place only)
     fenced:<process>, flushes
 """
 
@@ -43,6 +43,8 @@ ORDERED_CHANNELS = ("websocket.connect", "websocket.receive", "websocket.disconn
 ENTRIES_PER_CALL = 1000
 #: Seconds after which Redis may forget what nobody refreshes: rubbish collection, no protocol depends on it.
 RUBBISH_SECONDS = 86_400
+
+_ANNOUNCED_MS = int(ANNOUNCED_SECONDS * 1000)
 
 
 class Plan:
@@ -329,7 +331,7 @@ class Plan:
     def announce(self, channels: Sequence[str]) -> Call:
         """Say that a worker takes these channels."""
         home = self.places.home
-        args: tuple[Argument, ...] = (int(ANNOUNCED_SECONDS * 1000), *channels)
+        args: tuple[Argument, ...] = (_ANNOUNCED_MS, *channels)
         return self._call("announce", home, (self.key(home, "takers"),), args, no_answer, repeat=True)
 
     def withdraw(self, process: str) -> list[Call]:
