@@ -53,7 +53,8 @@ class Settings:
     retry_pause_seconds: float = 1.0
     #: How long a refused send is tried again before it is dropped and counted, in seconds (PROTOCOL 9).
     send_retry_seconds: float = 1.0
-    #: How long consumers may still run after SIGTERM, in seconds. Below the 30 s of common supervisors.
+    #: How long a stop may take in all, in seconds: what runs, its answers, what is given back, also while
+    #: Redis does not answer. With the 2 s that a parent adds, below the 30 s of common supervisors.
     stop_deadline_seconds: float = 25.0
     #: When a running request counts as taken, so that its queue deadline no longer applies, in seconds.
     long_running_seconds: float = 1.0

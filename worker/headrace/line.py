@@ -98,9 +98,8 @@ class Line:
         return bool(self._out or self._unsent or self._later)
 
     def put(self, out: list[Out]) -> None:
-        """Write this with the next turn. For the owner only."""
-        with self._lock:
-            self._out += out
+        """Write this with the next turn. Needs no lock: `_out` only grows here, in one step."""
+        self._out.extend(out)
 
     def put_back(self, delivery: Delivery) -> None:
         """Put a delivery at the tail of its channel, after a pause that grows with its retries."""
@@ -141,8 +140,7 @@ class Line:
         """One turn of the port: what was taken, and how long to pause before the next turn."""
         if self._later:
             self._put_back_due(float("inf") if self._stopping() else self._clock())
-        out, self._out = self._out, []
-        out = self._unsent.with_held(out)
+        out = self._unsent.with_held(self._taken_out())
         try:
             taken = self._opened().turn(out, channels, limit, self._wait(block_seconds))
         except _AWAY as error:
@@ -157,6 +155,12 @@ class Line:
         if self._lost_since is not None:
             self._back()
         return taken, 0.0
+
+    def _taken_out(self) -> list[Out]:
+        count = len(self._out)
+        out = self._out[:count]
+        del self._out[:count]
+        return out
 
     def wait_seconds(self, longest: float) -> float:
         """How long a caller with nothing new to write may wait before its next turn."""

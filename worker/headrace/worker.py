@@ -150,12 +150,11 @@ class Worker:
         batch.extend(deliveries)
         written = now = self._clock()
         while batch and not self.stopping:
-            if line.pending:
-                if now - written > HOLD_ANSWERS_SECONDS:
-                    line.turn()
-                    written = now = self._clock()
-                elif deputy.asleep:
-                    deputy.rouse()
+            if now - written > HOLD_ANSWERS_SECONDS:
+                self._write()
+                written = now = self._clock()
+            elif deputy.asleep and line.pending:
+                deputy.rouse()
             try:
                 delivery = batch.popleft()
             except IndexError:  # the deputy gave it back just now
@@ -186,7 +185,7 @@ class Worker:
         return self.stopping
 
     def _handle(self, delivery: Delivery, now: float) -> float:
-        """Run one delivery that was reached at `now`; when it was done."""
+        """Run one delivery that was reached at `now`, if it may still start; when it was done."""
         if now - delivery.taken_at > AT_ONCE_SECONDS and not self._line.may_start(delivery):
             return self._clock()
         out = self._dispatcher.run(delivery)

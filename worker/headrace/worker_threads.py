@@ -161,8 +161,12 @@ class ThreadedWorker:
         self._idle.put(True)
         try:
             while (delivery := self._work.get()) is not None:
-                out = dispatcher.run(delivery) if self._may_start(delivery) else []
-                self._written.put(delivery if out is None else out)
+                if not self._may_start(delivery):
+                    self._written.put([])  # the writer's port may have something to say about it
+                elif (out := dispatcher.run(delivery)) is None:
+                    self._written.put(delivery)
+                elif out:
+                    self._written.put(out)
                 self._idle.put(True)
         finally:
             connections.close_all()
