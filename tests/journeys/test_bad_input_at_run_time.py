@@ -10,7 +10,7 @@ from typing import Any
 import msgpack
 import pytest
 import redis
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from headrace_asgi.envelope import encode, pack_message
 from headrace_asgi.layers.from_config import layer_from_config
@@ -310,3 +310,14 @@ def test_malformed_requests_have_their_status(scene: Scene, request_bytes: bytes
 )
 def test_malformed_frames_close_the_socket_with_their_code(scene: Scene, frame: bytes, code: int) -> None:
     assert scene.close_code(frame) == code
+
+
+def test_a_websocket_to_a_path_that_no_route_takes_gets_404_and_a_log_line(scene: Scene) -> None:
+    with pytest.raises(InvalidStatus) as refused:
+        open_socket(scene.stack.port, "/ws/nowhere%0Aforged")
+    assert refused.value.response.status_code == 404
+    scene.worker.wait_for(
+        r"Refused a WebSocket for '/ws/nowhere\\nforged' with 404: no route of websocket.conn"
+    )
+    # Only frames have a route there: Channels 1.x accepts such a socket.
+    open_socket(scene.stack.port, "/ws/numbered").close()

@@ -57,6 +57,14 @@ def test_a_wrapper_stands_in_for_its_layer() -> None:
     assert copy.copy(layer).channel_layer is layer.channel_layer
 
 
+def test_a_layer_is_called_by_its_alias_and_by_the_place_that_it_says_it_is_at() -> None:
+    layer = layer_with([], alias="jobs")
+    layer.channel_layer.label = ""
+    assert str(layer) == "jobs (headrace_asgi.layers.memory.InMemoryChannelLayer)"
+    layer.channel_layer.label = "redis://127.0.0.1:6379/0, prefix 'x'"
+    assert str(layer) == "jobs (redis://127.0.0.1:6379/0, prefix 'x')"
+
+
 def test_w13_a_layer_says_itself_whether_it_lives_in_one_process() -> None:
     class InMemoryByName:
         """Something else."""

@@ -65,7 +65,8 @@ class ChannelLayerWrapper:
 
     def __str__(self) -> str:
         cls = type(self.channel_layer)
-        return f"{self.alias} ({cls.__module__}.{cls.__qualname__})"
+        place = getattr(self.channel_layer, "label", "") or f"{cls.__module__}.{cls.__qualname__}"
+        return f"{self.alias} ({place})"
 
 
 class ChannelLayerManager:

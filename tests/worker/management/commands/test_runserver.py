@@ -90,7 +90,7 @@ class Runserver:
     def listening(self) -> int:
         """The port, once the worker says that it is there."""
         port = int(self.wait_for(r"http://127\.0\.0\.1:(\d+)/")[1])
-        self.wait_for("WebSockets stay open")
+        self.wait_for(r"Headrace \d\S+ takes")
         return port
 
     def children(self) -> list[int]:
@@ -140,16 +140,17 @@ def fetch(port: int, path: str) -> tuple[int, bytes]:
             return error.code, error.read()
 
 
-def change(server: Runserver, before: str, after: str) -> None:
-    """Change the routing, and wait until the reloader noticed."""
+def change(server: Runserver, before: str, after: str, name: str = "routing") -> None:
+    """Change a module, and wait until the reloader noticed."""
     seen = server.output().count("changed, reloading")
-    server.routing.write_text(server.routing.read_text().replace(before, after))
+    path = server.routing.with_name(f"{name}.py")
+    path.write_text(path.read_text().replace(before, after))
     times = itertools.count(int(time.time()) + 2)
 
     def noticed() -> bool:
         # It compares times of modification, once a second, with those of its tick before.
         later = next(times)
-        os.utime(server.routing, (later, later))
+        os.utime(path, (later, later))
         time.sleep(0.2)
         return server.output().count("changed, reloading") > seen
 
@@ -202,6 +203,83 @@ def alive(pid: int) -> bool:
         return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
         return False
+
+
+BROKEN = [
+    ("routing", "channel_routing = [", "channel_routing = [no_such_name, ", "NameError", True),
+    ("routing", "channel_routing = [", "renamed = [", "has no &#x27;channel_routing&#x27;", True),
+    ("routing", "from headrace", "import no_such_module\nfrom headrace", "no_such_module", True),
+    ("urls", "urlpatterns", "this is no Python", "SyntaxError", False),
+    ("models", "#", "raise RuntimeError('<script>')", "RuntimeError: &lt;script&gt;", False),
+]
+
+
+def test_browsers_are_told_what_is_broken_until_it_is_repaired(
+    start: Callable[..., Runserver], tmp_path: Path
+) -> None:
+    (tmp_path / "site1" / "models.py").write_text("#")
+    server = start("0")
+    port = server.listening()
+    assert fetch(port, "/") == (200, b"hello")
+    for name, before, after, said, in_one_line in BROKEN:
+        output = len(server.output())
+        change(server, before, after, name)
+        status, body = fetch(port, "/anything")
+        assert (status, said in body.decode()) == (500, True), body.decode()
+        assert "The project does not load" in body.decode()
+        assert fetch(port, "/")[0] == 500
+        told = server.output()[output:]
+        assert ("Traceback" not in told) == in_one_line, told
+        if in_one_line:
+            assert told.count("Error: CHANNEL_LAYERS['default']['ROUTING']") == 1
+        change(server, after, before, name)
+        assert fetch(port, "/") == (200, b"hello")
+    server.press_ctrl_c()
+
+
+def test_what_is_broken_is_not_shown_to_the_public(start: Callable[..., Runserver], tmp_path: Path) -> None:
+    text = SETTINGS.replace("DEBUG = True", "DEBUG = False\nALLOWED_HOSTS = ['*']")
+    (tmp_path / "site1" / "settings.py").write_text(text)
+    server = start("0")
+    port = server.listening()
+    urls = tmp_path / "site1" / "urls.py"
+    urls.write_text("this is no Python")
+    times = itertools.count(int(time.time()) + 2)
+
+    def noticed() -> bool:
+        later = next(times)
+        os.utime(urls, (later, later))
+        time.sleep(0.2)
+        return "SyntaxError" in server.output()
+
+    eventually(noticed, 20, "a reload")
+    with pytest.raises(TimeoutError):
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=2)
+
+
+def test_the_banner_names_the_layer_what_is_taken_and_no_reload_that_will_not_come(
+    start: Callable[..., Runserver], tmp_path: Path
+) -> None:
+    (tmp_path / "site1" / "layer.py").write_text(
+        "from headrace_asgi import IPCChannelLayer\n"
+        "class Labelled(IPCChannelLayer):\n"
+        "    def __init__(self, **options):\n"
+        "        super().__init__(**options)\n"
+        "        self.label = 'redis://h/0, prefix x'\n"
+    )
+    config = {"BACKEND": "site1.layer.Labelled", "CONFIG": {"name": str(tmp_path / "site1")}}
+    layers = {"default": {**LAYERS["default"], **config}}
+    server = start("0", "--noreload", layers=layers)
+    server.listening()
+    taken = "http.request, websocket.connect, websocket.disconnect, websocket.receive"
+    assert f" takes {taken} from default (redis://h/0, prefix x).\n" in server.output()
+    assert "stay open" not in server.output()
+    server.press_ctrl_c()
+    server = start("0", "--noworker", layers=layers)
+    server.wait_for(
+        r"Headrace \S+ uses default \(redis://h/0, prefix x\); no worker runs here \(--noworker\)"
+    )
+    server.wait_for("WebSockets stay open while the code changes")
 
 
 def test_the_interface_server_ends_with_a_killed_parent(start: Callable[..., Runserver]) -> None:

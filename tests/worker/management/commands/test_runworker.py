@@ -145,7 +145,8 @@ def test_w6_an_idle_worker_leaves_with_0_at_once(project: Project) -> None:
     began = time.monotonic()
     output = stopped(worker)
     assert time.monotonic() - began < 2
-    assert "Taking from default (headrace_asgi.layers.redis_blocking.RedisChannelLayer)" in output
+    assert "Taking from default (" in output
+    assert "channels fatal, http.request, other, websocket.connect, " in output
     assert "Stopped; handled since the start: done 1" in output
 
 
@@ -238,6 +239,30 @@ def test_a_change_of_the_code_restarts_a_worker_with_reload(project: Project) ->
     assert project.ask()["pid"] != first
     worker.send_signal(signal.SIGTERM)
     worker.wait(10)
+
+
+def test_a_bad_routing_is_one_line_with_reload_too_and_its_file_is_watched(project: Project) -> None:
+    project.write("site_routing.py", "import no_such_module\n")
+    worker = project.start("--reload")
+    assert worker.stdout is not None
+    first = worker.stdout.readline()
+    assert first.startswith(
+        "CommandError: CHANNEL_LAYERS['default']['ROUTING'] = 'site_routing.routes' cannot be"
+    )
+    assert "No module named 'no_such_module'" in first
+    project.write("site_routing.py", ROUTING)
+    touched = itertools.count(int(time.time()) + 5)
+
+    def repaired() -> bool:
+        later = next(touched)
+        os.utime(project.folder / "site_routing.py", (later, later))
+        return project.ask(seconds=1) is not None
+
+    eventually(repaired)
+    worker.send_signal(signal.SIGTERM)
+    output, _ = worker.communicate(timeout=10)
+    assert "Traceback" not in output
+    assert "CommandError" not in output
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from django.db import connections
 from django.utils import autoreload
 from django.utils.autoreload import DJANGO_AUTORELOAD_ENV
 
-from headrace import __version__, conf
+from headrace import __version__, broken_code, conf
 from headrace.asgi import (
     DEFAULT_CHANNEL_LAYER,
     ChannelLayerWrapper,
@@ -115,7 +115,8 @@ class Command(BaseCommand):
         try:
             super().run(**options)
         finally:
-            os.environ.pop(INTERFACE_ENV, None)
+            for name in (INTERFACE_ENV, broken_code.PAGE_ENV):
+                os.environ.pop(name, None)
             interface.stop()
 
     def inner_run(self, *args: Any, **options: Any) -> None:
@@ -124,12 +125,17 @@ class Command(BaseCommand):
             super().inner_run(*args, **options)
             return
         autoreload.raise_last_exception()
+        if options["use_reloader"]:
+            broken_code.watch()
         try:
-            # Before the checks, which would hide from the reloader in which file the routing failed.
-            worker = self._make_worker(options) if options["run_worker"] else None
+            layer = self._make_layer(options)
+            # Before the checks, which would tell of a bad routing in more than its one line.
+            worker = self._make_worker(layer, options) if options["run_worker"] else None
         except (HeadraceError, InvalidChannelLayerError, ImproperlyConfigured, ImportError) as error:
-            self._cannot_start(error, options)
-            return
+            if not options["use_reloader"]:
+                raise CommandError(str(error)) from error
+            self.stderr.write(f"Error: {error}")
+            raise broken_code.Told(error) from error
         if not options["skip_checks"]:
             self.stdout.write("Performing system checks...\n\n")
             self.check(display_num_errors=True)
@@ -138,7 +144,7 @@ class Command(BaseCommand):
             connection.close()
         setup_logging(1)
         self.on_bind(int(self.port))
-        self.stdout.write(f"Headrace {__version__}: WebSockets stay open while the code changes.")
+        self.stdout.write(self._banner(layer, worker))
         try:
             self._work(worker, options)
         except KeyboardInterrupt:
@@ -146,16 +152,16 @@ class Command(BaseCommand):
                 self.stdout.write(message)
             sys.exit(0)
 
-    def _cannot_start(self, error: Exception, options: dict[str, Any]) -> None:
-        """Without the reloader, give up; with it, say what is wrong and wait until its file changes."""
-        if not options["use_reloader"]:
-            raise CommandError(str(error)) from error
-        self.stderr.write(f"Error: {error}")
-        cause: BaseException = error
-        while cause.__cause__ is not None:
-            cause = cause.__cause__
-        if cause is not error:
-            raise cause  # Django shows it, and watches the file it comes from
+    def _banner(self, layer: ChannelLayerWrapper, worker: Worker | ThreadedWorker | None) -> str:
+        """Which layer this is, what is taken from it, and whether sockets outlive a reload."""
+        if worker is None:
+            doing = f"uses {layer}; no worker runs here (--noworker), start one with runworker"
+        else:
+            doing = f"takes {', '.join(sorted(worker.channels))} from {layer}"
+        survives = INTERFACE_ENV in os.environ
+        return f"Headrace {__version__} {doing}." + (
+            "\nWebSockets stay open while the code changes." if survives else ""
+        )
 
     def _is_asgi(self, options: dict[str, Any]) -> bool:
         return options["use_asgi"] and DEFAULT_CHANNEL_LAYER in channel_layers.configs
@@ -189,8 +195,11 @@ class Command(BaseCommand):
                     "WebSockets are closed at every change of the code."
                 )
             )
-        else:
+        elif options["use_reloader"]:
             os.environ[INTERFACE_ENV] = self.port
+        if options["run_worker"] and options["use_reloader"]:
+            os.environ[broken_code.PAGE_ENV] = self.port
+            broken_code.watch_if_asked()
         return interface
 
     def _interface_options(self, options: dict[str, Any]) -> list[str]:
@@ -204,11 +213,14 @@ class Command(BaseCommand):
         }
         return [f"{name}={value}" for name, value in given.items() if value is not None]
 
-    def _make_worker(self, options: dict[str, Any]) -> Worker | ThreadedWorker:
-        config, _ = layer_config(int(self.port))
+    def _make_layer(self, options: dict[str, Any]) -> ChannelLayerWrapper:
+        config, _ = layer_config(int(self.port), apart=options["run_worker"])
         raw = layer_from_config({"BACKEND": config.backend, "CONFIG": config.options})
         layer = ChannelLayerWrapper(raw, DEFAULT_CHANNEL_LAYER, config.routing)
         channel_layers.set(DEFAULT_CHANNEL_LAYER, layer)
+        return layer
+
+    def _make_worker(self, layer: ChannelLayerWrapper, options: dict[str, Any]) -> Worker | ThreadedWorker:
         layer.router.check_default(http_consumer=self._http_consumer(options))
         settings = replace(conf.settings(), stop_deadline_seconds=STOP_SECONDS)
         if not options["use_threading"]:
@@ -226,7 +238,6 @@ class Command(BaseCommand):
 
     def _work(self, worker: Worker | ThreadedWorker | None, options: dict[str, Any]) -> None:
         if worker is None:
-            self.stdout.write("No worker runs here (--noworker); start one with runworker.")
             threading.Event().wait()
             return
         if options["use_reloader"]:

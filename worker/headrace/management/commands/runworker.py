@@ -11,7 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import autoreload
 
-from headrace import conf
+from headrace import broken_code, conf
 from headrace.asgi import DEFAULT_CHANNEL_LAYER, ChannelLayerWrapper, InvalidChannelLayerError, channel_layers
 from headrace.log import setup_logging, worker_log
 from headrace.routing import Consumer, import_named
@@ -100,10 +100,12 @@ class Command(BaseCommand):
     def _reloaded(self, **options: Any) -> None:
         """In the reloader's child, in a thread that is not the main one."""
         autoreload.raise_last_exception()
+        broken_code.watch()
         try:
             layer = _layer(options)
         except CommandError as error:
-            raise _first_cause(error) from None  # the reloader then watches the file that failed
+            self.stderr.write(f"{type(error).__name__}: {error}")
+            raise broken_code.Told(error) from error
         worker = _worker(layer, options)
         stop_before_reload(worker.stop, threading.current_thread())
         self._announce(layer, worker.channels, options)
@@ -197,12 +199,6 @@ def _http_consumer() -> Consumer | None:
 def _goodbye(worker: Worker | ThreadedWorker) -> None:
     counted = ", ".join(f"{name} {count}" for name, count in sorted(worker.counters.items()))
     worker_log.info("Stopped; handled since the start: %s", counted or "nothing")
-
-
-def _first_cause(error: BaseException) -> BaseException:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return error
 
 
 def _say(channel: str, content: dict[str, Any]) -> None:
