@@ -69,7 +69,7 @@ class _Port:
         done(Outcome.SENT)
 
     def ask_level(self, channel: str) -> None:
-        """Nobody waits for room."""
+        """No channel is full."""
 
     def leave_groups(self, local: str) -> None:
         """There are no groups."""

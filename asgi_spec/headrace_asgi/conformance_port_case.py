@@ -80,6 +80,10 @@ class PortCase(ConformanceCase):
         """Put bytes on a channel as they are. Override it where that can be done."""
         self.skipTest("put_raw is not given")
 
+    def let_leases_lapse(self) -> None:
+        """Let the lease of every ordered message in flight lapse. Override it where that can be done."""
+        self.skipTest("let_leases_lapse is not given")
+
     def turns(self, channels: Sequence[str], count: int, *out: Out) -> list[Delivery]:
         """Exactly `count` deliveries, in as many turns as that takes."""
         taken = self.port.turn(out, channels, count, 0.5)

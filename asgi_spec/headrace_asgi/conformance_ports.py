@@ -12,7 +12,8 @@
         def open_process(self) -> ProcessUnderTest:
             ...
 
-Without `open_process` the cases about sockets are skipped, without `put_raw` the one about rubbish.
+Without `open_process` the cases about sockets are skipped, without `put_raw` the one about rubbish, and
+without `let_leases_lapse` those about lost messages of ordered sockets.
 """
 
 # Shipped to be run by unittest as well, and under -O, where an assert statement is not there.
@@ -108,6 +109,14 @@ class TakeConformance(PortCase):
         self.wait_for_expiry()
         self.channel_layer.send("test.expiry", {"number": "fresh"})
         self.assertEqual(numbers(self.turns(["test.expiry"], 1)), ["fresh"])
+        self.assertEqual(self.port.turn([], ["test.expiry"], 1, 0), [])
+
+    def test_a_message_that_expired_after_its_take_may_not_start(self) -> None:
+        self.channel_layer.send("test.expiry", {"number": "old"})
+        (delivery,) = self.turns(["test.expiry"], 1)
+        self.assertTrue(self.port.may_start(delivery, time.monotonic()))
+        self.wait_for_expiry()
+        self.assertFalse(self.port.may_start(delivery, time.monotonic()))
         self.assertEqual(self.port.turn([], ["test.expiry"], 1, 0), [])
 
     def test_bytes_that_are_no_entry_are_dropped_and_the_message_behind_them_is_taken(self) -> None:

@@ -231,9 +231,11 @@ class WorkerPort(ABC):
         """Write `out` and a take of up to `limit` messages at once, and wait for the answers.
 
         Waits up to `block_seconds` for a first message. Refused `out` items go to `on_refused` before the
-        wait. Returns at once, with what was taken, after `wake`. Expired messages are dropped and counted
-        (an ordered one is finished), unreadable ones counted. With no `channels` only writes. Raises
-        LayerUnavailable: `out` may or may not have been executed; call again, it reconnects.
+        wait. Returns at once, with what was taken, after `wake`. Expired messages are dropped and counted,
+        unreadable ones counted. For an ordered one the next message of its socket may start, and a socket of
+        ours that lost a frame is closed; a connect that no consumer saw takes its socket along, so that its
+        disconnect is TOLD. With no `channels` only writes. Raises LayerUnavailable: `out` may or may not have
+        been executed; call again, it reconnects.
         """
 
     @abstractmethod
@@ -249,9 +251,12 @@ class WorkerPort(ABC):
 
     @abstractmethod
     def may_start(self, delivery: Delivery, now: float) -> bool:
-        """Whether this delivery may still start: fences late holders of ordered messages (PROTOCOL 1d).
+        """Whether this delivery may still start; ask for each that is not started at once after its take.
 
-        Costs a round trip only for an ordered delivery taken over 15 s ago or past its expiry.
+        False for one that has expired meanwhile: it is counted and dropped as `turn` drops expired ones, and
+        what that owes is said with the next `turn`. False for a late holder of an ordered message, when
+        somebody moved on (PROTOCOL 1d). Costs a round trip only for one past its expiry, and for an ordered
+        one taken over 15 s ago. Raises LayerUnavailable.
         """
 
     def renew(self, delivery: Delivery) -> bool:
@@ -355,7 +360,10 @@ class InterfacePort(Protocol):
         """
 
     def ask_level(self, channel: str) -> None:
-        """Ask how full a shared channel is; `receiver.level` follows, unless the layer is away."""
+        """Ask how full a shared channel is: `level` follows, with the next answers.
+
+        Nothing follows if the layer cannot be reached; ask again when you need it.
+        """
 
     def disconnect(self, local: str, message: Message, order: int, done: Done) -> None:
         """Unregister a socket, leave its groups and send its `websocket.disconnect`, exactly once.

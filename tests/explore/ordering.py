@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from headrace_asgi.contract import Outcome
-from headrace_asgi.layers.redis_call import Call, no_answer
+from headrace_asgi.layers.redis_call import Accepted, Call, no_answer
 from headrace_asgi.layers.redis_plan import ORDERED_CHANNELS
 
 from . import sockets
@@ -59,22 +59,40 @@ class Actors(NamedTuple):
     old: frozenset[int] = frozenset()
     requeued: frozenset[int] = frozenset()
     lapsed: bool = False
+    #: A lapse: nothing, "found" by a kicker that has not told yet, "told" to the interface.
+    kicker: str = ""
+    #: Whether the interface knows that a message is lost: it closes the socket.
+    closed: bool = False
+    #: An expired connect took the socket along.
+    dropped: bool = False
 
 
 KILLS, LAPSES, EXPIRIES, GIVE_BACKS, REQUEUES, FULL = range(6)
 
 
 class Ordering:
-    """See the module. `late_check` off is the variant in which a late holder starts without asking."""
+    """See the module. Broken variants: without `late_check` a late holder starts without asking; without
+    `drops_connects` an expired connect is finished as any other message; without `tells` a kicker moves a
+    mailbox on before anybody knows of the lapse.
+    """
 
     keys = sockets.KEYS
     given = sockets.GIVEN
     canonical = staticmethod(sockets.canonical)
 
-    def __init__(self, bounds: Bounds, late_check: bool = True, name: str = "ordering mailbox") -> None:
+    def __init__(
+        self,
+        bounds: Bounds,
+        late_check: bool = True,
+        drops_connects: bool = True,
+        tells: bool = True,
+        name: str = "ordering mailbox",
+    ) -> None:
         self.name = name
         self.bounds = bounds
         self.late_check = late_check
+        self.drops_connects = drops_connects
+        self.tells = tells
         self.last = bounds.frames + 1
         self.plan = sockets.PLAN
         self.full_plan = plan()
@@ -120,17 +138,25 @@ class Ordering:
             call = chosen.frame_ordered(SOCKET, k, entry(k)) if k else chosen.connect(SOCKET, "/", entry(0))
             yield Move(f"send {k}", partial(self._sent, actors, k), call)
 
-    def _sent(self, actors: Actors, k: int, outcome: Outcome) -> Actors:
+    def _sent(self, actors: Actors, k: int, answer: Any) -> Actors:
+        outcome = answer.outcomes[0] if isinstance(answer, Accepted) else answer
         if outcome in (Outcome.SENT, Outcome.BOXED):
             return actors._replace(sent=k + 1)
         if outcome is Outcome.FULL and k < self.last:
             # The socket is closed (1013); a connect that was refused is owed no disconnect.
-            end = self.last if k else self.last + 1
-            refused = _less(actors, FULL)
-            for at in range(k, end):
-                refused = _fate(refused, at, "refused")
-            return refused._replace(sent=end)
+            return self._closed(_less(actors, FULL), self.last if k else self.last + 1)
+        if outcome is Outcome.LAPSED and actors.lapsed:
+            return self._closed(actors._replace(closed=True), self.last)
+        if outcome is (Outcome.TOLD if k == self.last else Outcome.GONE) and actors.dropped:
+            return self._closed(actors, self.last + 1)
         raise Violation(f"send {k} was answered {outcome!r}")
+
+    def _closed(self, actors: Actors, end: int) -> Actors:
+        """The interface closes the socket: what comes before message `end` is not sent any more."""
+        refused = actors
+        for at in range(actors.sent, end):
+            refused = _fate(refused, at, "refused")
+        return refused._replace(sent=max(end, actors.sent))
 
     def _takes(self, actors: Actors, data: Data, at: int) -> Iterator[Move]:
         for channel, entries in zip(ORDERED_CHANNELS, queued(data), strict=True):
@@ -151,14 +177,29 @@ class Ordering:
         if not old or not self.late_check or k == self.last:
             yield Move(f"worker {at} starts {k}", lambda _: self._start(actors, at, k))
         if k != self.last and (old or actors.left[EXPIRIES]):
-            call = self.plan.finish(SOCKET, k, PLACE)
-            used = actors if old else _less(actors, EXPIRIES)
-            dropped = partial(self._finished, used, at, k, "expired")
-            yield Move(f"worker {at} drops {k}, expired", dropped, call)
+            yield self._drop_move(actors if old else _less(actors, EXPIRIES), at, k)
         if actors.left[GIVE_BACKS]:
             call = self._back(k, head=True)
             used = _less(actors, GIVE_BACKS)
             yield Move(f"worker {at} gives {k} back", partial(self._put_back, used, at, k), call)
+
+    def _drop_move(self, actors: Actors, at: int, k: int) -> Move:
+        """An expired message is dropped; the interface is told of a frame (first, in the same write)."""
+        label = f"worker {at} drops {k}, expired"
+        if k == 0 and actors.started < 0 and self.drops_connects:
+            call = self.plan.drop_connect(SOCKET, PLACE)
+            return Move(label, partial(self._dropped, actors, at), call)
+        used = actors._replace(closed=actors.closed or k > 0)
+        call = self.plan.finish(SOCKET, k, PLACE)
+        return Move(label, partial(self._finished, used, at, k, "expired"), call)
+
+    def _dropped(self, actors: Actors, at: int, outcome: Outcome) -> Actors:
+        dropped = self._finished(actors, at, 0, "expired", outcome)
+        if outcome is Outcome.STALE:
+            return dropped
+        for k in range(1, actors.sent):
+            dropped = _fate(dropped, k, "dropped")
+        return dropped._replace(dropped=True)
 
     def _running_moves(self, actors: Actors, at: int, k: int) -> Iterator[Move]:
         call = self.plan.finish(SOCKET, k, PLACE)
@@ -182,8 +223,8 @@ class Ordering:
         rest = actors._replace(orphans=actors.orphans[:at] + actors.orphans[at + 1 :])
         if started:
             return Move(
-                f"the parent finishes {k}",
-                lambda _: _fate(rest, k, "lost"),
+                f"the parent finishes {k}, and tells",
+                lambda _: _fate(rest, k, "failed"),
                 self.plan.finish(SOCKET, k, PLACE),
             )
         return Move(
@@ -194,9 +235,7 @@ class Ordering:
 
     def _clock_moves(self, actors: Actors, data: Data) -> Iterator[Move]:
         k = in_flight(data)
-        if data[sockets.WATCHED][0] != b"none":
-            # Also when it is not overdue any more: who kicks has read the list of overdue ones before.
-            yield Move("somebody kicks the mailbox", lambda _: actors, self.plan.kick(SOCKET, PLACE))
+        yield from self._kicks(actors, data)
         if k is None:
             return
         orphaned = not self._is_alive(actors, data, k)
@@ -206,6 +245,23 @@ class Ordering:
             running = any(worker == ("running", k) for worker in actors.workers)
             old = used.old if running else used.old | {k}
             yield Move(f"the lease of {k} lapses", lambda _: used._replace(old=old, lapsed=True), call)
+
+    def _kicks(self, actors: Actors, data: Data) -> Iterator[Move]:
+        """Also when it is not overdue any more: who kicks has read the list of overdue ones before."""
+        if actors.kicker == "found" and self.tells:
+            told = self._closed(actors._replace(kicker="told", closed=True), self.last)
+            yield Move("the kicker tells the interface", lambda _: told)
+        elif actors.kicker:
+            call = self.plan.kick(SOCKET, PLACE, told=True)
+            yield Move("the kicker moves the mailbox on", lambda _: actors._replace(kicker=""), call)
+        if actors.kicker:
+            yield Move("the kicker is killed", lambda _: actors._replace(kicker=""))
+        elif data[sockets.WATCHED][0] != b"none":
+            call = self.plan.kick(SOCKET, PLACE, told=False)
+            yield Move("somebody kicks the mailbox", partial(self._kicked, actors), call)
+
+    def _kicked(self, actors: Actors, answer: int) -> Actors:
+        return actors._replace(kicker="found") if answer == Outcome.LAPSED else actors
 
     def _is_alive(self, actors: Actors, data: Data, k: int) -> bool:
         """Whether somebody has the message in flight, or will find it."""
@@ -218,6 +274,16 @@ class Ordering:
     def _start(self, actors: Actors, at: int, k: int) -> Actors:
         if k < actors.started or (k == actors.started and k not in actors.requeued):
             raise Violation(f"{k} starts after {actors.started}")
+        if k == self.last and actors.started < 0 and actors.fates[0] == "expired" and not actors.lapsed:
+            raise Violation("a disconnect starts, and no consumer saw the connect, which expired")
+        if k < self.last and actors.sent <= self.last and not actors.closed:
+            # Nobody has ended the socket, so nothing may be missing in front of this frame.
+            before = range(max(actors.started, 0), k)
+            lost = [
+                j for j in before if actors.fates[j] == "lost" or (j > actors.started and not actors.fates[j])
+            ]
+            if lost:
+                raise Violation(f"I5: {k} starts, and the interface was not told that {lost[0]} is lost")
         return _with(actors, at, Worker("running", k))._replace(started=k, requeued=actors.requeued - {k})
 
     def _asked(self, actors: Actors, at: int, k: int, outcome: Outcome) -> Actors:

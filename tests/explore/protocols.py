@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from .explorer import Model, Report, Server, explore
 from .groups import Groups
 from .ordering import Bounds, Ordering
+from .repeats import Repeats
 from .verdict import Verdict
 
 __all__ = ["Task", "tasks"]
@@ -39,20 +40,37 @@ def _protocols(small: bool) -> list[Task]:
         return [
             Task(Ordering(Bounds(frames=2, expiries=0, requeues=0, full=0))),
             Task(Verdict(frames=2, name="verdict false")),
+            *_repeats(frames=3, breaks=2),
             Task(Groups((("a", "c"), ("b",)), name="groups, 2 workers")),
             Task(Groups((("a",), ("b",), ("c",)), name="groups, 3 workers")),
             Task(Groups((("a",), ("b",)), kills=1, name="groups, 2 workers, 1 killed")),
         ]
     return [
         Task(Ordering(Bounds())),
-        Task(Ordering(Bounds(lapses=2, requeues=0, full=0), name="ordering mailbox, 2 lapsed leases")),
         Task(
-            Ordering(Bounds(workers=3, kills=2, expiries=0, full=0), name="ordering mailbox, 2 of 3 killed")
+            Ordering(
+                Bounds(lapses=2, give_backs=0, requeues=0, full=0), name="ordering mailbox, 2 lapsed leases"
+            )
+        ),
+        Task(
+            Ordering(
+                Bounds(workers=3, kills=2, lapses=0, expiries=0, full=0),
+                name="ordering mailbox, 2 of 3 killed",
+            )
         ),
         Task(Verdict(frames=4, name="verdict false")),
+        *_repeats(frames=5, breaks=3),
         Task(Groups((("a", "c"), ("b", "d")), name="groups, 2 workers")),
         Task(Groups((("a", "d"), ("b",), ("c",)), name="groups, 3 workers")),
         Task(Groups((("a", "c"), ("b", "d")), kills=1, name="groups, 2 workers, 1 killed")),
+    ]
+
+
+def _repeats(frames: int, breaks: int) -> list[Task]:
+    return [
+        Task(Repeats(ordered, frames, breaks, flushes, f"repeated frames, {kind}, {lost}"))
+        for ordered, kind in ((False, "plain"), (True, "ordered"))
+        for flushes, lost in ((0, "data kept"), (1, "data lost once"))
     ]
 
 
@@ -74,18 +92,56 @@ def _variants() -> list[Task]:
             "back", "redis.call('GET', KEYS[1]) ~= ARGV[1]", "false",
         ),
         mutant(
-            Ordering(few, name="ordering, a lapsed slot lets frames overtake the mailbox"),
-            "frame_ordered", "in_flight or waiting > 0", "in_flight",
+            Ordering(few, name="ordering, frames do not wait for the one in flight"),
+            "frame_ordered", "flying ~= 'done' or waiting > 0", "waiting > 0",
+        ),
+        mutant(
+            Ordering(few, name="ordering, a lapsed slot lets the disconnect overtake the mailbox"),
+            "disconnect", "if not in_flight and redis.call('LLEN', m) == 0 then", "if not in_flight then",
         ),
         mutant(
             Ordering(few, name="ordering, kick without a look at the lease"),
-            "kick", "redis.call('EXISTS', o) == 1", "false",
+            "kick", "flying and flying ~= 'done'", "false",
+        ),
+        Task(Ordering(few, tells=False, name="ordering, a mailbox moves on before anybody is told"), True),
+        mutant(
+            Ordering(few, name="ordering, a finish leaves no mark, and none is asked for"),
+            "frame_ordered", "redis.call('GET', o)", "redis.call('GET', o) or 'done'",
+        ),
+        mutant(
+            Ordering(few, name="ordering, a finish leaves no mark"),
+            "finish", "  redis.call('SET', o, 'done')\nend", "  redis.call('DEL', o)\nend",
+        ),
+        Task(Ordering(few, drops_connects=False, name="ordering, an expired connect is only finished"), True),
+        mutant(
+            Ordering(few, name="ordering, an expired connect leaves its mailbox behind"),
+            "drop_connect", "redis.call('DEL', o, m)", "redis.call('DEL', o)",
+        ),
+        mutant(
+            Repeats(ordered=False, name="repeated frames, plain, numbers not looked at"),
+            "frames", "tonumber(ARGV[4]) > tonumber(before)", "true",
+        ),
+        mutant(
+            Repeats(ordered=False, name="repeated frames, several, numbers not looked at"),
+            "frames", "tonumber(ARGV[i + 1]) <= tonumber(before[k])", "false",
+        ),
+        mutant(
+            Repeats(ordered=True, name="repeated frames, ordered, numbers not looked at"),
+            "frame_ordered", "tonumber(order) <= tonumber(before)", "false",
+        ),
+        mutant(
+            Repeats(ordered=False, name="repeated frames, registered again over what Redis knows"),
+            "reassert", "redis.call('HSETNX', s, id, ARGV[i + 1]) == 1", "true",
         ),
         Task(Verdict(early=True, name="verdict, written before the consumer returned"), True),
         mutant(Verdict(name="verdict, drained but not emptied"), "finish", "redis.call('DEL', m)", ""),
         mutant(
             Verdict(name="verdict, drained with their tokens"),
-            "finish", "plain(boxed, lease_ms))\nend", "fresh(boxed, lease_ms))\nend",
+            "finish", "list, plain(boxed, lease_ms))", "list, fresh(boxed, lease_ms))",
+        ),
+        mutant(
+            Verdict(name="verdict, drained without a mark"),
+            "finish", "redis.call('SET', o, 'done', 'PX', lease_ms)", "redis.call('DEL', o)",
         ),
         mutant(
             Groups(pair, name="groups, a plain set"),

@@ -11,8 +11,8 @@ from headrace_asgi.layers.redis_plan import ORDERED_CHANNELS
 from .explorer import PLACE, Data, plan
 
 __all__ = [
-    "GIVEN", "KEYS", "LOCAL", "MAILBOX", "ORDER", "PLAN", "PROCESS", "SOCKET", "WATCHED",
-    "canonical", "entry", "in_flight", "number", "queued",
+    "GIVEN", "KEYS", "LOCAL", "MAILBOX", "NUMBERS", "ORDER", "PLAN", "PROCESS", "REGISTRY", "SOCKET",
+    "WATCHED", "canonical", "entry", "in_flight", "number", "queued",
 ]  # fmt: skip
 
 PLAN = plan()
@@ -25,13 +25,15 @@ KEYS = (
     PLAN.key(PLACE, "w"),
     PLAN.key(PLACE, "s", PROCESS),
     *(PLAN.key(PLACE, "c", channel) for channel in ORDERED_CHANNELS),
+    PLAN.key(PLACE, "f", PROCESS),
     PLAN.key(PLACE, "up", PROCESS),
 )
 #: The process lives; everything else is empty.
 GIVEN: Data = (*((b"none",),) * (len(KEYS) - 1), (b"hash", (b"version", b"1")))
 #: Where each key stands in the data.
-ORDER, MAILBOX, WATCHED = range(3)
+ORDER, MAILBOX, WATCHED, REGISTRY = range(4)
 LISTS = (4, 5, 6)
+NUMBERS = 7
 
 #: One time for all entries: expiry is a step of the model, not of the clock.
 EXPIRY_MS = 2**52
@@ -51,7 +53,8 @@ def number(raw: bytes) -> tuple[int, bool]:
 
 def in_flight(data: Data) -> int | None:
     """The order number that holds the socket's slot."""
-    return int(data[ORDER][1]) if data[ORDER][0] == b"string" else None
+    held = data[ORDER][0] == b"string" and data[ORDER][1] != b"done"
+    return int(data[ORDER][1]) if held else None
 
 
 def queued(data: Data) -> list[list[bytes]]:

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from headrace_asgi.contract import Outcome
-from headrace_asgi.layers.redis_call import Call, no_answer
+from headrace_asgi.layers.redis_call import Accepted, Call, no_answer
 from headrace_asgi.layers.redis_plan import ORDERED_CHANNELS
 
 from . import sockets
@@ -77,7 +77,8 @@ class Verdict:
             yield self._parent_move(actors, at)
         k = in_flight(data)
         if data[sockets.WATCHED][0] != b"none":
-            yield Move("somebody kicks the mailbox", lambda _: actors, self.plan.kick(SOCKET, PLACE))
+            call = self.plan.kick(SOCKET, PLACE, told=True)
+            yield Move("somebody kicks the mailbox", lambda _: actors, call)
         if k is not None and not self._is_alive(actors, data, k):
             call = Call(PLACE, (b"DEL", self.keys[sockets.ORDER]), no_answer)
             yield Move(f"the lease of {k} lapses", lambda _: actors._replace(lapsed=True), call)
@@ -93,15 +94,22 @@ class Verdict:
         elif k == self.last:
             call = self.plan.disconnect(SOCKET, k, entry(k, expires=False))
         elif actors.verdict == "read":
-            call = self.plan.frames(PLACE, PROCESS, (LOCAL, entry(k, ordered=False)))
+            call = self.plan.frames(PLACE, PROCESS, (LOCAL, k, entry(k, ordered=False)))
         else:
             call = self.plan.frame_ordered(SOCKET, k, entry(k))
         yield Move(f"send {k}", partial(self._sent, actors, k), call)
 
-    def _sent(self, actors: Actors, k: int, outcome: Any) -> Actors:
-        if outcome not in (Outcome.SENT, Outcome.BOXED, [Outcome.SENT]):
-            raise Violation(f"send {k} was answered {outcome!r}")
-        return actors._replace(sent=k + 1)
+    def _sent(self, actors: Actors, k: int, answer: Any) -> Actors:
+        outcome = answer.outcomes[0] if isinstance(answer, Accepted) else answer
+        if outcome in (Outcome.SENT, Outcome.BOXED):
+            return actors._replace(sent=k + 1)
+        if outcome is Outcome.LAPSED and actors.lapsed:
+            # The socket is closed: what it would have said is not sent.
+            refused = actors
+            for at in range(k, self.last):
+                refused = _fate(refused, at, "refused")
+            return refused._replace(sent=self.last)
+        raise Violation(f"send {k} was answered {outcome!r}")
 
     def _worker_moves(self, actors: Actors, data: Data, at: int, worker: Worker) -> Iterator[Move]:
         k = worker.number

@@ -48,6 +48,9 @@ def failed_cases(
         def wait_for_group_expiry(self) -> None:
             self.clock.now += 2.1
 
+        def let_leases_lapse(self) -> None:
+            self.clock.now += 1000
+
         def open_process(self) -> MemoryProcess:
             return self.channel_layer.open_process()
 

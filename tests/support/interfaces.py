@@ -28,6 +28,9 @@ class Recorder:
     def __init__(self) -> None:
         self.heard: list[tuple[Any, ...]] = []
         self.sockets: dict[str, str] = {}
+        #: Number of the last message of a socket that is known to be accepted; and which ones are ordered.
+        self.orders: dict[str, int] = {}
+        self.ordered: set[str] = set()
 
     def of(self, kind: str) -> list[tuple[Any, ...]]:
         """What was heard of one kind, without the kind."""
@@ -55,7 +58,10 @@ class Recorder:
         return local in self.sockets
 
     def open_sockets(self) -> Iterable[OpenSocket]:
-        return [OpenSocket(local, path) for local, path in self.sockets.items()]
+        return [
+            OpenSocket(local, path, self.orders.get(local, 0), local in self.ordered)
+            for local, path in self.sockets.items()
+        ]
 
     def level(self, channel: str, sent: int, waiting: int, capacity: int) -> None:
         self.heard.append(("level", channel, sent, waiting, capacity))

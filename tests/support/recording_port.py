@@ -41,6 +41,8 @@ class RecordingPort:
         self.stopped = False
         #: Local parts of clients that left their groups.
         self.left: list[str] = []
+        #: Channels whose level was asked for.
+        self.levels_asked: list[str] = []
 
     def start(self, receiver: InterfaceReceiver) -> None:
         self.receiver = receiver
@@ -61,7 +63,7 @@ class RecordingPort:
         self._record("frame", "websocket.receive", message, 60, done)
 
     def ask_level(self, channel: str) -> None:
-        self._record("level", channel, {}, 0, lambda outcome: None)
+        self.levels_asked.append(channel)
 
     def disconnect(self, local: str, message: dict[str, Any], order: int, done: Done) -> None:
         self._record("disconnect", "websocket.disconnect", message, 0, done)

@@ -8,9 +8,18 @@ from typing import Any
 from headrace_asgi.contract import Outcome
 from headrace_asgi.envelope import Message, decode, encode, pack_message, unpack_message
 from headrace_asgi.layers.redis_blocking import RedisChannelLayer
+from headrace_asgi.layers.redis_call import Accepted, Call, names
 from headrace_asgi.names import local_part, new_process_queue
 
-__all__ = ["Heard", "RedisProcess"]
+__all__ = ["Heard", "RedisProcess", "let_leases_lapse"]
+
+
+def let_leases_lapse(layer: RedisChannelLayer) -> None:
+    """Do to all ordered messages in flight what the end of their leases does."""
+    place, plan = layer.places.home, layer.plan
+    keys = layer.ask(Call(place, (b"KEYS", plan.flushed_sockets(place)), names))
+    if keys:
+        layer.ask(plan.settle(place, keys))
 
 
 @dataclass
@@ -43,11 +52,10 @@ class RedisProcess:
     def frame(self, local: str, message: Message, order: int, ordered: bool = True) -> Outcome:
         """Send a frame, through the mailbox if `ordered`."""
         if ordered:
-            return self._ask(
-                self._plan.frame_ordered(self.process + local, order, self._entry(message, order))
-            )
-        answer = self._layer.ask(self._plan.frames(self._place, self.process, [local, self._entry(message)]))
-        return Outcome(answer[0])
+            call = self._plan.frame_ordered(self.process + local, order, self._entry(message, order))
+            return self._only(self._layer.ask(call))
+        frames = [local, order, self._entry(message)]
+        return self._only(self._layer.ask(self._plan.frames(self._place, self.process, frames)))
 
     def disconnect(self, local: str, message: Message, order: int) -> Outcome:
         """Unregister a socket and send its disconnect."""
@@ -74,6 +82,11 @@ class RedisProcess:
     def _entry(self, message: Message, order: int | None = None) -> bytes:
         seconds = self._plan.ordered_expiry_seconds if order is not None else self._layer.expiry
         return encode(pack_message(message), self._layer.expiry_ms(self._place, seconds), order)
+
+    @staticmethod
+    def _only(answer: Accepted) -> Outcome:
+        (outcome,) = answer.outcomes
+        return outcome
 
     def _ask(self, call: Any) -> Outcome:
         return Outcome(self._layer.ask(call))

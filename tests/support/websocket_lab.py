@@ -55,6 +55,8 @@ class NotingPort:
         #: Local parts of the sockets whose connect was answered.
         self.answered: set[str] = set()
         self.auto: Outcome | None = Outcome.SENT
+        #: Channels whose level was asked for.
+        self.levels_asked: list[str] = []
 
     def of(self, kind: str) -> list[Asked]:
         """All calls of one kind."""
@@ -80,11 +82,11 @@ class NotingPort:
     ) -> None:
         self._note("frame", done, local=local, message=message, order=order, ordered=ordered)
 
+    def ask_level(self, channel: str) -> None:
+        self.levels_asked.append(channel)
+
     def disconnect(self, local: str, message: Any, order: int, done: Callable[[Outcome], None]) -> None:
         self._note("disconnect", done, local=local, message=message, order=order)
-
-    def ask_level(self, channel: str) -> None:
-        self.asked.append(Asked("level", lambda _: None, channel=channel))
 
     def leave_groups(self, local: str) -> None:
         """Requests have none here."""
@@ -194,6 +196,9 @@ class Lab:
         """Close the clients' ends."""
         for client in self.clients:
             client.close()
+        for shell in self.shells:
+            if shell._transport.connected:
+                shell._transport.startReading()  # the reactor closes at its end what it reads from
 
     def told(self) -> Asked:
         """The one disconnect, as soon as it was told."""

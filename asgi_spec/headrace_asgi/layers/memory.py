@@ -128,7 +128,7 @@ class InMemoryChannelLayer(ChannelLayer):
             store.clear()
 
     def statistics(self, channel: str) -> dict[str, int]:
-        """Counters of one shared channel: sent, shed, taken, expired, unreadable; and pending."""
+        """Counters of one shared channel: sent, shed, dropped, taken, expired, unreadable; and pending."""
         require_channel_name(channel)
         with self._hub as store:
             return store.counted(channel)

@@ -140,11 +140,17 @@ class MemoryWorkerPort(WorkerPort):
         return store.renew(delivery.message["reply_channel"], delivery.order, self._hub.now_ms())
 
     def may_start(self, delivery: Delivery, now: float) -> bool:
-        """Whether a delivery may start; an ordered one that is late asks. `now` is `time.monotonic()`."""
-        if delivery.order is None:
-            return True
-        expired = 0 < delivery.expiry_ms <= self._hub.now_ms()
-        if not expired and now - delivery.taken_at <= _LATE_SECONDS:
+        """Whether a delivery may start: not if it expired, nor if it is late and somebody moved on.
+
+        `now` is `time.monotonic()`. What an expired one owes is done at once.
+        """
+        now_ms = self._hub.now_ms()
+        if 0 < delivery.expiry_ms <= now_ms:
+            socket = str(delivery.message.get("reply_channel"))
+            with self._hub as store:
+                store.drop(delivery.channel, socket, delivery.order, delivery.retries, now_ms)
+            return False
+        if delivery.order is None or now - delivery.taken_at <= _LATE_SECONDS:
             return True
         return self.renew(delivery)
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from ..contract import Outcome
 from ..envelope import Message, decode, pack_message, unpack_message
-from ..messages import WEBSOCKET_RECEIVE
 from ..names import local_part, new_process_queue
 from .memory_hub import Hub
 
@@ -47,11 +46,7 @@ class MemoryProcess:
         socket = self.process + local
         now_ms = self._hub.now_ms()
         with self._hub as store:
-            if ordered:
-                return store.frame(socket, payload, order, now_ms)
-            if not store.is_registered(socket):
-                return Outcome.GONE
-            return store.send(WEBSOCKET_RECEIVE.channel, payload, now_ms + store.expiry_ms)
+            return store.frame(socket, payload, order, now_ms, ordered)
 
     def disconnect(self, local: str, message: Message, order: int) -> Outcome:
         """Unregister a socket, end its memberships and send its `websocket.disconnect`."""

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..contract import Outcome
-from ..envelope import Entry, decode, encode, unpack_message
+from ..control import CLOSE, LAPSED, note
+from ..envelope import Entry, Message, decode, encode, pack_message, unpack_message
 from ..errors import UnreadableEntry
 from ..limits import MAILBOX_CAPACITY, PROCESS_QUEUE_CAPACITY, Capacities
 from ..names import is_process_queue, local_part, non_local_name
@@ -49,6 +50,14 @@ class _InFlight:
     lease_ends_ms: int
 
 
+@dataclass(slots=True)
+class _Socket:
+    """A registered socket; `order` is the number of its last message that was accepted."""
+
+    path: str
+    order: int = 0
+
+
 class Store:
     """All state of one memory layer."""
 
@@ -60,8 +69,10 @@ class Store:
         self.lease_ms = lease_ms
         # What is still queued when its lease ends must not start: it expires well before.
         self._ordered_expiry_ms = min(expiry_ms, lease_ms * 2 // 3)
-        #: Registered processes, each with its sockets: local part -> path.
-        self.processes: dict[str, dict[str, str]] = {}
+        #: Registered processes, each with its sockets by local part.
+        self.processes: dict[str, dict[str, _Socket]] = {}
+        #: Sockets whose last message is done; one that is neither here nor in flight has lost a message.
+        self._idle: set[str] = set()
         self.clear()
 
     def clear(self) -> None:
@@ -144,10 +155,37 @@ class Store:
         return list(self._queues.pop(name, ()))
 
     def _drop_expired(self, name: str, entry: Entry, now_ms: int) -> None:
-        self._count(name, "expired")
-        if entry.order is not None:
-            message = unpack_message(entry.payload)
-            self.finish(str(message.get("reply_channel")), entry.order, False, now_ms)
+        message = unpack_message(entry.payload) if entry.order is not None else {}
+        self.drop(name, str(message.get("reply_channel")), entry.order, entry.retries, now_ms)
+
+    def drop(self, channel: str, socket: str, order: int | None, retries: int, now_ms: int) -> None:
+        """Count a message that expired; do what is owed for an ordered one (order number not None).
+
+        A connect that no consumer saw takes its socket along. Else the next message may start, and a socket
+        of ours that lost a frame is closed.
+        """
+        self._count(non_local_name(channel), "expired")
+        if order is None:
+            return
+        if order == 0 and not retries:
+            self._drop_connect(socket, now_ms)
+            return
+        if order:
+            self._tell(socket, note(CLOSE, local=local_part(socket), code=1013))
+        self.finish(socket, order, False, now_ms)
+
+    def _drop_connect(self, socket: str, now_ms: int) -> None:
+        if self._fenced(socket, 0, now_ms):
+            return
+        self.forget(socket)
+        del self._in_flight[socket]
+        for waiting in self._mailboxes.pop(socket, ()):
+            self._count(waiting.channel, "dropped")
+
+    def _tell(self, socket: str, body: Message) -> None:
+        """Push a note for the process of a socket, if it is one of ours."""
+        if is_process_queue(non_local_name(socket)):
+            self.push(socket, encode(pack_message(body), channel=socket, control=True), is_control=True)
 
     def put_back(self, channel: str, raw: bytes) -> None:
         """Put an entry that was taken and not started at the head of its queue."""
@@ -174,7 +212,7 @@ class Store:
 
     def counted(self, name: str) -> dict[str, int]:
         """The counters of a shared channel, and `pending`."""
-        kinds = ("sent", "shed", "taken", "expired", "unreadable")
+        kinds = ("sent", "shed", "dropped", "taken", "expired", "unreadable")
         return {**{kind: self._counters[name, kind] for kind in kinds}, "pending": self.pending(name)}
 
     # Sockets and their mailboxes (PROTOCOL 1)
@@ -189,24 +227,39 @@ class Store:
         waiting = _Waiting("websocket.connect", payload, 0, expires=True)
         outcome = self._send_at_once(socket, waiting, now_ms)
         if outcome is Outcome.SENT:
-            sockets[local_part(socket)] = path
+            sockets[local_part(socket)] = _Socket(path)
         return outcome
 
     def _send_at_once(self, socket: str, waiting: _Waiting, now_ms: int) -> Outcome:
         outcome = self.push(waiting.channel, self._entry(waiting, now_ms))
         if outcome is Outcome.SENT:
+            self._idle.discard(socket)
             self._in_flight[socket] = _InFlight(waiting.order, now_ms + self.lease_ms)
         return outcome
 
-    def frame(self, socket: str, payload: bytes, order: int, now_ms: int) -> Outcome:
-        """Send a frame through the mailbox of its socket."""
-        if not self.is_registered(socket):
+    def frame(self, socket: str, payload: bytes, order: int, now_ms: int, ordered: bool = True) -> Outcome:
+        """Send a frame, through the mailbox of its socket if `ordered`."""
+        registered = self.processes.get(non_local_name(socket), {}).get(local_part(socket))
+        if registered is None:
             return Outcome.GONE
+        if order <= registered.order:
+            return Outcome.DUPLICATE
+        if ordered:
+            outcome = self._frame_ordered(socket, payload, order, now_ms)
+        else:
+            outcome = self.send("websocket.receive", payload, now_ms + self.expiry_ms)
+        if outcome.accepted:
+            registered.order = order
+        return outcome
+
+    def _frame_ordered(self, socket: str, payload: bytes, order: int, now_ms: int) -> Outcome:
+        flying = self._flying(socket, now_ms)
+        if flying is None and socket not in self._idle:
+            return Outcome.LAPSED
         waiting = _Waiting("websocket.receive", payload, order, expires=True)
-        box = self._mailboxes.get(socket, ())
-        if not box and self._flying(socket, now_ms) is None:
+        if flying is None:
             return self._send_at_once(socket, waiting, now_ms)
-        if len(box) >= MAILBOX_CAPACITY:
+        if len(self._mailboxes.get(socket, ())) >= MAILBOX_CAPACITY:
             self._count(waiting.channel, "shed")
             return Outcome.FULL
         return self._wait(socket, waiting, now_ms)
@@ -226,6 +279,7 @@ class Store:
 
     def forget(self, socket: str) -> None:
         """Unregister a socket that is owed no disconnect, and end its memberships."""
+        self._idle.discard(socket)
         self.processes.get(non_local_name(socket), {}).pop(local_part(socket), None)
         self.leave_all(socket)
 
@@ -240,10 +294,12 @@ class Store:
         del self._in_flight[socket]
         if not drain:
             self._move(socket, now_ms)
-            return Outcome.SENT
-        for waiting in self._mailboxes.pop(socket, ()):
+        for waiting in self._mailboxes.pop(socket, ()) if drain else ():
             # Without its token: nothing waits behind it, so it may be given back or start late as any other.
             self._append(waiting.channel, self._entry(waiting, now_ms, with_order=False))
+            self._count(waiting.channel, "sent")
+        if socket not in self._in_flight and self.is_registered(socket):
+            self._idle.add(socket)
         return Outcome.SENT
 
     def renew(self, socket: str, order: int, now_ms: int) -> bool:
@@ -265,6 +321,7 @@ class Store:
         return flying
 
     def _fly(self, socket: str, waiting: _Waiting, now_ms: int) -> bytes:
+        self._idle.discard(socket)
         self._in_flight[socket] = _InFlight(waiting.order, now_ms + self.lease_ms)
         return self._entry(waiting, now_ms)
 
@@ -274,7 +331,6 @@ class Store:
 
     def _wait(self, socket: str, waiting: _Waiting, now_ms: int) -> Outcome:
         self._mailboxes.setdefault(socket, deque()).append(waiting)
-        self._count(waiting.channel, "sent")
         if self._flying(socket, now_ms) is None:
             self._move(socket, now_ms)
         return Outcome.BOXED
@@ -285,12 +341,14 @@ class Store:
             return
         waiting = box.popleft()
         self._append(waiting.channel, self._fly(socket, waiting, now_ms))
+        self._count(waiting.channel, "sent")
         if not box:
             del self._mailboxes[socket]
 
     def _kick(self, now_ms: int) -> None:
         """Move on the mailboxes whose lease lapsed: whoever held the message in flight is gone."""
         for socket in [one for one in self._mailboxes if self._flying(one, now_ms) is None]:
+            self._tell(socket, note(LAPSED, local=local_part(socket)))
             self._move(socket, now_ms)
 
     # Groups
@@ -340,6 +398,7 @@ class Store:
         """Remove a process, its queue and its memberships; its sockets were told before."""
         self.processes.pop(process, None)
         self._queues.pop(process, None)
+        self._idle = {socket for socket in self._idle if non_local_name(socket) != process}
         for group, members in list(self._groups.items()):
             for channel in [one for one in members if non_local_name(one) == process]:
                 self.leave(group, channel)

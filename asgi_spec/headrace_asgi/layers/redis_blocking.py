@@ -180,9 +180,11 @@ class RedisChannelLayer(ChannelLayer):
         """The messages among entries that were taken. Ordered ones are finished: nobody else will."""
         taken = self._readers[place].read(channel, entries)
         finished = [
-            (str(one.message.get("reply_channel")), one.order) for one in taken.alive if one.order is not None
+            self.plan.finish(str(one.message.get("reply_channel")), one.order, place)
+            for one in taken.alive
+            if one.order is not None
         ]
-        self.run([self.plan.finish(socket, order, place) for socket, order in finished + taken.dropped])
+        self.run(finished + taken.owed)
         return [(one.channel, one.message) for one in taken.alive]
 
     # Groups
@@ -264,13 +266,18 @@ class RedisChannelLayer(ChannelLayer):
         for place in self.places.names:
             # A glob such as "…:c:*" or the name of one key: its start says enough to choose among the found.
             starts = tuple(pattern.rstrip("*") for pattern in self.plan.flushed_patterns(place))
+            sockets = self.plan.flushed_sockets(place).rstrip("*")
             cursor: bytes = b"0"
             while True:
                 args = (b"SCAN", cursor, b"MATCH", self.places.tag(place) + "*", b"COUNT", 1000)
                 cursor, keys = self.ask(Call(place, args, as_is, repeat=True))
-                doomed = [key for key in map(text, keys) if key.startswith(starts)]
+                found = [text(key) for key in keys]
+                doomed = [key for key in found if key.startswith(starts)]
                 if doomed:
                     self.ask(Call(place, (b"UNLINK", *doomed), as_is, repeat=True))
+                in_flight = [key for key in found if key.startswith(sockets)]
+                if in_flight:
+                    self.ask(self.plan.settle(place, in_flight))
                 if cursor == b"0":
                     break
         self.ask(self.plan.flushed())
@@ -278,7 +285,7 @@ class RedisChannelLayer(ChannelLayer):
     def statistics(self, channel: str) -> dict[str, int]:
         names.require_channel_name(channel)
         queue = names.non_local_name(channel)
-        totals = {"sent": 0, "shed": 0, "pending": 0}
+        totals = {"sent": 0, "shed": 0, "dropped": 0, "pending": 0}
         answers = self.run(self.plan.statistics(queue))
         for answer in answers:
             if isinstance(answer, HeadraceError):
@@ -286,6 +293,7 @@ class RedisChannelLayer(ChannelLayer):
             if isinstance(answer, list):
                 totals["sent"] += answer[0]
                 totals["shed"] += answer[1]
+                totals["dropped"] += answer[2]
             else:
                 totals["pending"] += answer
         return totals

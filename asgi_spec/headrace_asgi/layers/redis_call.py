@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..contract import Outcome
 from .redis_scripts import Script
 
-__all__ = ["FENCED", "Argument", "Beat", "Call", "as_is", "names", "no_answer", "outcome", "text"]
+__all__ = [
+    "FENCED",
+    "Accepted",
+    "Argument",
+    "Beat",
+    "Call",
+    "Level",
+    "as_is",
+    "names",
+    "no_answer",
+    "outcome",
+    "text",
+]
 
 Argument = bytes | str | int
 
@@ -46,6 +58,20 @@ class Beat:
     fenced: bool
     now_ms: int
     flushes: int
+
+
+class Level(NamedTuple):
+    """How full the list of a shared channel is: messages ever put on it, and those that are there."""
+
+    sent: int
+    waiting: int
+
+
+class Accepted(NamedTuple):
+    """The answer to frames: one outcome each, and the level of their list if Redis looked at it."""
+
+    outcomes: list[Outcome]
+    level: Level | None
 
 
 def as_is(answer: Any) -> Any:

@@ -7,11 +7,13 @@ Key layout (PROTOCOL 0), each key behind the tag of its place, `hr1:{place}:`
     c:<channel>   list    entries of a shared or single-reader channel, or of a foreign process's queue
     q:<process>   list    queue of one of our processes       up:<process>  hash  the process lives here
     s:<process>   hash    its registered sockets: local part -> path
-    o:<socket>    string  order number in flight, with its lease   m:<socket>  list  mailbox
+    f:<process>   hash    local part -> number of the socket's last message that was accepted
+    o:<socket>    string  order number in flight, with its lease, or "done"   m:<socket>  list  mailbox
     w             zset    sockets whose mailbox is not empty, by when the lease in front ends
     g:<group>     hash    process -> number of adds           gq:<process>  set  its groups
     gp:<group>    zset    members that are plain channels, by join time
-    n             hash    counters "<channel>|sent", "<channel>|shed"
+    n             hash    counters "<channel>|sent" (put on the list), "<channel>|shed", "<channel>|dropped"
+                          (from the mailbox of a socket whose connect nobody saw)
     procs, beat   hashes  process -> description, -> heartbeat counter (at the home place only)
     fenced:<process>, flushes
 """
@@ -21,7 +23,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..contract import Outcome
+from ..contract import OpenSocket, Outcome
+from ..control import CLOSE, LAPSED, note
+from ..envelope import Message, encode, pack_message
 from ..limits import (
     LEASE_MARGIN_SECONDS,
     MAILBOX_CAPACITY,
@@ -30,7 +34,7 @@ from ..limits import (
 )
 from ..names import is_process_queue, local_part, non_local_name, place_of_process
 from .places import Places
-from .redis_call import FENCED, Argument, Beat, Call, as_is, names, no_answer, outcome, text
+from .redis_call import FENCED, Accepted, Argument, Beat, Call, Level, as_is, names, no_answer, outcome, text
 from .redis_scripts import script
 
 __all__ = ["ENTRIES_PER_CALL", "ORDERED_CHANNELS", "Beat", "Call", "Plan"]
@@ -137,6 +141,7 @@ class Plan:
         keys = (
             self.key(place, "up", process),
             self.key(place, "s", process),
+            self.key(place, "f", process),
             self.key(place, "o", socket),
             self.key(place, "c", channel),
             self.key(place, "n"),
@@ -145,56 +150,113 @@ class Plan:
         args = (local_part(socket), path, capacity, self.lease_ms, channel, entry)
         return self._call("connect", place, keys, args, repeat=True)
 
-    def frames(self, place: str, process: str, locals_and_entries: Sequence[Argument]) -> Call:
-        """Send frames of unordered sockets of one process at one place: local, entry, local, entry…"""
+    def frames(self, place: str, process: str, frames: Sequence[Argument]) -> Call:
+        """Send frames of unordered sockets of one process at one place: local, order, entry, local, order…
+
+        Those of one socket in order, and all that one turn has in one call: then behind a frame that was
+        refused no later one of its socket is accepted. The answer is `Accepted`.
+        """
         channel = ORDERED_CHANNELS[1]
-        keys = (self.key(place, "s", process), self.key(place, "c", channel), self.key(place, "n"))
-        count = len(locals_and_entries) // 2
+        keys = (self.key(place, "f", process), self.key(place, "c", channel), self.key(place, "n"))
+        count = len(frames) // 3
 
-        def read(answer: Any) -> list[Outcome]:
-            if isinstance(answer, int):
-                return [Outcome.SENT] * count
-            return [Outcome(one) for one in answer]
+        def read(answer: Any) -> Accepted:
+            outcomes, sent, waiting = answer
+            if isinstance(outcomes, int):
+                return Accepted([Outcome.SENT] * count, Level(sent, waiting))
+            return Accepted([Outcome(one) for one in outcomes], Level(sent, waiting))
 
-        capacity = self.capacities.of(channel, len(self.places.names))
-        return self._call("frames", place, keys, (capacity, channel, *locals_and_entries), read)
+        capacity = self.frame_capacity
+        return self._call("frames", place, keys, (capacity, channel, *frames), read, repeat=True)
+
+    @property
+    def frame_capacity(self) -> int:
+        """How many frames the list of one place may hold."""
+        return self.capacities.of(ORDERED_CHANNELS[1], len(self.places.names))
 
     def frame_ordered(self, socket: str, order: int, entry: bytes) -> Call:
-        """Send one frame of a socket through its mailbox."""
+        """Send one frame of a socket through its mailbox. The answer is `Accepted`."""
         place, channel = self.places.of(socket), ORDERED_CHANNELS[1]
-        capacity = self.capacities.of(channel, len(self.places.names))
+        numbers = self.key(place, "f", non_local_name(socket))
+        keys = (numbers, *self._mailbox_keys(place, socket))
         args = (
-            socket, local_part(socket), order, 2, self.lease_ms, capacity, MAILBOX_CAPACITY, channel, entry,
+            socket, local_part(socket), order, 2, self.lease_ms, self.frame_capacity, MAILBOX_CAPACITY,
+            channel, entry,
         )  # fmt: skip
-        return self._call("frame_ordered", place, self._registered_keys(place, socket), args)
+
+        def read(answer: Any) -> Accepted:
+            return Accepted([Outcome(answer[0])], Level(*answer[1:]) if len(answer) > 1 else None)
+
+        return self._call("frame_ordered", place, keys, args, read, repeat=True)
+
+    def level(self, channel: str) -> list[Call]:
+        """How full a shared channel is: how many messages were ever put on it, and how many are there.
+
+        In this order: what comes in between makes it look fuller than it is, never emptier.
+        """
+        place = self.places.home
+        sent = (b"HGET", self.key(place, "n"), f"{channel}|sent")
+        return [
+            Call(place, sent, lambda answer: int(answer or 0), repeat=True),
+            Call(place, (b"LLEN", self.key(place, "c", channel)), as_is, repeat=True),
+        ]
 
     def disconnect(self, socket: str, order: int, entry: bytes) -> Call:
         """Unregister a socket and send its disconnect, exactly once whoever asks."""
         place = self.places.of(socket)
-        args = (socket, local_part(socket), order, 3, self.lease_ms, ORDERED_CHANNELS[2], entry)
-        return self._call("disconnect", place, self._registered_keys(place, socket), args, repeat=True)
+        args = (socket, local_part(socket), order, 3, self.lease_ms, entry)
+        return self._call("disconnect", place, self._socket_keys(place, socket), args, repeat=True)
 
     def forget(self, socket: str) -> Call:
         """Unregister a socket that is owed no disconnect."""
         place = self.places.of(socket)
-        key = self.key(place, "s", non_local_name(socket))
-        return Call(place, (b"HDEL", key, local_part(socket)), no_answer, repeat=True)
+        keys = (*self._registry_keys(place, socket), self.key(place, "o", socket))
+        return self._call("forget", place, keys, (local_part(socket),), no_answer, repeat=True)
 
-    def _mailbox_keys(self, place: str, socket: str) -> tuple[str, str, str]:
-        return self.key(place, "o", socket), self.key(place, "m", socket), self.key(place, "w")
+    def _registry_keys(self, place: str, socket: str) -> tuple[str, str]:
+        process = non_local_name(socket)
+        return self.key(place, "s", process), self.key(place, "f", process)
 
-    def _registered_keys(self, place: str, socket: str) -> tuple[str, ...]:
-        registry = self.key(place, "s", non_local_name(socket))
-        counters = self.key(place, "n")
-        return (registry, *self._mailbox_keys(place, socket), counters, *self._lists[place])
+    def _mailbox_keys(self, place: str, socket: str) -> tuple[str, ...]:
+        mailbox = (self.key(place, "o", socket), self.key(place, "m", socket), self.key(place, "w"))
+        return (*mailbox, self.key(place, "n"), *self._lists[place])
+
+    def _socket_keys(self, place: str, socket: str) -> tuple[str, ...]:
+        return (*self._registry_keys(place, socket), *self._mailbox_keys(place, socket))
 
     # Ordering: what workers say of a message they took
 
     def finish(self, socket: str, order: int, place: str, drain: bool = False) -> Call:
         """End the message in flight; `drain` empties the mailbox of a socket that is not ordered."""
-        keys = (*self._mailbox_keys(place, socket), *self._lists[place])
-        args = (socket, order, self.lease_ms, int(drain))
+        keys = (self.key(place, "s", non_local_name(socket)), *self._mailbox_keys(place, socket))
+        args = (socket, local_part(socket), order, self.lease_ms, int(drain))
         return self._call("finish", place, keys, args, repeat=True)
+
+    def drop_connect(self, socket: str, place: str) -> Call:
+        """Drop a connect that no consumer saw, with everything that is known of its socket."""
+        args = (socket, local_part(socket))
+        return self._call("drop_connect", place, self._socket_keys(place, socket), args, repeat=True)
+
+    def dropped(self, socket: str, order: int, retries: int, place: str) -> list[Call]:
+        """What is owed for an ordered message that was taken and dropped: it expired, or is unreadable.
+
+        A connect that no consumer saw takes its socket along. Else the next message may start, and a socket
+        of ours that lost a frame is closed: it never skips one in silence (PROTOCOL 1, I5).
+        """
+        if order == 0 and not retries:
+            return [self.drop_connect(socket, place)]
+        finish = self.finish(socket, order, place)
+        if not order or not is_process_queue(non_local_name(socket)):
+            return [finish]
+        close = note(CLOSE, local=local_part(socket), code=1013)
+        return [self._note(non_local_name(socket), close), finish]
+
+    def lapsed(self, socket: str) -> Call:
+        """Tell the process of a socket that the message in flight was lost with whoever held it."""
+        return self._note(non_local_name(socket), note(LAPSED, local=local_part(socket)))
+
+    def _note(self, process: str, body: Message) -> Call:
+        return self.push(process, [encode(pack_message(body), control=True)], [True])
 
     def renew(self, socket: str, order: int, place: str) -> Call:
         """Renew the lease of the message in flight, or learn that it is STALE."""
@@ -218,10 +280,13 @@ class Plan:
         args = (b"ZRANGEBYSCORE", self.key(place, "w"), b"-inf", now_ms, b"LIMIT", 0, 100)
         return Call(place, args, names, repeat=True)
 
-    def kick(self, socket: str, place: str) -> Call:
-        """Move on a mailbox whose lease lapsed."""
-        keys = (*self._mailbox_keys(place, socket), *self._lists[place])
-        return self._call("kick", place, keys, (socket, self.lease_ms), as_is, repeat=True)
+    def kick(self, socket: str, place: str, told: bool) -> Call:
+        """Move on a mailbox whose lease lapsed, if the process of its socket was told; the answer is 1 if so.
+
+        LAPSED asks for that: see `lapsed`, then kick again.
+        """
+        args = (socket, self.lease_ms, int(told))
+        return self._call("kick", place, self._mailbox_keys(place, socket), args, as_is, repeat=True)
 
     # Taking
 
@@ -330,7 +395,7 @@ class Plan:
         calls = [
             Call(
                 place,
-                (b"DEL", *(self.key(place, kind, process) for kind in ("up", "q", "s", "gq"))),
+                (b"DEL", *(self.key(place, kind, process) for kind in ("up", "q", "s", "f", "gq"))),
                 no_answer,
                 repeat=True,
             )
@@ -347,10 +412,13 @@ class Plan:
         home = self.places.home
         return Call(home, (b"EXISTS", self.key(home, "fenced", process)), bool, repeat=True)
 
-    def register_sockets(self, place: str, process: str, sockets: Sequence[tuple[str, str]]) -> Call:
-        """Register open sockets again after Redis lost its data: (local part, path), at most 1,000."""
-        fields = [part for socket in sockets for part in socket]
-        return Call(place, (b"HSET", self.key(place, "s", process), *fields), no_answer, repeat=True)
+    def register_sockets(self, place: str, process: str, sockets: Sequence[OpenSocket]) -> Call:
+        """Register open sockets again, at most 1,000; what Redis still knows of them stays as it is."""
+        ordered_first = sorted(sockets, key=lambda socket: not socket.ordered)
+        keys = [self.key(place, "s", process), self.key(place, "f", process)]
+        keys += [self.key(place, "o", process + socket.local) for socket in ordered_first if socket.ordered]
+        args = [part for socket in ordered_first for part in socket[:3]]
+        return self._call("reassert", place, keys, args, as_is, repeat=True)
 
     def registered_sockets(self, place: str, process: str) -> Call:
         """The sockets that are registered at a place: local part -> path."""
@@ -383,7 +451,7 @@ class Plan:
         """Per place: counters of a channel, then the number of its entries."""
         calls = []
         for place in self.places.names:
-            fields = (f"{channel}|sent", f"{channel}|shed")
+            fields = (f"{channel}|sent", f"{channel}|shed", f"{channel}|dropped")
             args = (b"HMGET", self.key(place, "n"), *fields)
             calls.append(Call(place, args, lambda answer: [int(n or 0) for n in answer], repeat=True))
             calls.append(Call(place, (b"LLEN", self.queue_key(place, channel)), as_is, repeat=True))
@@ -392,7 +460,15 @@ class Plan:
     def flushed_patterns(self, place: str) -> list[str]:
         """Globs of the keys that `flush` removes: everything but processes and their sockets (R10)."""
         tag = self._tags[place]
-        return [tag + kind for kind in ("c:*", "q:*", "o:*", "m:*", "w", "g:*", "gq:*", "gp:*", "n")]
+        return [tag + kind for kind in ("c:*", "q:*", "m:*", "w", "g:*", "gq:*", "gp:*", "n")]
+
+    def flushed_sockets(self, place: str) -> str:
+        """Glob of the keys that `settle` is for."""
+        return self._tags[place] + "o:*"
+
+    def settle(self, place: str, keys: Sequence[str]) -> Call:
+        """Forget messages in flight, by their keys, but not that the last one of a socket was done."""
+        return self._call("settle", place, keys, (), as_is, repeat=True)
 
     def flushed(self) -> Call:
         """Count a flush, so that every process registers its groups again at its next beat."""

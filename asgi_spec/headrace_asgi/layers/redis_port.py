@@ -13,17 +13,10 @@ from typing import Any, Protocol, assert_never
 
 import hiredis
 
-from .. import control
 from ..contract import Control, Delivery, Finish, Out, Outcome, RefusedHandler, Send, SendGroup, WorkerPort
 from ..envelope import decode, encode, pack_message
 from ..errors import HeadraceError, LayerUnavailable, OutcomeUnknown
-from ..names import (
-    is_process_queue,
-    local_part,
-    non_local_name,
-    require_channel_name,
-    require_group_name,
-)
+from ..names import is_process_queue, non_local_name, require_channel_name, require_group_name
 from .places import Places
 from .redis_call import Call, as_is
 from .redis_executor import RedisExecutor
@@ -254,17 +247,8 @@ class RedisWorkerPort(WorkerPort):
         if taken is None:
             return []
         read = self._reader.read(*taken)
-        for reply_channel, order in read.dropped:
-            if order and is_process_queue(reply_channel):
-                self._owed.append(self._gap(reply_channel))
-            self._owed.append(self._layer.plan.finish(reply_channel, order, self._place))
+        self._owed += read.owed
         return read.alive
-
-    def _gap(self, reply_channel: str) -> Call:
-        """Close an ordered socket that lost a frame: it never skips one in silence (PROTOCOL 1, I5)."""
-        body = control.note(control.CLOSE, local=local_part(reply_channel), code=1013)
-        entry = encode(pack_message(body), control=True)
-        return self._layer.plan.push(non_local_name(reply_channel), [entry], [True])
 
     def _answer(self, block_seconds: float | None) -> Any:
         """The answer of the take, waited for; `wake` ends the wait, not the answer (W6)."""
@@ -339,11 +323,16 @@ class RedisWorkerPort(WorkerPort):
         return bool(self._layer.ask(call) is Outcome.SENT)
 
     def may_start(self, delivery: Delivery, now: float) -> bool:
-        """Whether this delivery may start: an ordered one that is late asks. `now` is `time.monotonic()`."""
-        if delivery.order is None:
-            return True
-        expired = 0 < delivery.expiry_ms <= self._layer.expiry_ms(delivery.place, 0)
-        if not expired and now - delivery.taken_at <= LATE_SECONDS:
+        """Whether this delivery may start: not if it expired, nor if it is late and somebody moved on.
+
+        `now` is `time.monotonic()`. What an expired one owes is said with the next turn.
+        """
+        executor = self._layer.executor(delivery.place)
+        expired = 0 < delivery.expiry_ms < executor.clock.now_ms()
+        if expired and executor.is_expired(delivery.expiry_ms):
+            self._owed += self._reader.drop(delivery)
+            return False
+        if delivery.order is None or (not expired and now - delivery.taken_at <= LATE_SECONDS):
             return True
         return self.renew(delivery)
 

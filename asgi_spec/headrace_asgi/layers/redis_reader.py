@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from ..contract import Delivery
 from ..envelope import Entry, decode, unpack_message
 from ..errors import UnreadableEntry
-from ..names import require_channel_names
+from ..names import non_local_name, require_channel_names
 from .redis_executor import RedisExecutor
 from .redis_plan import Call, Plan
 from .redis_socket import pack
@@ -28,10 +28,10 @@ COMPLAINT_SECONDS = 60.0
 
 @dataclass(slots=True)
 class Taken:
-    """What came of one take: messages to deliver, and ordered ones that were dropped and must be finished."""
+    """What came of one take: messages to deliver, and what is owed for ordered ones that were dropped."""
 
     alive: list[Delivery] = field(default_factory=list)
-    dropped: list[tuple[str, int]] = field(default_factory=list)
+    owed: list[Call] = field(default_factory=list)
 
 
 class ChannelReader:
@@ -72,8 +72,7 @@ class ChannelReader:
     def read(self, channel: str, entries: Sequence[bytes]) -> Taken:
         """Read entries taken from `channel`; expired and unreadable ones are dropped and counted."""
         taken = Taken()
-        # Channels with one reader have random names, which would fill the memory.
-        counted = channel[: channel.find("?") + 1] or channel
+        counted = _counted(channel)
         now = time.monotonic()
         now_ms = self._executor.clock.now_ms()
         self.counters[f"{counted}|taken"] += len(entries)
@@ -87,12 +86,13 @@ class ChannelReader:
             except UnreadableEntry as error:
                 self._unreadable(counted, error)
                 if entry is not None and entry.order is not None and entry.channel is not None:
-                    taken.dropped.append((entry.channel, entry.order))
+                    taken.owed += self._plan.dropped(entry.channel, entry.order, entry.retries, self._place)
                 continue
             if 0 < entry.expiry_ms < now_ms and self._executor.is_expired(entry.expiry_ms):
                 self.counters[f"{counted}|expired"] += 1
                 if entry.order is not None:
-                    taken.dropped.append((str(message.get("reply_channel")), entry.order))
+                    socket = str(message.get("reply_channel"))
+                    taken.owed += self._plan.dropped(socket, entry.order, entry.retries, self._place)
                 continue
             taken.alive.append(
                 Delivery(
@@ -108,9 +108,22 @@ class ChannelReader:
             )
         return taken
 
+    def drop(self, delivery: Delivery) -> list[Call]:
+        """Count a delivery that expired before it was started; the answer is what is owed for it."""
+        self.counters[f"{_counted(non_local_name(delivery.channel))}|expired"] += 1
+        if delivery.order is None:
+            return []
+        socket = str(delivery.message.get("reply_channel"))
+        return self._plan.dropped(socket, delivery.order, delivery.retries, delivery.place)
+
     def _unreadable(self, channel: str, error: UnreadableEntry) -> None:
         self.counters[f"{channel}|unreadable"] += 1
         now = time.monotonic()
         if now - self._complained >= COMPLAINT_SECONDS:
             self._complained = now
             log.error("Dropped from %s: %s", channel, error)
+
+
+def _counted(channel: str) -> str:
+    """What a channel is counted under: those with one reader have random names, which fill the memory."""
+    return channel[: channel.find("?") + 1] or channel

@@ -11,11 +11,12 @@ import json
 import logging
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum, auto
 from typing import Any, Protocol
 
 from .. import envelope
+from ..contract import OpenSocket
 from ..names import new_process_queue
 from .redis_asker import Asker
 from .redis_call import Beat, Call
@@ -56,9 +57,9 @@ class _State(Enum):
 class Owner(Protocol):
     """The port, as far as its registration needs it."""
 
-    def sockets_to_register(self, data_lost: bool) -> Mapping[str, str]:
-        """Local part -> path of what Redis must know. Sockets whose connect is on its way are left out, and
-        those whose disconnect is, unless Redis lost its data."""
+    def sockets_to_register(self, data_lost: bool) -> Iterable[OpenSocket]:
+        """What Redis must know. Sockets whose connect is on its way are left out, and those whose disconnect
+        is, unless Redis lost its data."""
 
     def registered(self, sockets: Mapping[str, str]) -> None:
         """What Redis knows at one place: it owes a disconnect to those that are none of ours (any more)."""
@@ -231,10 +232,10 @@ class Registration:
         self._again(BEAT_SECONDS)
         self._owner.here()
 
-    def _socket_calls(self, sockets: Mapping[str, str]) -> list[Call]:
-        by_place: dict[str, list[tuple[str, str]]] = {}
-        for local, path in sockets.items():
-            by_place.setdefault(self._plan.places.of(self.process + local), []).append((local, path))
+    def _socket_calls(self, sockets: Iterable[OpenSocket]) -> list[Call]:
+        by_place: dict[str, list[OpenSocket]] = {}
+        for one in sockets:
+            by_place.setdefault(self._plan.places.of(self.process + one.local), []).append(one)
         return [
             self._plan.register_sockets(place, self.process, some[start : start + SOCKETS_PER_CALL])
             for place, some in by_place.items()

@@ -7,19 +7,21 @@ from dataclasses import dataclass
 from ..contract import Done
 from .redis_call import Argument, Call
 from .redis_outgoing import Outgoing
-from .redis_plan import ENTRIES_PER_CALL, Plan
+from .redis_plan import Plan
 
 __all__ = ["Batch", "Frame", "Turn"]
 
 
 @dataclass(slots=True)
 class Frame:
-    """One frame of a plain socket."""
+    """One frame of a plain socket; `again` if Redis did not know the socket before."""
 
     place: str
     local: str
+    order: int
     entry: bytes
     done: Done
+    again: bool = False
 
 
 @dataclass(slots=True)
@@ -56,11 +58,10 @@ class Turn:
         batches = [Batch(call, dones, []) for call, dones in self._outgoing.calls()]
         frames, self._frames = self._frames, {}
         for place, listed in frames.items():
-            for start in range(0, len(listed), ENTRIES_PER_CALL):
-                some = listed[start : start + ENTRIES_PER_CALL]
-                arguments: list[Argument] = []
-                for frame in some:
-                    arguments += (frame.local, frame.entry)
-                call = self._plan.frames(place, process, arguments)
-                batches.append(Batch(call, [frame.done for frame in some], some))
+            # All in one call: between two calls room could be made for a frame behind a refused one.
+            arguments: list[Argument] = []
+            for frame in listed:
+                arguments += (frame.local, frame.order, frame.entry)
+            call = self._plan.frames(place, process, arguments)
+            batches.append(Batch(call, [frame.done for frame in listed], listed))
         return batches

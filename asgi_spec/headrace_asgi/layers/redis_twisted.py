@@ -9,20 +9,20 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from hiredis import ReplyError
 
 from .. import messages
-from ..contract import Done, InterfacePort, InterfaceReceiver, Outcome
+from ..contract import Done, InterfacePort, InterfaceReceiver, OpenSocket, Outcome
 from ..envelope import Message, encode, pack_message
 from ..errors import MessageTooLarge
 from ..limits import MAX_MESSAGE_BYTES
 from .redis_asker import Asker
-from .redis_call import Call
+from .redis_call import Accepted, Call, Level
 from .redis_clock import RedisClock
 from .redis_connection import Reactor
 from .redis_groups import Groups
@@ -157,24 +157,23 @@ class RedisInterfacePort(InterfacePort):
         socket = self.process + local
         if ordered:
             entry = encode(payload, self._expiry_ms(self._plan.ordered_expiry_seconds), order=order)
-            self._ask_registered(self._asker.ask, self._plan.frame_ordered(socket, order, entry), done)
+            self._ask_registered(self._ask_frame, self._plan.frame_ordered(socket, order, entry), done)
             return
         entry = encode(payload, self._expiry_ms(self._plan.expiry_seconds))
-        self._turn.frame(Frame(self._plan.places.of(socket), local, entry, done))
+        self._turn.frame(Frame(self._plan.places.of(socket), local, order, entry, done))
         self._wake()
 
     def ask_level(self, channel: str) -> None:
-        counters, length = self._plan.statistics(channel)[:2]
+        sent, waiting = self._plan.level(channel)
         answers: list[Any] = []
 
         def answered(answer: Any) -> None:
             answers.append(answer)
-            if len(answers) == 2 and not any(isinstance(each, Exception) for each in answers):
-                capacity = self._plan.capacities.of(channel, len(self._plan.places.names))
-                self._receiver.level(channel, answers[0][0], answers[1], capacity)
+            if len(answers) == 2 and not any(isinstance(one, Exception) for one in answers):
+                self._tell_level(channel, Level(*answers))
 
-        self._asker.ask(counters, answered)
-        self._asker.ask(length, answered)
+        self._asker.ask(sent, answered)
+        self._asker.ask(waiting, answered)
 
     def disconnect(self, local: str, message: Message, order: int, done: Done) -> None:
         self._gather()  # frames of this turn come before the disconnect
@@ -227,10 +226,16 @@ class RedisInterfacePort(InterfacePort):
             self._asker.ask(batch.call, partial(self._answered, batch))
 
     def _answered(self, batch: Batch, answer: Any) -> None:
+        if isinstance(answer, Accepted):
+            answer = self._leveled(answer)
         outcomes = outcomes_of(answer, len(batch.dones))
         if batch.frames and Outcome.GONE in outcomes:
             for frame, outcome in zip(batch.frames, outcomes, strict=True):
-                self._told(outcome, partial(self._repeat_frame, frame), frame.done)
+                if frame.again:
+                    frame.done(outcome)
+                else:
+                    again = replace(frame, again=True)
+                    self._told(outcome, partial(self._turn.frame, again), frame.done)
             return
         for done, outcome in zip(batch.dones, outcomes, strict=True):
             try:
@@ -238,9 +243,23 @@ class RedisInterfacePort(InterfacePort):
             except Exception:  # one client's failure must not keep the others of the batch from their answers
                 log.exception("Telling a client what became of its message failed; going on with the next")
 
-    def _repeat_frame(self, frame: Frame) -> None:
-        call = self._plan.frames(frame.place, self.process, (frame.local, frame.entry))
-        self._asker.ask(call, lambda answer: frame.done(outcomes_of(answer, 1)[0]))
+    def _ask_frame(self, call: Call, answered: Callable[[Any], None]) -> None:
+        def got(answer: Any) -> None:
+            answered(self._leveled(answer) if isinstance(answer, Accepted) else answer)
+
+        self._asker.ask(call, got)
+
+    def _leveled(self, answer: Accepted) -> list[Outcome]:
+        """The outcomes of frames; how full their channel is was told before."""
+        if answer.level is not None:
+            self._tell_level(messages.WEBSOCKET_RECEIVE.channel, answer.level)
+        return answer.outcomes
+
+    def _tell_level(self, channel: str, level: Level) -> None:
+        try:
+            self._receiver.level(channel, level.sent, level.waiting, self._plan.capacities.of(channel))
+        except Exception:
+            log.exception("Telling how full %s is failed; going on", channel)
 
     # Not registered: told by somebody else, declared dead, or forgotten by Redis?
 
@@ -268,21 +287,26 @@ class RedisInterfacePort(InterfacePort):
                 repeat()
             else:
                 done(outcome)
+        if not self._turn.empty:
+            self._wake()
 
     # The registration's owner
 
-    def sockets_to_register(self, data_lost: bool) -> Mapping[str, str]:
-        sockets = {
-            local: path
-            for local, path, *_ in self._receiver.open_sockets()
-            if local not in self._open.connecting
-            and local not in self._open.ending
-            and local not in self._open.former
-        }
+    def sockets_to_register(self, data_lost: bool) -> Iterable[OpenSocket]:
+        sockets = [
+            socket
+            for socket in self._receiver.open_sockets()
+            if socket.local not in self._open.connecting
+            and socket.local not in self._open.ending
+            and socket.local not in self._open.former
+        ]
         if data_lost:
-            for local, path in self._open.ending.items():
-                if path is not None and local not in self._open.former:
-                    sockets[local] = path
+            # Only for their disconnect, which asks no number.
+            sockets += [
+                OpenSocket(local, path)
+                for local, path in self._open.ending.items()
+                if path is not None and local not in self._open.former
+            ]
         return sockets
 
     def registered(self, sockets: Mapping[str, str]) -> None:
@@ -324,10 +348,27 @@ class RedisInterfacePort(InterfacePort):
             self._asker.ask(call, partial(self._kick, place))
 
     def _kick(self, place: str, sockets: Any) -> None:
-        """Move on mailboxes whose lease has lapsed; harmless if others do it too."""
-        if not isinstance(sockets, Exception):
-            for socket in sockets:
-                self._asker.ask(self._plan.kick(socket, place), lambda answer: None)
+        """Move on mailboxes whose lease has lapsed; harmless if others do it too.
+
+        Whoever a message was lost of is told first: the process of the socket, which may be another one.
+        """
+        if isinstance(sockets, Exception):
+            return
+        for socket in sockets:
+            kicked = partial(self._kicked, place, socket)
+            self._asker.ask(self._plan.kick(socket, place, told=False), kicked)
+
+    def _kicked(self, place: str, socket: str, answer: Any) -> None:
+        if answer == Outcome.LAPSED:
+            log.warning(
+                "A message of the ordered socket %s was lost with its worker; its process is told", socket
+            )
+            self._asker.ask(self._plan.lapsed(socket), partial(self._told_lapse, place, socket))
+
+    def _told_lapse(self, place: str, socket: str, answer: Any) -> None:
+        # Not told: the next beat finds the mailbox as it is, and tells again.
+        if not isinstance(answer, Exception):
+            self._asker.ask(self._plan.kick(socket, place, told=True), lambda answer: None)
 
     def _tell_members(self, channel: str, members: tuple[str, ...]) -> None:
         body = {"members": [self.process + local for local in members]}

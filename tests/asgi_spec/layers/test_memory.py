@@ -119,7 +119,7 @@ def test_bytes_that_are_no_entry_are_counted_and_skipped() -> None:
     layer.send("test", {"number": 1})
     assert layer.receive_many(["test"], 5) == [("test", {"number": 1})]
     assert layer.statistics("test") == {
-        "sent": 3, "shed": 0, "taken": 1, "expired": 0, "unreadable": 2, "pending": 0,
+        "sent": 3, "shed": 0, "dropped": 0, "taken": 1, "expired": 0, "unreadable": 2, "pending": 0,
     }  # fmt: skip
 
 

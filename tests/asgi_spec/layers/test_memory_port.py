@@ -26,6 +26,9 @@ class TestTheContract(WorkerPortConformance, unittest.TestCase):
     def wait_for_expiry(self) -> None:
         self.clock.now += 1.1
 
+    def let_leases_lapse(self) -> None:
+        self.clock.now += 1000
+
     def open_process(self) -> MemoryProcess:
         return self.layer.open_process()
 

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from headrace_asgi.contract import Outcome
-from headrace_asgi.envelope import pack_message
+from headrace_asgi.envelope import decode, pack_message, unpack_message
 from headrace_asgi.layers.memory_store import Store, Taken
 from headrace_asgi.limits import MAILBOX_CAPACITY, PROCESS_QUEUE_CAPACITY, Capacities
 
@@ -60,7 +60,10 @@ def test_a_disconnect_is_told_exactly_once(store: Store) -> None:
 def test_a_disconnect_is_never_refused_and_never_expires(store: Store) -> None:
     for number in range(8):
         socket = f"{PROCESS}{number}"
-        store.processes[PROCESS][str(number)] = "/"
+        store.capacities.default = 8
+        store.connect(socket, "/", packed(), 0)
+        store.capacities.default = 5
+        store.finish(socket, 0, False, 0)
         assert store.disconnect(socket, packed(), 1, 0) is Outcome.SENT
     assert len(store.take(["websocket.disconnect"], 20, 10**12)) == 8
 
@@ -91,21 +94,62 @@ def test_a_moved_message_has_its_full_time_again(store: Store) -> None:
     assert orders(store.take(CHANNELS, 1, 11_000)) == [1]
 
 
-def test_a_frame_moves_the_mailbox_on_when_the_lease_has_lapsed(store: Store) -> None:
+def test_a_frame_behind_a_lapsed_lease_is_refused_whatever_waits(store: Store) -> None:
     store.connect(SOCKET, "/", packed(), 0)
     assert orders(store.take(CHANNELS, 1, 0)) == [0]
     store.frame(SOCKET, packed(1), 1, 0)
-    assert store.frame(SOCKET, packed(2), 2, LEASE_MS) is Outcome.BOXED
-    assert store.pending("websocket.receive") == 1
+    assert store.frame(SOCKET, packed(2), 2, LEASE_MS) is Outcome.LAPSED
     assert store.finish(SOCKET, 0, False, LEASE_MS) is Outcome.STALE
+    assert store.disconnect(SOCKET, packed(2), 2, LEASE_MS) is Outcome.BOXED
+    assert orders(store.take(CHANNELS, 1, LEASE_MS)) == [1]
 
 
-def test_a_take_moves_on_mailboxes_whose_lease_has_lapsed(store: Store) -> None:
+def test_a_take_tells_the_process_of_a_lapsed_lease_and_moves_the_mailbox_on(store: Store) -> None:
     store.connect(SOCKET, "/", packed(), 0)
     store.frame(SOCKET, packed(1), 1, 0)
     store.take(CHANNELS, 1, 0)
     assert store.take(CHANNELS, 1, LEASE_MS - 1) == []
+    assert store.take_all(PROCESS) == []
     assert orders(store.take(CHANNELS, 1, LEASE_MS)) == [1]
+    (note,) = store.take_all(PROCESS)
+    assert unpack_message(decode(note).payload) == {"control": "lapsed", "local": "client"}
+
+
+def test_what_waits_in_a_mailbox_counts_as_sent_when_it_is_put_on_its_channel(store: Store) -> None:
+    store.connect(SOCKET, "/", packed(), 0)
+    store.frame(SOCKET, packed(1), 1, 0)
+    assert store.counted("websocket.receive")["sent"] == 0
+    store.finish(SOCKET, 0, False, 0)
+    counted = store.counted("websocket.receive")
+    assert (counted["sent"], counted["pending"]) == (1, 1)
+
+
+def test_the_mailbox_of_a_connect_that_nobody_saw_is_dropped_and_counted(store: Store) -> None:
+    store.connect(SOCKET, "/", packed(), 0)
+    for order in (1, 2):
+        store.frame(SOCKET, packed(order), order, 0)
+    store.disconnect(SOCKET, packed(3), 3, 0)
+    assert store.take(CHANNELS, 1, 6_000) == []
+    dropped = [store.counted(channel)["dropped"] for channel in CHANNELS]
+    assert dropped == [0, 2, 1]
+    assert store.counted("websocket.connect")["expired"] == 1
+
+
+def test_nothing_is_remembered_of_a_socket_that_ended(store: Store) -> None:
+    for ended in ("told", "forgotten", "withdrawn"):
+        store.connect(SOCKET, "/", packed(), 0)
+        store.take(CHANNELS, 1, 0)
+        store.finish(SOCKET, 0, False, 0)
+        if ended == "told":
+            store.disconnect(SOCKET, packed(1), 1, 0)
+            store.take(CHANNELS, 1, 0)
+            store.finish(SOCKET, 1, False, 0)
+        elif ended == "forgotten":
+            store.forget(SOCKET)
+        else:
+            store.withdraw(PROCESS)
+        assert store.frame(SOCKET, packed(2), 2, 0) is Outcome.GONE
+        assert not store._idle
 
 
 def test_control_entries_ignore_the_capacity_of_a_process_queue(store: Store) -> None:
@@ -137,27 +181,36 @@ def test_each_of_several_busy_channels_has_its_turn(store: Store) -> None:
 def test_messages_of_a_socket_start_in_order_whatever_happens(store: Store, seed: int) -> None:
     """Random finishes, lapses, give-backs and expiries: no message starts before its predecessor started."""
     chance = random.Random(seed)
-    now, sent, started, held = 0, 0, [-1], []
+    now, sent, sockets = 0, 0, [SOCKET]
+    started: dict[str, list[int]] = {SOCKET: [-1]}
+    held: list[tuple[str, Taken]] = []
     store.connect(SOCKET, "/", packed(0), now)
-    for _ in range(300):
+    for _ in range(400):
         now += chance.choice((0, 1, 2_000))
         step = chance.randrange(5)
-        if step == 0 and sent < 60:
+        if step == 0:
             sent += 1
-            store.frame(SOCKET, packed(sent), sent, now)
+            payload = pack_message({"reply_channel": sockets[-1]})
+            if store.frame(sockets[-1], payload, sent, now) not in (Outcome.SENT, Outcome.BOXED):
+                # As at the interface, the socket ends; another one comes.
+                store.disconnect(sockets[-1], payload, sent, now)
+                sent = 0
+                sockets.append(f"{PROCESS}{len(sockets)}")
+                started[sockets[-1]] = [-1]
+                store.connect(sockets[-1], "/", pack_message({"reply_channel": sockets[-1]}), now)
         elif step in (1, 2):
             for one in store.take(CHANNELS, 1, now):
-                order = one.entry.order
+                socket, order = unpack_message(one.entry.payload)["reply_channel"], one.entry.order
                 assert order is not None
-                assert order >= started[-1]
-                started.append(order)
-                held.append(one)
+                assert order >= started[socket][-1]
+                started[socket].append(order)
+                held.append((socket, one))
         elif held:
-            one = held.pop(chance.randrange(len(held)))
+            socket, one = held.pop(chance.randrange(len(held)))
             order = one.entry.order
             assert order is not None
             if step == 3:
-                store.finish(SOCKET, order, False, now)
-            elif store.renew(SOCKET, order, now):
+                store.finish(socket, order, False, now)
+            elif store.renew(socket, order, now):
                 store.put_back(one.channel, one.raw)
-    assert len(started) > 10
+    assert sum(len(each) - 1 for each in started.values()) > 10

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import redis
 
-from headrace_asgi.contract import Outcome
+from headrace_asgi.contract import OpenSocket, Outcome
 from headrace_asgi.envelope import decode, encode, pack_message
 from headrace_asgi.layers.places import Places
 from headrace_asgi.layers.redis_plan import ORDERED_CHANNELS, Call, Plan
@@ -35,6 +35,15 @@ class Desk:
     def do(self, call: Call) -> Any:
         return call.read(self.client.execute_command(*call.whole()))
 
+    def frame_ordered(self, local: str, order: int) -> list[Outcome]:
+        """Send a frame through the mailbox; one outcome."""
+        return list(self.do(self.plan.frame_ordered(self.process + local, order, entry(order))).outcomes)
+
+    def frames(self, *frames: tuple[str, int]) -> list[Outcome]:
+        """Send frames of plain sockets in one call, each with its number as its message."""
+        parts = [part for local, order in frames for part in (local, order, entry(n=order))]
+        return list(self.do(self.plan.frames("0", self.process, parts)).outcomes)
+
     def take(self, *channels: str, limit: int = 20) -> tuple[str, list[Any]] | None:
         found = self.do(self.plan.take("0", channels, limit, None))
         return found and (found[0], [decode(entry) for entry in found[1]])
@@ -54,7 +63,7 @@ def entry(order: int | None = None, expiry_ms: int = FAR_MS, **values: Any) -> b
 def test_a_channel_takes_what_fits_and_refuses_the_rest_from_the_end(desk: Desk) -> None:
     entries = [entry(n=number) for number in range(7)]
     assert desk.do(desk.plan.send("work", entries)) == [SENT] * 5 + [FULL] * 2
-    assert desk.do(desk.plan.statistics("work")[0]) == [5, 2]
+    assert desk.do(desk.plan.statistics("work")[0]) == [5, 2, 0]
     channel, taken = desk.take("idle", "work", limit=3) or ("", [])
     assert channel == "work"
     assert [one.payload for one in taken] == [decode(raw).payload for raw in entries[:3]]
@@ -79,15 +88,15 @@ def test_nothing_is_registered_for_a_process_that_is_gone(desk: Desk) -> None:
     assert desk.do(desk.plan.connect(desk.process + "a", "/", entry(0))) is GONE
     assert desk.do(desk.plan.push(desk.process, [entry()], [False])) == [GONE]
     assert desk.do(desk.plan.group_add("g", desk.process)) == -1
-    assert desk.do(desk.plan.frame_ordered(desk.process + "a", 1, entry(1))) is GONE
+    assert desk.frame_ordered("a", 1) == [GONE]
     assert desk.take(CONNECT, RECEIVE) is None
 
 
 def test_frames_of_an_ordered_socket_go_out_one_by_one_and_the_disconnect_last(desk: Desk) -> None:
     socket = desk.process + "a"
     desk.do(desk.plan.connect(socket, "/", entry(0)))
-    assert desk.do(desk.plan.frame_ordered(socket, 1, entry(1))) is BOXED
-    assert desk.do(desk.plan.frame_ordered(socket, 2, entry(2))) is BOXED
+    assert desk.frame_ordered("a", 1) == [BOXED]
+    assert desk.frame_ordered("a", 2) == [BOXED]
     assert desk.do(desk.plan.disconnect(socket, 3, entry(3, 0))) is BOXED
     assert desk.do(desk.plan.disconnect(socket, 3, entry(3, 0))) is Outcome.TOLD
     seen = []
@@ -119,16 +128,98 @@ def test_draining_moves_the_whole_mailbox_out_without_tokens(desk: Desk) -> None
     assert desk.do(desk.plan.overdue("0", FAR_MS)) == []
 
 
-def test_a_lapsed_lease_is_overdue_and_a_kick_moves_the_mailbox_on(desk: Desk) -> None:
+def test_a_lapsed_lease_is_overdue_and_a_kick_moves_the_mailbox_on_once_it_was_told(desk: Desk) -> None:
     socket = desk.process + "a"
     desk.do(desk.plan.connect(socket, "/", entry(0)))
-    desk.do(desk.plan.frame_ordered(socket, 1, entry(1)))
-    assert desk.do(desk.plan.kick(socket, "0")) == 0
+    desk.frame_ordered("a", 1)
+    assert desk.do(desk.plan.kick(socket, "0", told=True)) == 0
     assert desk.do(desk.plan.overdue("0", FAR_MS)) == [socket]
     desk.client.delete(desk.plan.key("0", "o", socket))
-    assert desk.do(desk.plan.kick(socket, "0")) == 1
+    for _ in range(2):  # whoever found it may be gone before it has told
+        assert desk.do(desk.plan.kick(socket, "0", told=False)) == Outcome.LAPSED
+    assert desk.take(RECEIVE) is None
+    assert desk.do(desk.plan.kick(socket, "0", told=True)) == 1
+    assert desk.do(desk.plan.kick(socket, "0", told=True)) == 0
     assert desk.do(desk.plan.renew(socket, 0, "0")) is Outcome.STALE
     assert desk.do(desk.plan.renew(socket, 1, "0")) is SENT
+
+
+def test_a_frame_that_finds_nothing_in_flight_and_nothing_done_is_lapsed_until_the_socket_ends(
+    desk: Desk,
+) -> None:
+    socket = desk.process + "a"
+    desk.do(desk.plan.connect(socket, "/", entry(0)))
+    desk.frame_ordered("a", 1)
+    desk.client.delete(desk.plan.key("0", "o", socket))
+    assert desk.frame_ordered("a", 2) == [Outcome.LAPSED]
+    assert desk.frame_ordered("a", 2) == [Outcome.LAPSED]
+    assert desk.frame_ordered("a", 1) == [Outcome.DUPLICATE]
+    assert desk.do(desk.plan.disconnect(socket, 2, entry(2, 0))) is BOXED
+    assert [one.order for one in (desk.take(RECEIVE) or ("", []))[1]] == [1]
+
+
+def test_nothing_is_left_of_a_socket_that_ended(desk: Desk) -> None:
+    socket = desk.process + "a"
+    before = sorted(desk.client.keys())
+    for ended in ("told", "forgotten before the finish", "forgotten after it", "drained"):
+        desk.do(desk.plan.connect(socket, "/", entry(0)))
+        desk.take(CONNECT)
+        if ended == "forgotten before the finish":
+            desk.do(desk.plan.forget(socket))
+        desk.do(desk.plan.finish(socket, 0, "0", drain=ended == "drained"))
+        if ended == "forgotten after it":
+            desk.do(desk.plan.forget(socket))
+        elif ended in ("told", "drained"):
+            assert desk.do(desk.plan.disconnect(socket, 1, entry(1, 0))) is SENT
+            desk.take(DISCONNECT)
+            desk.do(desk.plan.finish(socket, 1, "0"))
+        left = set(desk.client.keys()) - {desk.plan.key("0", "n").encode()}
+        assert sorted(left) == before, ended
+
+
+def test_a_drained_socket_is_marked_no_longer_than_a_frame_may_be_on_its_way(desk: Desk) -> None:
+    socket = desk.process + "a"
+    desk.do(desk.plan.connect(socket, "/", entry(0)))
+    desk.do(desk.plan.finish(socket, 0, "0", drain=True))
+    assert 0 < desk.client.pttl(desk.plan.key("0", "o", socket)) <= desk.plan.lease_ms
+    assert desk.frame_ordered("a", 1) == [SENT]
+
+
+def test_registering_again_keeps_what_redis_knows_and_marks_what_it_lost(desk: Desk) -> None:
+    for local in ("known", "lost", "lost.ordered"):
+        desk.do(desk.plan.connect(desk.process + local, "/", entry(0)))
+    desk.do(desk.plan.finish(desk.process + "known", 0, "0", drain=True))
+    assert desk.frames(("known", 1), ("known", 2)) == [SENT, SENT]
+    sockets = [
+        OpenSocket("known", "/", 1),
+        OpenSocket("lost", "/l", 3),
+        OpenSocket("lost.ordered", "/", 4, True),
+    ]
+    assert desk.do(desk.plan.register_sockets("0", desk.process, sockets)) == 0
+    assert desk.frames(("known", 2), ("known", 3)) == [Outcome.DUPLICATE, SENT]
+    for local in ("lost", "lost.ordered"):
+        desk.client.hdel(desk.plan.key("0", "s", desk.process), local)
+        desk.client.hdel(desk.plan.key("0", "f", desk.process), local)
+        desk.client.delete(desk.plan.key("0", "o", desk.process + local))
+    assert desk.do(desk.plan.register_sockets("0", desk.process, sockets)) == 2
+    assert desk.do(desk.plan.registered_sockets("0", desk.process))["lost"] == "/l"
+    assert desk.frames(("lost", 3), ("lost", 4)) == [Outcome.DUPLICATE, SENT]
+    assert desk.frame_ordered("lost.ordered", 4) == [Outcome.DUPLICATE]
+    assert desk.frame_ordered("lost.ordered", 5) == [SENT]
+
+
+def test_a_connect_that_nobody_saw_goes_with_all_that_is_known_of_its_socket(desk: Desk) -> None:
+    socket = desk.process + "a"
+    before = sorted(desk.client.keys())
+    desk.do(desk.plan.connect(socket, "/", entry(0)))
+    desk.take(CONNECT)
+    desk.frame_ordered("a", 1)
+    desk.do(desk.plan.disconnect(socket, 2, entry(2, 0)))
+    assert desk.do(desk.plan.drop_connect(socket, "0")) is SENT
+    assert desk.do(desk.plan.drop_connect(socket, "0")) is Outcome.STALE
+    assert desk.do(desk.plan.disconnect(socket, 2, entry(2, 0))) is Outcome.TOLD
+    assert [desk.do(desk.plan.statistics(name)[0])[2] for name in ORDERED_CHANNELS] == [0, 1, 1]
+    assert sorted(set(desk.client.keys()) - {desk.plan.key("0", "n").encode()}) == before
 
 
 def test_what_was_not_started_goes_back_to_the_head_in_its_order(desk: Desk) -> None:
@@ -142,10 +233,64 @@ def test_what_was_not_started_goes_back_to_the_head_in_its_order(desk: Desk) -> 
 def test_plain_frames_of_several_sockets_travel_in_one_call(desk: Desk) -> None:
     for local in ("a", "b"):
         desk.do(desk.plan.connect(desk.process + local, "/", entry(0)))
-    one, other = entry(n=1), entry(n=2)
-    assert desk.do(desk.plan.frames("0", desk.process, ["a", one, "b", other])) == [SENT, SENT]
-    strange = desk.do(desk.plan.frames("0", desk.process, ["a", one, "gone", one, *["b", other] * 4]))
-    assert strange == [SENT, GONE, SENT, SENT, FULL, FULL]
+    assert desk.frames(("a", 1), ("b", 1)) == [SENT, SENT]
+    strange = desk.frames(("a", 2), ("gone", 1), ("b", 1), *[("b", order) for order in range(2, 6)])
+    assert strange == [SENT, GONE, Outcome.DUPLICATE, SENT, SENT, FULL, FULL]
+    assert desk.frames(("b", 4)) == [FULL]
+    assert desk.do(desk.plan.statistics(RECEIVE)[0])[:2] == [5, 3]
+
+
+def test_behind_a_refused_frame_none_of_its_socket_is_accepted_and_all_may_be_repeated(desk: Desk) -> None:
+    for local in ("a", "b"):
+        desk.do(desk.plan.connect(desk.process + local, "/", entry(0)))
+    batch = [(local, order) for order in range(1, 5) for local in ("a", "b")]
+    assert desk.frames(*batch) == [SENT] * 5 + [FULL] * 3
+    assert desk.frames(*batch) == [Outcome.DUPLICATE] * 5 + [FULL] * 3
+    desk.take(RECEIVE)
+    assert desk.frames(*batch) == [Outcome.DUPLICATE] * 5 + [SENT] * 3
+
+
+def test_more_frames_than_lua_can_unpack_travel_in_one_call(desk: Desk) -> None:
+    desk.plan.capacities.default = 9_000
+    desk.do(desk.plan.connect(desk.process + "a", "/", entry(0)))
+    batch = [("a", order) for order in range(1, 10_001)]
+    assert desk.frames(*batch) == [SENT] * 9_000 + [FULL] * 1_000
+    assert [decode(raw).payload for raw in desk.client.lrange(desk.plan.key("0", "c", RECEIVE), 0, -1)] == [
+        pack_message({"n": order}) for order in range(1, 9_001)
+    ]
+
+
+def test_the_answer_to_frames_says_how_full_their_channel_is(desk: Desk) -> None:
+    def level(*frames: tuple[str, int]) -> Any:
+        parts = [part for local, order in frames for part in (local, order, entry(n=order))]
+        return tuple(desk.do(desk.plan.frames("0", desk.process, parts)).level)
+
+    for local in ("a", "b"):
+        desk.do(desk.plan.connect(desk.process + local, "/", entry(0)))
+    assert level(("a", 1)) == (1, 1)
+    assert level(("a", 2), ("b", 1)) == (3, 3)
+    desk.take(RECEIVE, limit=2)
+    assert level(("a", 2)) == (3, 1)
+    assert level(*[("b", order) for order in range(2, 9)]) == (7, 5)
+    assert level(("a", 3)) == (7, 5)
+    assert [desk.do(call) for call in desk.plan.level(RECEIVE)] == [7, 5]
+
+
+def test_an_ordered_frame_says_how_full_the_channel_is_when_it_reaches_it(desk: Desk) -> None:
+    socket = desk.process + "a"
+
+    def answer(order: int) -> Any:
+        return tuple(desk.do(desk.plan.frame_ordered(socket, order, entry(order))))
+
+    desk.do(desk.plan.connect(socket, "/", entry(0)))
+    assert answer(1) == ([BOXED], None)
+    desk.do(desk.plan.finish(socket, 0, "0"))
+    assert [desk.do(call) for call in desk.plan.level(RECEIVE)] == [1, 1]
+    desk.do(desk.plan.finish(socket, 1, "0"))
+    assert answer(2) == ([SENT], (2, 2))
+    desk.do(desk.plan.finish(socket, 2, "0"))
+    desk.do(desk.plan.send(RECEIVE, [entry()] * 3))
+    assert answer(3) == ([FULL], (5, 5))
 
 
 def test_control_entries_ignore_a_full_process_queue_and_messages_behind_a_refused_one_do_not(
@@ -193,7 +338,8 @@ def test_every_key_of_every_call_carries_the_tag_of_its_place_r11() -> None:
     samples = {
         "place": "0", "process": process, "socket": process + "a", "channel": "work", "group": "g",
         "entries": [b"e"], "controls": [False], "path": "/", "entry": b"e", "order": 1, "limit": 1,
-        "locals_and_entries": ["a", b"e"], "sockets": [("a", "/")], "channels": ["work"], "head": True,
+        "frames": ["a", 1, b"e"], "sockets": [OpenSocket("a", "/", 0, True)], "channels": ["work"],
+        "head": True, "told": True, "keys": ["hr1:{p.0}:o:x"], "retries": 0,
         "now_ms": 1, "processed": 1, "description": "{}", "block_seconds": None,
     }  # fmt: skip
     checked = 0
@@ -208,7 +354,7 @@ def test_every_key_of_every_call_carries_the_tag_of_its_place_r11() -> None:
                 assert keys
                 assert all(str(key).startswith("hr1:{p.0}:") for key in keys), name
                 checked += 1
-    assert checked >= 15
+    assert checked >= 20
 
 
 def test_what_ends_something_works_when_redis_is_out_of_memory(private_redis_server: Any) -> None:

@@ -17,7 +17,7 @@ from headrace_asgi.layers import redis_port
 from headrace_asgi.layers.redis_blocking import RedisChannelLayer
 from headrace_asgi.layers.redis_call import Call, as_is
 from headrace_asgi.layers.redis_port import RedisWorkerPort
-from tests.support.redis_process import RedisProcess
+from tests.support.redis_process import RedisProcess, let_leases_lapse
 from tests.support.services import RedisServer
 
 
@@ -37,6 +37,9 @@ class RedisPortConformance(WorkerPortConformance):
         process = RedisProcess(self.channel_layer)
         self.addCleanup(process.close)
         return process
+
+    def let_leases_lapse(self) -> None:
+        let_leases_lapse(self.channel_layer)
 
     def put_raw(self, channel: str, entry: bytes) -> None:
         layer = self.channel_layer
@@ -268,11 +271,12 @@ def test_a_name_that_is_none_is_refused_before_anything_is_written(worker: Worke
     assert worker.process.heard() == []
 
 
-def test_an_expired_ordered_message_is_finished_with_the_next_write(worker: Worker) -> None:
+def test_an_expired_connect_takes_its_socket_along_with_the_next_write(worker: Worker) -> None:
     plan = worker.layer.plan
     reply = {"reply_channel": worker.reply}
     assert worker.process.connect("client", "/", {**reply, "n": 0}) is Outcome.SENT
     assert worker.process.frame("client", {**reply, "n": 1}, 1) is Outcome.BOXED
+    assert worker.process.disconnect("client", reply, 2) is Outcome.BOXED
     clock = worker.layer.executor("0").clock
     clock.sample(clock.now_ms())
     # The entry of the connect, made 2 ms old: as if it had waited longer than it may.
@@ -280,10 +284,34 @@ def test_an_expired_ordered_message_is_finished_with_the_next_write(worker: Work
     entry = worker.raw("LPOP", key)
     assert isinstance(entry, bytes)
     worker.raw("LPUSH", key, entry[:2] + (clock.now_ms() - 2).to_bytes(8, "big") + entry[10:])
-    channels = ["websocket.connect", "websocket.receive"]
-    (delivery,) = worker.port.turn([], channels, 1, 5)
-    assert delivery.message["n"] == 1
+    channels = ["websocket.connect", "websocket.receive", "websocket.disconnect"]
+    assert worker.port.turn([], channels, 1, 0) == []
+    assert worker.port.turn([], channels, 1, 0) == []
     assert worker.port.counters["websocket.connect|expired"] == 1
+    assert [worker.layer.statistics(channel)["dropped"] for channel in channels] == [0, 1, 1]
+    for kind in ("o", "m"):
+        assert worker.raw("EXISTS", plan.key("0", kind, worker.reply)) == 0
+    assert worker.raw("ZCARD", plan.key("0", "w")) == 0
+
+
+def test_a_fresh_delivery_starts_without_a_word_and_an_expired_one_asks_the_clock_first(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(2):
+        worker.layer.send("test", {})
+    first, second = worker.port.turn([], ["test"], 2, 1)
+    asked = worker.calls_of("time")
+    assert worker.port.may_start(first, time.monotonic())
+    assert worker.calls_of("time") == asked
+    clock = worker.layer.executor("0").clock
+    monkeypatch.setattr(clock, "_monotonic", lambda: time.monotonic() + 61)
+    # Our clock ran on while that of Redis did not: what looks expired is not.
+    assert worker.port.may_start(first, time.monotonic())
+    assert worker.calls_of("time") > asked
+    second.expiry_ms = clock.now_ms() - 1
+    clock._drop_nothing_until = 0
+    assert not worker.port.may_start(second, time.monotonic())
+    assert worker.port.counters["test|expired"] == 1
 
 
 def test_an_ordered_socket_whose_frame_expired_is_closed_and_not_skipped(worker: Worker) -> None:

@@ -10,7 +10,9 @@ import pytest
 from headrace_asgi.envelope import encode, pack_message
 from headrace_asgi.layers import redis_reader
 from headrace_asgi.layers.redis_blocking import RedisChannelLayer
+from headrace_asgi.layers.redis_call import Call
 from headrace_asgi.layers.redis_reader import ChannelReader
+from headrace_asgi.layers.redis_scripts import script
 
 NEVER = 2**60
 
@@ -22,6 +24,10 @@ def reader(redis_url: str) -> Iterator[ChannelReader]:
     executor.put_back(executor.take_out())
     yield ChannelReader(layer.plan, "0", executor)
     layer.close()
+
+
+def names_of(calls: list[Call]) -> list[str]:
+    return [call.script.name for call in calls if call.script is not None]
 
 
 def first_keys(reader: ChannelReader, channels: list[str], count: int) -> list[str]:
@@ -54,12 +60,20 @@ def test_what_cannot_be_read_is_counted_and_told_once(
     assert len(caplog.records) == 1
 
 
-def test_an_ordered_entry_that_was_dropped_is_to_be_finished(reader: ChannelReader) -> None:
+def test_what_is_owed_for_dropped_entries_depends_on_what_they_were(reader: ChannelReader) -> None:
     expired = encode(pack_message({"reply_channel": "hr1.0.x!a"}), 1, order=7)
     unreadable = encode(b"\xc1", NEVER, order=8, channel="hr1.0.x!b")
     taken = reader.read("websocket.receive", [expired, unreadable])
     assert taken.alive == []
-    assert taken.dropped == [("hr1.0.x!a", 7), ("hr1.0.x!b", 8)]
+    assert names_of(taken.owed) == ["push", "finish"] * 2
+    assert [call.args[-3] for call in taken.owed if call.script is script("finish")] == [7, 8]
+    unseen = encode(pack_message({"reply_channel": "hr1.0.x!a"}), 1, order=0)
+    assert names_of(reader.read("websocket.connect", [unseen]).owed) == ["drop_connect"]
+    seen = encode(pack_message({"reply_channel": "hr1.0.x!a"}), 1, order=0, retries=1)
+    assert names_of(reader.read("websocket.connect", [seen]).owed) == ["finish"]
+    foreign = encode(pack_message({"reply_channel": "daphne!a"}), 1, order=7)
+    assert names_of(reader.read("websocket.receive", [foreign]).owed) == ["finish"]
+    assert reader.read("test", [encode(pack_message({}), 1)]).owed == []
 
 
 def test_notes_between_processes_are_no_messages(reader: ChannelReader) -> None:

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 
+from headrace_asgi.contract import OpenSocket
 from headrace_asgi.errors import LayerUnavailable
 from headrace_asgi.layers.redis_asker import Asker
 from headrace_asgi.layers.redis_clock import RedisClock
@@ -18,6 +19,7 @@ from headrace_asgi.layers.redis_registration import (
     SOCKETS_PER_CALL,
     Registration,
 )
+from headrace_asgi.layers.redis_scripts import script
 from tests.support.interfaces import plan_for
 from tests.support.links import ScriptedLink
 
@@ -34,7 +36,7 @@ class Bench:
         self.now = 0.0
         self.timers: list[tuple[float, Callable[[], None]]] = []
         self.events: list[Any] = []
-        self.sockets: dict[str, str] = {}
+        self.sockets: list[OpenSocket] = []
         monotonic = lambda: self.now  # noqa: E731
         self.groups = Groups(PLAN, self.asker, self.call_later, monotonic)
         self.clock = RedisClock(60, monotonic)
@@ -44,7 +46,7 @@ class Bench:
 
     # The owner
 
-    def sockets_to_register(self, data_lost: bool) -> Mapping[str, str]:
+    def sockets_to_register(self, data_lost: bool) -> list[OpenSocket]:
         self.events.append(("asked", data_lost))
         return self.sockets
 
@@ -196,12 +198,14 @@ def test_a_registration_that_was_refused_is_tried_again(bench: Bench) -> None:
 
 
 def test_many_sockets_are_registered_in_calls_of_a_thousand(bench: Bench) -> None:
-    bench.sockets = {f"l{number}": "/" for number in range(SOCKETS_PER_CALL + 1)}
+    bench.sockets = [OpenSocket(f"l{number}", "/", 7, number == 1) for number in range(SOCKETS_PER_CALL + 1)]
     bench.registration.connected()
     bench.beat(UNKNOWN)
-    sizes = sorted(len(args) for args in bench.link.commands if args[0] == b"HSET")
-    assert sizes[-1] == 2 + 2 * SOCKETS_PER_CALL
-    assert 2 + 2 in sizes
+    large, small = [args for args in bench.link.commands if args[:2] == (b"EVALSHA", script("reassert").sha)]
+    # The registry, the numbers, and the slot of the one that is ordered, which comes first.
+    assert (large[2], len(large) - 6) == (3, 3 * SOCKETS_PER_CALL)
+    assert large[6:9] == ("l1", "/", 7)
+    assert (small[2], small[5:]) == (2, (f"l{SOCKETS_PER_CALL}", "/", 7))
 
 
 def test_a_flush_of_the_layer_registers_the_groups(bench: Bench) -> None:

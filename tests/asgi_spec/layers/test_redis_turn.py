@@ -20,12 +20,12 @@ def test_messages_are_gathered_by_channel_and_frames_by_place() -> None:
     for number in range(3):
         turn.send("http.request", b"r%d" % number, nothing)
         turn.send("answers?x", b"a%d" % number, nothing)
-        turn.frame(Frame("0", f"l{number}", b"f%d" % number, nothing))
+        turn.frame(Frame("0", f"l{number}", number, b"f%d" % number, nothing))
     assert not turn.empty
     requests, answers, frames = turn.batches("hr1.0.p!")
     assert requests.call.args[-3:] == (b"r0", b"r1", b"r2")
     assert answers.call.args[-3:] == (b"a0", b"a1", b"a2")
-    assert frames.call.args[-6:] == ("l0", b"f0", "l1", b"f1", "l2", b"f2")
+    assert frames.call.args[-9:] == ("l0", 0, b"f0", "l1", 1, b"f1", "l2", 2, b"f2")
     assert [len(batch.dones) for batch in (requests, answers, frames)] == [3, 3, 3]
     assert [frame.local for frame in frames.frames] == ["l0", "l1", "l2"]
     assert not requests.frames
@@ -33,15 +33,16 @@ def test_messages_are_gathered_by_channel_and_frames_by_place() -> None:
 
 def test_the_next_turn_begins_empty() -> None:
     turn = Turn(PLAN)
-    turn.frame(Frame("0", "a", b"f", nothing))
+    turn.frame(Frame("0", "a", 1, b"f", nothing))
     turn.batches("hr1.0.p!")
     assert turn.empty
     assert turn.batches("hr1.0.p!") == []
 
 
-def test_no_call_carries_more_entries_than_lua_can_unpack() -> None:
+def test_no_call_carries_more_messages_than_lua_can_unpack_and_frames_are_never_split() -> None:
     turn = Turn(PLAN)
-    for _ in range(2 * ENTRIES_PER_CALL + 1):
-        turn.frame(Frame("0", "a", b"f", nothing))
+    for number in range(2 * ENTRIES_PER_CALL + 1):
+        turn.send("http.request", b"r", nothing)
+        turn.frame(Frame("0", "a", number, b"f", nothing))
     sizes = [len(batch.dones) for batch in turn.batches("hr1.0.p!")]
-    assert sizes == [ENTRIES_PER_CALL, ENTRIES_PER_CALL, 1]
+    assert sizes == [ENTRIES_PER_CALL, ENTRIES_PER_CALL, 1, 2 * ENTRIES_PER_CALL + 1]

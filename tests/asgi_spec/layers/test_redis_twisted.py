@@ -71,6 +71,7 @@ def test_a_connect_registers_the_socket_and_holds_its_order_slot(side: Interface
     assert entry.order == 0
     assert unpack_message(entry.payload) == {"reply_channel": side.port.process + "a", "path": "/chat"}
     assert side.client.hgetall(side.key("s", side.port.process)) == {b"a": b"/chat"}
+    assert side.client.hgetall(side.key("f", side.port.process)) == {b"a": b"0"}
     assert side.client.get(side.key("o", side.port.process + "a")) == b"0"
     now_ms = side.ask(side.plan.time("0"))
     assert 5_000 < entry.expiry_ms - now_ms <= 10_000
@@ -152,7 +153,7 @@ def test_a_forgotten_socket_is_owed_no_disconnect_s8(side: InterfaceSide) -> Non
 
 def test_a_frame_of_a_socket_that_somebody_told_is_gone(side: InterfaceSide) -> None:
     side.connect("a")
-    side.client.hdel(side.key("s", side.port.process), "a")
+    side.ask(side.plan.disconnect(side.port.process + "a", 9, encode(pack_message({}), order=9)))
     assert side.frame("a", 1) is Outcome.GONE
     assert side.frame("a", 2, ordered=True) is Outcome.GONE
 
@@ -292,13 +293,44 @@ def test_a_process_is_in_the_table_and_beats(side: InterfaceSide) -> None:
     side.reactor.until(lambda: side.client.hget(side.key("beat"), side.port.process))
 
 
-def test_each_beat_moves_on_mailboxes_whose_lease_lapsed(reactor: HandReactor, redis_url: str) -> None:
-    with interface_side(reactor, redis_url, expiry=1, ordering_lease_seconds=0.05) as side:
+def test_each_beat_tells_of_lapsed_leases_and_moves_on_the_mailboxes_behind_them(
+    reactor: HandReactor, redis_url: str
+) -> None:
+    with interface_side(reactor, redis_url, expiry=1, ordering_lease_seconds=0.3) as side:
         side.connect("a")
-        assert side.frame("a", 1, ordered=True) in (Outcome.BOXED, Outcome.SENT)
-        reactor.turn(0.1)
+        assert side.frame("a", 1, ordered=True) is Outcome.BOXED
+        reactor.turn(0.4)
         beat(side)
         reactor.until(lambda: side.channel("websocket.receive"))
+        reactor.until(lambda: side.receiver.of("control"))
+        assert [(kind, local) for kind, local, _ in side.receiver.of("control")] == [(control.LAPSED, "a")]
+
+
+def test_the_process_of_a_lapsed_socket_is_told_whoever_finds_the_lapse(
+    reactor: HandReactor, redis_url: str
+) -> None:
+    with interface_side(reactor, redis_url) as side, interface_side(reactor, redis_url) as other:
+        side.connect("a")
+        side.frame("a", 1, ordered=True)
+        socket = side.port.process + "a"
+        side.client.delete(side.key("o", socket))
+        side.client.zadd(side.key("w"), {socket: 1})
+        beat(other)
+        reactor.until(lambda: side.receiver.of("control"))
+        reactor.until(lambda: side.channel("websocket.receive"))
+        assert not other.receiver.of("control")
+
+
+def test_a_mailbox_of_a_process_that_ended_moves_on_too(reactor: HandReactor, redis_url: str) -> None:
+    with interface_side(reactor, redis_url) as side, interface_side(reactor, redis_url) as other:
+        side.connect("a")
+        assert side.outcome(side.disconnect("a")) is Outcome.BOXED
+        socket = side.port.process + "a"
+        side.stop()
+        other.client.delete(other.key("o", socket))
+        other.client.zadd(other.key("w"), {socket: 1})
+        beat(other)
+        reactor.until(lambda: other.channel("websocket.disconnect"))
 
 
 def test_a_process_that_was_declared_dead_takes_a_new_name(side: InterfaceSide) -> None:
@@ -385,10 +417,11 @@ def test_flushall_closes_no_socket(private_side: InterfaceSide) -> None:
     side = private_side
     side.connect("a")
     side.connect("b")
+    side.receiver.ordered.add("b")
     side.client.flushall()
     assert side.frame("a", 1) is Outcome.SENT
     assert side.frame("b", 1, ordered=True) is Outcome.SENT
-    assert side.client.hkeys(side.key("s", side.port.process)) == [b"a", b"b"]
+    assert side.client.hkeys(side.key("s", side.port.process)) == [b"b", b"a"]
 
 
 def test_a_flush_of_the_layer_brings_the_groups_back(side: InterfaceSide) -> None:
@@ -440,7 +473,108 @@ def test_an_unknown_outcome_of_a_frame_is_said_and_of_a_connect_repeated(
     side.outcome(connects)
     assert connects[0] in (Outcome.SENT, Outcome.DUPLICATE)
     assert len(side.channel("websocket.connect")) == 2
-    assert side.client.hkeys(side.key("s", side.port.process)) == [b"a", b"b"]
+    assert sorted(side.client.hkeys(side.key("s", side.port.process))) == [b"a", b"b"]
+
+
+def test_frames_with_an_unknown_outcome_are_repeated_after_a_reconnect_and_none_is_doubled(
+    private_side: InterfaceSide, private_redis_server: RedisServer
+) -> None:
+    side = private_side
+    for local in ("plain", "ordered"):
+        side.connect(local)
+    side.ask(side.plan.finish(side.port.process + "plain", 0, "0", drain=True))
+    side.ask(side.plan.finish(side.port.process + "ordered", 0, "0"))
+    side.receiver.ordered.add("ordered")
+    assert side.frame("plain", 1) is Outcome.SENT
+    side.receiver.orders["plain"] = 1
+
+    def send(outcomes: list[Outcome]) -> None:
+        for order in (2, 3):
+            side.port.frame("plain", {"text": f"p{order}"}, order, False, outcomes.append)
+        side.port.frame("ordered", {"text": "o1"}, 1, True, outcomes.append)
+        side.outcome(outcomes, 3)
+
+    unknown: list[Outcome] = []
+    # Redis carries them out; the answers never come.
+    private_redis_server.pause()
+    for order in (2, 3):
+        side.port.frame("plain", {"text": f"p{order}"}, order, False, unknown.append)
+    side.port.frame("ordered", {"text": "o1"}, 1, True, unknown.append)
+    side.reactor.turn(0.05)
+    private_redis_server.resume()
+    for link in side.port._links.values():
+        link.drop("the test says so")
+    side.outcome(unknown, 3)
+    assert unknown == [Outcome.UNKNOWN] * 3
+    side.until_back(2)
+    again: list[Outcome] = []
+    send(again)
+    assert set(again) <= {Outcome.DUPLICATE, Outcome.SENT}
+    texts = [unpack_message(decode(raw).payload)["text"] for raw in side.channel("websocket.receive")]
+    assert sorted(texts) == ["1", "o1", "p2", "p3"]
+    send(repeated := [])
+    assert repeated == [Outcome.DUPLICATE] * 3
+
+
+def test_frames_that_met_an_empty_redis_are_sent_once_it_knows_their_sockets_again_in_one_call(
+    private_side: InterfaceSide,
+) -> None:
+    side = private_side
+    for local in "ab":
+        side.connect(local)
+        side.ask(side.plan.finish(side.port.process + local, 0, "0", drain=True))
+    assert side.frame("a", 1) is Outcome.SENT
+    side.receiver.orders["a"] = 1
+    side.client.flushall()
+    outcomes: list[Outcome] = []
+    before = side.client.info("commandstats")["cmdstat_evalsha"]["calls"]
+    for order in (2, 3):
+        side.port.frame("a", {"text": f"a{order}"}, order, False, outcomes.append)
+    side.port.frame("b", {"text": "b1"}, 1, False, outcomes.append)
+    side.outcome(outcomes, 3)
+    assert outcomes == [Outcome.SENT] * 3
+    texts = [unpack_message(decode(raw).payload)["text"] for raw in side.channel("websocket.receive")]
+    assert texts == ["a2", "a3", "b1"]
+    # The frames, one or two beats, the registration, the frames again.
+    assert side.client.info("commandstats")["cmdstat_evalsha"]["calls"] <= before + 5
+    assert side.frame("a", 3) is Outcome.DUPLICATE
+
+
+def test_the_receiver_learns_how_full_the_channel_is_before_the_outcomes(side: InterfaceSide) -> None:
+    seen: list[tuple[Any, ...]] = side.receiver.heard
+    side.connect("a")
+    del seen[:]
+    for order in (1, 2):
+        side.port.frame("a", {"text": "x"}, order, False, lambda outcome: seen.append(("done", outcome)))
+    side.reactor.until(lambda: len(seen) >= 3)
+    done = ("done", Outcome.SENT)
+    assert seen == [("level", "websocket.receive", 2, 2, 100), done, done]
+    del seen[:]
+    side.ask(side.plan.finish(side.port.process + "a", 0, "0"))
+    side.port.frame("a", {"text": "x"}, 3, True, lambda outcome: seen.append(("done", outcome)))
+    side.reactor.until(lambda: len(seen) >= 2)
+    assert seen == [("level", "websocket.receive", 3, 3, 100), done]
+
+
+def test_how_full_a_channel_is_can_be_asked(side: InterfaceSide) -> None:
+    side.ask(side.plan.send("http.request", [encode(pack_message({}))] * 3))
+    side.ask(side.plan.take("0", ["http.request"], 1, None))
+    side.port.ask_level("http.request")
+    side.port.ask_level("never.used")
+    side.reactor.until(lambda: len(side.receiver.of("level")) == 2)
+    assert side.receiver.of("level") == [("http.request", 3, 2, 100), ("never.used", 0, 0, 100)]
+
+
+def test_a_receiver_that_fails_at_a_level_costs_no_outcome(
+    side: InterfaceSide, caplog: pytest.LogCaptureFixture
+) -> None:
+    def level(*args: Any) -> None:
+        raise ZeroDivisionError
+
+    side.receiver.level = level  # type: ignore[method-assign]
+    side.connect("a")
+    assert side.frame("a", 1) is Outcome.SENT
+    assert "ZeroDivisionError" in caplog.text
 
 
 def test_a_read_only_replica_is_an_outage(private_side: InterfaceSide) -> None:

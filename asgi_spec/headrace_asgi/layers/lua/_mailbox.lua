@@ -1,8 +1,9 @@
 -- Shared by the scripts of one socket's mailbox; the plan puts this text behind their first line.
 --
--- o: order number in flight, with the lease as its time to live.  m: entries that wait.  w: sockets whose mailbox
--- is not empty, scored by when the lease in front of it ends.  lists: where entries go, by their first byte.
--- A waiting entry is that byte, then the envelope: version, flags, expiry (8), order number (4), ...
+-- o: order number in flight, with the lease as its time to live, or 'done' between two messages of a registered
+-- socket: where neither is, the lease lapsed and a message is lost.  m: entries that wait.  w: sockets whose mailbox
+-- is not empty, scored by when the lease in front of it ends.  n: counters.  lists: where entries go, by their first
+-- byte.  A waiting entry is that byte, then the envelope: version, flags, expiry (8), order number (4), ...
 
 local function now_ms()
   local time = redis.call('TIME')
@@ -17,6 +18,11 @@ local function watch(socket, o, m, w)
   end
 end
 
+-- Count what was put on a list. `w` is the tag of the place and one letter, a list that tag, 'c:' and its channel.
+local function count_sent(n, w, list)
+  return redis.call('HINCRBY', n, string.sub(list, #w + 2) .. '|sent', 1)
+end
+
 -- The time an entry waited here does not count: it may start until a third of the new lease is left. So no entry
 -- that still lies in a list when its lease ends can start without asking first.
 local function fresh(boxed, lease_ms)
@@ -27,11 +33,15 @@ local function fresh(boxed, lease_ms)
   return string.sub(boxed, 2, 3) .. expiry .. string.sub(boxed, 12)
 end
 
-local function move(socket, o, m, w, lists, lease_ms)
+-- Send the next entry that waits; false if there is none.
+local function move(socket, o, m, w, n, lists, lease_ms)
   local boxed = redis.call('LPOP', m)
   if boxed then
+    local list = lists[string.byte(boxed)]
     redis.call('SET', o, struct.unpack('>I4', boxed, 12), 'PX', lease_ms)
-    redis.call('RPUSH', lists[string.byte(boxed)], fresh(boxed, lease_ms))
+    redis.call('RPUSH', list, fresh(boxed, lease_ms))
+    count_sent(n, w, list)
   end
   watch(socket, o, m, w)
+  return boxed
 end

@@ -1,23 +1,26 @@
 #!lua
 -- Register a socket and send its connect, which holds the socket's order slot until a worker finishes it.
 --
--- KEYS  up: the process lives here  s: its registry  o: order number in flight  c: list of connects  n: counters
+-- KEYS  up: the process lives here  s: its registry  f: numbers of the last messages accepted
+--       o: order number in flight  c: list of connects  n: counters
 -- ARGV  local part, path, capacity, lease in ms, channel name, entry
 -- Answer: 1 SENT, 0 FULL, -1 GONE, -2 DUPLICATE
 
 local id, path, capacity, lease_ms, name, entry = unpack(ARGV)
-if redis.call('EXISTS', KEYS[1]) == 0 then
+local up, s, f, o, c, n = unpack(KEYS)
+if redis.call('EXISTS', up) == 0 then
   return -1
 end
-if redis.call('HEXISTS', KEYS[2], id) == 1 then
+if redis.call('HEXISTS', s, id) == 1 then
   return -2
 end
-if redis.call('LLEN', KEYS[4]) >= tonumber(capacity) then
-  redis.call('HINCRBY', KEYS[5], name .. '|shed', 1)
+if redis.call('LLEN', c) >= tonumber(capacity) then
+  redis.call('HINCRBY', n, name .. '|shed', 1)
   return 0
 end
-redis.call('HSET', KEYS[2], id, path)
-redis.call('SET', KEYS[3], 0, 'PX', lease_ms)
-redis.call('RPUSH', KEYS[4], entry)
-redis.call('HINCRBY', KEYS[5], name .. '|sent', 1)
+redis.call('HSET', s, id, path)
+redis.call('HSET', f, id, 0)
+redis.call('SET', o, 0, 'PX', lease_ms)
+redis.call('RPUSH', c, entry)
+redis.call('HINCRBY', n, name .. '|sent', 1)
 return 1

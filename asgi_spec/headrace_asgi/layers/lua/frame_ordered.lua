@@ -1,35 +1,45 @@
 #!lua
 -- Send one message of a socket whose messages start in order: at once if nothing is in flight, else to the mailbox.
+-- It may be repeated: what was accepted before is told by its number. Where a lapsed lease shows that a message was
+-- lost, nothing is sent, and every repeat is told so until the process has been told (kick) or the socket ends.
 --
--- KEYS  s: registry of the process  o  m  w: see _mailbox  n: counters  then the lists, in the order of their numbers
+-- KEYS  f: numbers of the last messages accepted  o  m  w  n: see _mailbox  then the lists, in the order of their numbers
 -- ARGV  socket, local part, order number, number of its list, lease in ms, capacity, mailbox capacity, channel, entry
--- Answer: 1 SENT, 2 BOXED, 0 FULL, -1 GONE (reaped or told: close the socket)
+-- Answer: 1 SENT, 2 BOXED, 0 FULL, -1 GONE (reaped or told: close the socket), -2 DUPLICATE, -7 LAPSED;
+--         of SENT and FULL also how many messages were ever put on the list, and how many it holds now
 
 local socket, id, order, list, lease_ms, capacity, box_capacity, name, entry = unpack(ARGV)
-local s, o, m, w, n = unpack(KEYS, 1, 5)
+local f, o, m, w, n = unpack(KEYS, 1, 5)
 local lists = { unpack(KEYS, 6) }
-if redis.call('HEXISTS', s, id) == 0 then
-  return -1
+local c = lists[tonumber(list)]
+local before = redis.call('HGET', f, id)
+if not before then
+  return { -1 }
+end
+if tonumber(order) <= tonumber(before) then
+  return { -2 }
+end
+local flying = redis.call('GET', o)
+if not flying then
+  return { -7 }
 end
 local waiting = redis.call('LLEN', m)
-local in_flight = redis.call('EXISTS', o) == 1
-local boxed = in_flight or waiting > 0
-local full = boxed and waiting >= tonumber(box_capacity)
-  or not boxed and redis.call('LLEN', lists[tonumber(list)]) >= tonumber(capacity)
-if full then
+local length = redis.call('LLEN', c)
+local boxed = flying ~= 'done' or waiting > 0
+if boxed and waiting >= tonumber(box_capacity) or not boxed and length >= tonumber(capacity) then
   redis.call('HINCRBY', n, name .. '|shed', 1)
-  return 0
+  return { 0, tonumber(redis.call('HGET', n, name .. '|sent') or 0), length }
 end
-redis.call('HINCRBY', n, name .. '|sent', 1)
+redis.call('HSET', f, id, order)
 if not boxed then
   redis.call('SET', o, order, 'PX', lease_ms)
-  redis.call('RPUSH', lists[tonumber(list)], entry)
-  return 1
+  length = redis.call('RPUSH', c, entry)
+  return { 1, count_sent(n, w, c), length }
 end
 redis.call('RPUSH', m, string.char(list) .. entry)
-if in_flight then
-  watch(socket, o, m, w)
+if flying == 'done' then
+  move(socket, o, m, w, n, lists, lease_ms)
 else
-  move(socket, o, m, w, lists, lease_ms)
+  watch(socket, o, m, w)
 end
-return 2
+return { 2 }

@@ -1,32 +1,66 @@
 #!lua
--- Send frames of sockets that are not ordered.
+-- Send frames of sockets that are not ordered; those of one socket in order. They may be repeated: what was accepted
+-- before is told by its number. Room only shrinks, so behind a refused frame no later one of its socket is accepted.
 --
--- KEYS  s: registry of the process  c: list of frames  n: counters
--- ARGV  capacity, channel name, then pairs of local part and entry
--- Answer: the number of frames if all were sent, else a list with 1 SENT, 0 FULL or -1 GONE for each
+-- KEYS  f: number of the last message of each socket that was accepted  c: list of frames  n: counters
+-- ARGV  capacity, channel name, then triples of local part, order number and entry
+-- Answer: the number of frames if all were sent, else a list with 1 SENT, 0 FULL, -1 GONE or -2 DUPLICATE for each;
+--         how many messages were ever put on the list;  how many it holds now
 
-local room = tonumber(ARGV[1]) - redis.call('LLEN', KEYS[2])
-local answers, entries, shed = {}, {}, 0
-for i = 3, #ARGV, 2 do
-  local answer = 1
-  if redis.call('HEXISTS', KEYS[1], ARGV[i]) == 0 then
-    answer = -1
-  elseif #entries >= room then
-    answer = 0
-    shed = shed + 1
-  else
-    entries[#entries + 1] = ARGV[i + 1]
+local f, c, n = KEYS[1], KEYS[2], KEYS[3]
+local capacity, name = tonumber(ARGV[1]), ARGV[2]
+
+-- One frame, as usual when there is little to do, needs no tables. Pushing tells the length: no need to ask before.
+if #ARGV == 5 then
+  local before = redis.call('HGET', f, ARGV[3])
+  if before and tonumber(ARGV[4]) > tonumber(before) then
+    local length = redis.call('RPUSH', c, ARGV[5])
+    if length <= capacity then
+      redis.call('HSET', f, ARGV[3], ARGV[4])
+      return { 1, redis.call('HINCRBY', n, name .. '|sent', 1), length }
+    end
+    redis.call('RPOP', c)
   end
-  answers[#answers + 1] = answer
 end
-if #entries > 0 then
-  redis.call('RPUSH', KEYS[2], unpack(entries))
-  redis.call('HINCRBY', KEYS[3], ARGV[2] .. '|sent', #entries)
+
+local answers, sent, length = {}, 0, nil
+for first = 3, #ARGV, 3000 do -- a thousand frames at a time: Lua unpacks no more than some 8,000 values
+  local locals, entries, numbers, refused = {}, {}, {}, {}
+  for i = first, math.min(first + 2997, #ARGV), 3 do
+    locals[#locals + 1] = ARGV[i]
+  end
+  local before = redis.call('HMGET', f, unpack(locals))
+  for k = 1, #locals do
+    local i = first + 3 * k - 3
+    if not before[k] then
+      refused[k] = -1
+    elseif tonumber(ARGV[i + 1]) <= tonumber(before[k]) then
+      refused[k] = -2
+    else
+      local at = #entries + 1
+      entries[at], numbers[2 * at - 1], numbers[2 * at] = ARGV[i + 2], locals[k], ARGV[i + 1]
+    end
+  end
+  local accepted = #entries
+  if accepted > 0 then
+    length = redis.call('RPUSH', c, unpack(entries))
+    if length > capacity then
+      local over = math.min(length - capacity, accepted)
+      redis.call('RPOP', c, over)
+      redis.call('HINCRBY', n, name .. '|shed', over)
+      accepted, length = accepted - over, length - over
+    end
+    if accepted > 0 then
+      redis.call('HSET', f, unpack(numbers, 1, 2 * accepted))
+    end
+  end
+  sent = sent + accepted
+  for k = 1, #locals do
+    local answer = refused[k] or (accepted > 0 and 1 or 0)
+    accepted = refused[k] and accepted or accepted - 1
+    answers[#answers + 1] = answer
+  end
 end
-if shed > 0 then
-  redis.call('HINCRBY', KEYS[3], ARGV[2] .. '|shed', shed)
-end
-if #entries == #answers then
-  return #entries
-end
-return answers
+local total = sent > 0 and redis.call('HINCRBY', n, name .. '|sent', sent)
+  or tonumber(redis.call('HGET', n, name .. '|sent') or 0)
+return { sent == #answers and sent or answers, total, length or redis.call('LLEN', c) }
