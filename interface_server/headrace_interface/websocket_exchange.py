@@ -147,6 +147,8 @@ _NOTHING: tuple[Action, ...] = ()
 _FORGET, _PAUSE, _RESUME, _READ_ON, _ABORT = Forget(), Pause(), Resume(), ReadOn(), Abort()
 _GO = (GO,)
 _NO_FRAMES: list[SendFrame] = []
+#: Looked up once: a member of an enumeration costs as much as the comparison.
+_OPEN, _SENT = State.OPEN, Outcome.SENT
 
 #: RFC 6455 7.1.5: the connection ended without a close frame.
 ABNORMAL = 1006
@@ -185,9 +187,11 @@ class Exchange:
         "_given_up",
         "_held",
         "_known",
+        "_light_weight",
         "_limit_messages",
         "_limit_weight",
         "_message_weight",
+        "_most_room",
         "_order",
         "_refusal",
         "_waiting",
@@ -210,6 +214,9 @@ class Exchange:
         self._limit_messages = limit_messages
         self._limit_weight = limit_weight
         self._message_weight = path_bytes + MESSAGE_BYTES
+        self._most_room = self._room(0, 0)
+        #: What surely is no reason to pause, whatever characters it is made of.
+        self._light_weight = (limit_weight - 1) // _CHARACTER_BYTES if limit_messages > 1 else 0
         self._order = 1
         self._code = ABNORMAL
         #: Frames that were never with the layer, and those that were and are not known to be accepted.
@@ -329,12 +336,34 @@ class Exchange:
     @property
     def room(self) -> int:
         """How many messages of the client may be looked at before it has to wait."""
-        messages = self._limit_messages - len(self._flight) - len(self._waiting)
-        return min(messages, -(-(self._limit_weight - self._weight) // self._message_weight))
+        if not self._flight and not self._waiting:
+            return self._most_room
+        return self._room(len(self._flight) + len(self._waiting), self._weight)
+
+    def _room(self, messages: int, weight: int) -> int:
+        by_weight = -(-(self._limit_weight - weight) // self._message_weight)
+        return min(self._limit_messages - messages, by_weight)
+
+    def at_once(self, payload: str | bytes) -> SendFrame | None:
+        """A message of a client of which nothing waits, as nearly always: its frame, to be sent now.
+
+        None if it has to go through `received`.
+        """
+        weight = len(payload) + self._message_weight
+        if self._flight or self._waiting or self.state is not _OPEN or weight > self._light_weight:
+            return None
+        order = self._order
+        self._order = order + 1
+        frame = SendFrame(payload, order, self.ordered is None or self.ordered is True, weight)
+        self._flight = [frame]
+        self._weight = weight
+        self.due = 1
+        self.passed = 0
+        return frame
 
     def received(self, payloads: Sequence[str | bytes]) -> Sequence[Action]:
         """Messages of the client, in the order of their coming."""
-        if self.state is not State.OPEN or self._given_up:
+        if self.state is not _OPEN or self._given_up:
             return _NOTHING
         waiting = self._waiting
         if not waiting:
@@ -399,6 +428,19 @@ class Exchange:
 
     def answered(self, outcome: Outcome) -> Sequence[Action]:
         """The layer's answer to a frame. What counts is how many of a batch were accepted: the first ones."""
+        flight = self._flight
+        if (
+            outcome is _SENT
+            and len(flight) == 1
+            and not self._waiting
+            and self.state is _OPEN
+            and not self.pauses
+        ):
+            self._flight = _NO_FRAMES
+            self._known = flight[0].order
+            self.passed, self.passed_weight = 1, self._weight
+            self.due = self._weight = self._boxed_weight = 0
+            return _NOTHING
         self.due -= 1
         if outcome > 0 or outcome.accepted:
             self.passed += 1

@@ -334,7 +334,7 @@ def test_one_ordered_frame_is_with_the_layer_at_a_time_and_a_full_channel_is_wai
     assert frames(lab) == ["0", "1"]
     assert all(asked.ordered for asked in lab.port.of("frame"))
     lab.port.of("frame")[1].answer(Outcome.FULL)
-    lab.reactor.until(lambda: lab.port.of("level"))
+    lab.reactor.until(lambda: lab.port.levels_asked)
     assert frames(lab) == ["0", "1"]
     lab.reactor.turn(0.01)
     lab.site.waiting_room.level(1000, 999, 1000)
@@ -501,7 +501,8 @@ def test_one_that_floods_has_its_share_and_a_quiet_one_is_served(lab: Lab) -> No
     lab.reactor.until(lambda: frames(lab) == ["q"])
     lab.site.waiting_room.level(16, 8, 1000)
     lab.port.asked.clear()
-    lab.reactor.until(lambda: lab.port.of("level"))
+    lab.port.levels_asked.clear()
+    lab.reactor.until(lambda: lab.port.levels_asked)
     lab.site.waiting_room.level(16, 0, 1000)
     assert frames(lab) == ["x"] * 16
 

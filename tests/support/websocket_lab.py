@@ -84,9 +84,6 @@ class NotingPort:
     def disconnect(self, local: str, message: Any, order: int, done: Callable[[Outcome], None]) -> None:
         self._note("disconnect", done, local=local, message=message, order=order)
 
-    def ask_level(self, channel: str) -> None:
-        self.asked.append(Asked("level", lambda _: None, channel=channel))
-
     def leave_groups(self, local: str) -> None:
         """Requests have none here."""
 
@@ -195,6 +192,9 @@ class Lab:
         """Close the clients' ends."""
         for client in self.clients:
             client.close()
+        for shell in self.shells:
+            if shell._transport.connected:
+                shell._transport.startReading()  # the reactor closes at its end what it reads from
 
     def told(self) -> Asked:
         """The one disconnect, as soon as it was told."""
