@@ -308,9 +308,12 @@ def test_a_layer_that_fails_to_say_who_may_start_stops_no_worker(caplog: pytest.
     assert "out of memory" in caplog.text
 
 
-def test_what_the_layer_refuses_to_say_keeps_no_turn_from_taking(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("outcome", [Outcome.FULL, Outcome.UNAVAILABLE])
+def test_what_the_layer_refuses_to_say_keeps_no_turn_from_taking(
+    outcome: Outcome, caplog: pytest.LogCaptureFixture
+) -> None:
     scene = Scene()
-    scene.layer.refuses = lambda item: Outcome.FULL if isinstance(item, SendGroup) else None
+    scene.layer.refuses = lambda item: outcome if isinstance(item, SendGroup) else None
     scene.line.put([SendGroup("room", {"n": 1}, "app.consumer")])
     for number in range(40):
         scene.layer.send("work", {"n": number})
