@@ -52,6 +52,8 @@ class Site:
         self.layer_up = False
         #: Shells whose request waits for the layer, oldest first.
         self.held: dict[Any, None] = {}
+        #: Whether it was said that no more may wait for it.
+        self.told_held_full = False
         #: Shells of all HTTP connections, for the drain.
         self.http_shells: set[Any] = set()
         self._date_second = -1
