@@ -309,11 +309,19 @@ class Call:
                 self._owner.call_moved()
 
     def _hold(self) -> None:
-        held = self._site.held
-        if len(held) < self._site.settings.max_held and not self._site.bodies.crowded:
-            held[self] = None
-        else:
-            self._happened(Event.DEADLINE)
+        site = self._site
+        if len(site.held) < site.settings.max_held and not site.bodies.crowded:
+            site.held[self] = None
+            return
+        if not site.told_held_full:
+            site.told_held_full = True
+            logger.warning(
+                "As many requests wait for the channel layer as may (%d of them; all bodies have %d bytes): "
+                "further ones are answered 503 until it is back.",
+                len(site.held),
+                site.bodies.memory_bytes,
+            )
+        self._happened(Event.DEADLINE)
 
     def _tell_left(self) -> None:
         # Only here: a disconnect for each request that ended well is a message that tells nothing (H10).

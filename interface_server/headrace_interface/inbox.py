@@ -101,6 +101,7 @@ class Inbox:
         if self._grace is not None:
             self._grace.cancel()
             self._grace = None
+        site.told_held_full = False
         held, site.held = site.held, {}
         for shell in held:
             self._each(shell, shell.layer_back)

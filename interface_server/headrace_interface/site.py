@@ -62,6 +62,8 @@ class Site:
         self.shares = Shares(settings)
         self.waiting_room = WaitingRoom(self)
         self.handshakes = Handshakes(settings.max_address_handshakes)
+        #: Whether it was said that no more may wait for it.
+        self.told_held_full = False
         #: Shells of all HTTP connections, for the drain.
         self.http_shells: set[Any] = set()
         #: Whether workers take the requests, and the handshakes.

@@ -661,12 +661,14 @@ def test_a_layer_that_stays_away_is_503() -> None:
     assert not lab.site.held
 
 
-def test_requests_that_wait_for_the_layer_have_a_bound() -> None:
+def test_requests_that_wait_for_the_layer_have_a_bound(caplog: pytest.LogCaptureFixture) -> None:
     lab = Lab(Settings(max_held=2), layer_up=False)
     clients = [lab.connect() for _ in range(3)]
     for client in clients:
         client.send(GET)
+    lab.connect().send(GET)
     assert [bool(client.received) for client in clients] == [False, False, True]
+    assert len(caplog.records) == 1
     clients[0].leave()
     assert len(lab.site.held) == 1
     assert lab.port.asked == [], "nothing was sent, so nobody is told"

@@ -25,9 +25,10 @@ from .redis_call import Call, as_is, text
 from .redis_clock import RedisClock
 from .redis_executor import RedisExecutor
 from .redis_outgoing import Outgoing, group_copies, message_entry, outcomes_of
+from .redis_patience import ANSWER_SECONDS
 from .redis_plan import Plan
 from .redis_reader import ChannelReader
-from .redis_socket import ANSWER_SECONDS, RedisAddress
+from .redis_socket import RedisAddress
 from .redis_target import parse_target
 
 __all__ = ["RedisChannelLayer"]

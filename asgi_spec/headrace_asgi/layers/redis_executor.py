@@ -17,8 +17,9 @@ from .redis_call import Call, as_is
 from .redis_clock import RedisClock
 from .redis_facts import NOT_NOW, error_code
 from .redis_memory import MemoryWatch
+from .redis_patience import ANSWER_SECONDS
 from .redis_scripts import SCRIPTS
-from .redis_socket import ANSWER_SECONDS, LinkBroken, RedisAddress, RedisSocket, loads, pack
+from .redis_socket import LinkBroken, RedisAddress, RedisSocket, loads, pack
 
 __all__ = ["RedisExecutor", "error_for"]
 

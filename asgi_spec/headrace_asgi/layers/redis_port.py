@@ -21,9 +21,10 @@ from .places import Places
 from .redis_call import Call, as_is
 from .redis_executor import RedisExecutor
 from .redis_outgoing import Outgoing, group_copies, message_entry, outcomes_of
+from .redis_patience import ANSWER_SECONDS, Patience, hangs
 from .redis_plan import Plan
 from .redis_reader import ChannelReader
-from .redis_socket import ANSWER_SECONDS, LinkBroken, pack
+from .redis_socket import LinkBroken, pack
 
 __all__ = ["RedisWorkerPort"]
 
@@ -71,6 +72,7 @@ class RedisWorkerPort(WorkerPort):
         self._owed: list[Call] = []
         #: Group messages of this turn whose group cannot be read.
         self._unsaid: list[tuple[Out, Outcome]] = []
+        self._patience = Patience(lambda: hangs(self._executor.address.target), self._has_to_end)
         self._woken = False
         self._may_unblock = True
         self._link = self._executor.link()
@@ -94,6 +96,7 @@ class RedisWorkerPort(WorkerPort):
         LayerUnavailable if nothing of `out` was executed, OutcomeUnknown if some of it may have been.
         """
         self._unsaid.clear()
+        self._patience.begin()
         calls = self._calls(out) if out else []
         if not self._link.is_open or (calls and self._link.lost_its_peer()):
             self._reopen()
@@ -179,7 +182,7 @@ class RedisWorkerPort(WorkerPort):
         try:
             link.write(b"".join(data))
             for _ in range(len(data) - 1):
-                answers.append(link.read())
+                answers.append(link.read(patience=self._patience))
         except LinkBroken as broken:
             if calls and broken.written:
                 raise OutcomeUnknown(str(broken)) from None
@@ -272,6 +275,9 @@ class RedisWorkerPort(WorkerPort):
             if not link.has_buffered_tls():
                 pause = deadline - time.monotonic()
                 if pause <= 0:
+                    pause = self._patience.more_seconds()
+                    deadline = time.monotonic() + pause
+                if pause <= 0:
                     link.close()
                     raise LayerUnavailable("Redis did not answer a take in time")
                 if self._woken and block_seconds is not None and self._may_unblock:
@@ -284,13 +290,19 @@ class RedisWorkerPort(WorkerPort):
             raise LayerUnavailable(f"Redis refused a take: {answer}")
         return answer
 
+    def _has_to_end(self) -> bool:
+        self._hear_wake()
+        return self._woken
+
     def _wait(self, seconds: float) -> None:
         """Wait for bytes from Redis or for `wake`."""
         for descriptor, _ in self._poll.poll(seconds * 1000):
             if descriptor == self._wake_in.fileno():
-                self._woken = True
-                with contextlib.suppress(BlockingIOError):
-                    self._wake_in.recv(4096)
+                self._hear_wake()
+
+    def _hear_wake(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            self._woken = bool(self._wake_in.recv(4096)) or self._woken
 
     def _unblock(self) -> None:
         """Ask Redis to end the take. It may not have begun it yet: then this is asked again."""

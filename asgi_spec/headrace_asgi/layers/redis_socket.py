@@ -22,13 +22,12 @@ from ..errors import ConfigurationError, LayerUnavailable
 from .redis_call import Argument
 from .redis_clock import RedisClock
 from .redis_facts import Facts, facts_of
+from .redis_patience import ANSWER_SECONDS, Patience
 from .redis_scripts import SCRIPTS
 from .redis_target import parse_target
 
-__all__ = ["ANSWER_SECONDS", "LinkBroken", "RedisAddress", "RedisSocket", "loads", "pack"]
+__all__ = ["LinkBroken", "RedisAddress", "RedisSocket", "loads", "pack"]
 
-#: Longest wait for the answer to a command that does not block, and for a connection.
-ANSWER_SECONDS = 5.0
 READ_BYTES = 65536
 #: What a user of an ACL must be allowed to do.
 ACL = "+@read +@write +@blocking +@scripting +@connection +client|kill +client|unblock +info +time"
@@ -57,10 +56,10 @@ class RedisAddress:
 
     def __init__(self, url: str, connection_kwargs: Mapping[str, Any] | None = None) -> None:
         """Check the URL and redis-py's connection options without connecting. Raises ConfigurationError."""
-        target = parse_target(url)
-        self.unix = target.path is not None
+        self.target = parse_target(url)
+        self.unix = self.target.path is not None
         #: The address without password, for log lines.
-        self.label = target.label
+        self.label = self.target.label
         self._connection_class, self._kwargs = self._options(url, connection_kwargs or {})
 
     def _options(self, url: str, extra: Mapping[str, Any]) -> tuple[type[Any], dict[str, Any]]:
@@ -246,8 +245,11 @@ class RedisSocket:
         """Whether decrypted bytes wait that no poll would report."""
         return self._tls and cast(ssl.SSLSocket, self._sock).pending() > 0
 
-    def read(self, timeout_seconds: float = ANSWER_SECONDS) -> Any:
-        """The next answer; an error answer is returned, not raised. Raises LinkBroken."""
+    def read(self, timeout_seconds: float = ANSWER_SECONDS, patience: Patience | None = None) -> Any:
+        """The next answer; an error answer is returned, not raised. Raises LinkBroken.
+
+        Waits for `timeout_seconds`, and then for as long as `patience` says.
+        """
         answer = self._reader.gets()
         if answer is not False:
             return answer
@@ -256,7 +258,11 @@ class RedisSocket:
             if not self.has_buffered_tls():
                 left = deadline - time.monotonic()
                 if left <= 0 or not self._poll.poll(left * 1000):
-                    raise self._broken(f"no answer within {timeout_seconds:g} s")
+                    more_seconds = 0.0 if patience is None else patience.more_seconds()
+                    if not more_seconds:
+                        raise self._broken(f"no answer within {timeout_seconds:g} s")
+                    deadline = time.monotonic() + more_seconds
+                    continue
             self.receive()
             answer = self._reader.gets()
             if answer is not False:

@@ -211,7 +211,8 @@ class Command(BaseCommand):
             "--websocket-connect-timeout": options["websocket_handshake_timeout"],
             "--root-path": django_settings.FORCE_SCRIPT_NAME,
         }
-        return [f"{name}={value}" for name, value in given.items() if value is not None]
+        debug = ["--debug"] if django_settings.DEBUG else []
+        return debug + [f"{name}={value}" for name, value in given.items() if value is not None]
 
     def _make_layer(self, options: dict[str, Any]) -> ChannelLayerWrapper:
         config, _ = layer_config(int(self.port), apart=options["run_worker"])
