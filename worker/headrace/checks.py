@@ -70,7 +70,9 @@ def check_settings(app_configs: Apps, **kwargs: Any) -> Found:
 
 def check_layers(app_configs: Apps, **kwargs: Any) -> Found:
     """Every entry of CHANNEL_LAYERS, its options, and its routing. Connects to nothing."""
-    from .asgi import ChannelLayerManager, InvalidChannelLayerError
+    from headrace_asgi.layers.from_config import layer_from_config
+
+    from .routing import Router
 
     try:
         configs = conf.channel_layer_configs()
@@ -79,9 +81,13 @@ def check_layers(app_configs: Apps, **kwargs: Any) -> Found:
     found: Found = []
     for alias in configs:
         try:
-            found += _check_channel_names(alias, ChannelLayerManager().make_backend(alias).router.channels)
-        except InvalidChannelLayerError as error:
-            found.append(checks.Error(str(error), id="headrace.E002"))
+            config = conf.channel_layer_config(alias)
+            setting = f"CHANNEL_LAYERS[{alias!r}]['ROUTING']"
+            if config.backend != conf.EMBEDDED_BACKEND:  # which makes a folder for its server
+                layer_from_config({"BACKEND": config.backend, "CONFIG": config.options})
+            found += _check_channel_names(setting, Router(config.routing, setting).channels)
+        except ConfigurationError as error:
+            found.append(checks.Error(f"CHANNEL_LAYERS[{alias!r}]: {error}", id="headrace.E002"))
         except AsyncConsumer as error:
             hint = "Write `def`, and call what is async with asgiref.sync.async_to_sync."
             found.append(checks.Error(str(error), hint=hint, id="headrace.E006"))
@@ -90,11 +96,10 @@ def check_layers(app_configs: Apps, **kwargs: Any) -> Found:
     return found
 
 
-def _check_channel_names(alias: str, names: set[str]) -> Found:
+def _check_channel_names(setting: str, names: set[str]) -> Found:
     """Names that no channel can have, and those that look like a misspelt channel of the interface server."""
     found: Found = []
     for name in sorted(names, key=str):
-        setting = f"CHANNEL_LAYERS[{alias!r}]['ROUTING']"
         try:
             require_channel_name(name, receive=True)
         except TypeError as error:
