@@ -17,7 +17,7 @@ from headrace_asgi.messages import WEBSOCKET_RECEIVE
 if TYPE_CHECKING:
     from .site import Site
 
-__all__ = ["LEVEL_SECONDS", "LOOK_SECONDS", "Waiter", "Waiting", "WaitingRoom"]
+__all__ = ["DRAIN_SECONDS", "LEVEL_SECONDS", "LOOK_SECONDS", "Waiter", "Waiting", "WaitingRoom"]
 
 logger = logging.getLogger("headrace.interface")
 
@@ -34,6 +34,8 @@ _FIRST_PAUSE_SECONDS = 0.005
 _LAST_PAUSE_SECONDS = {Outcome.FULL: 0.1, Outcome.BOXED: 8.0}
 #: The same where the layer is there and refuses or breaks: it is lost soon, or well again.
 _REFUSED_PAUSE_SECONDS = 0.1
+#: For those who still wait when the server ends; perhaps the workers end too.
+DRAIN_SECONDS = 5.0
 
 
 class Waiting:
@@ -89,6 +91,8 @@ class WaitingRoom:
         self._asked_at = -math.inf
         self._asked = False
         self._next_look = 0.0
+        #: When nobody is waited for any more.
+        self._ends_at = math.inf
 
     def __len__(self) -> int:
         return len(self._for_room) + len(self._for_time)
@@ -167,13 +171,15 @@ class WaitingRoom:
     def _look(self, now: float) -> None:
         """Those for whom it is too late, and those whose time has come."""
         deadlines = self._site.settings.deadlines
+        if self._site.draining:
+            self._ends_at = min(self._ends_at, now + DRAIN_SECONDS)
         for waiter in [*self._for_room, *self._for_time]:
             waiting = waiter.waiting
             if waiting is None:
                 continue
             patience = deadlines.queue if waiting.outcome is Outcome.FULL else deadlines.layer_grace
-            if now >= waiting.refused_at + patience:
-                self._give_up(waiter, now - waiting.refused_at)
+            if now >= min(waiting.refused_at + patience, self._ends_at):
+                self._give_up(waiter)
             elif waiter in self._for_time and now >= waiting.again_at:
                 self._try(waiter)
 
@@ -200,10 +206,7 @@ class WaitingRoom:
             waiter.abort()
             return 0
 
-    def _give_up(self, waiter: Waiter, seconds: float) -> None:
-        logger.info(
-            "A WebSocket could send nothing to the application for %.0f s and is closed (1013).", seconds
-        )
+    def _give_up(self, waiter: Waiter) -> None:
         self.leave(waiter)
         try:
             waiter.give_up()

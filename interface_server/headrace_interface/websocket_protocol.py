@@ -203,7 +203,8 @@ class WebSocketShell:
         shares = site.shares
         if not exchange.next_weight:
             return 0
-        room = shares.most if shares.quiet else shares.room(self.local, self.address, exchange.next_weight)
+        free = shares.quiet or site.draining
+        room = shares.most if free else shares.room(self.local, self.address, exchange.next_weight)
         if not room.messages:
             self._perform(exchange.hold())
             site.waiting_room.enter(self, None)
@@ -215,6 +216,11 @@ class WebSocketShell:
 
     def give_up(self) -> None:
         """Nothing could be sent for too long."""
+        self._site.counters["socket_given_up"] += 1
+        logger.info(
+            "The WebSocket %s can send nothing to the application for too long and is closed (1013).",
+            self._reply_channel,
+        )
         self._perform(self._exchange.give_up(TRY_AGAIN))
 
     @property

@@ -12,7 +12,7 @@ from headrace_asgi.contract import Outcome
 from headrace_interface.deadlines import Deadlines
 from headrace_interface.settings import Settings
 from headrace_interface.site import Site
-from headrace_interface.waiting_room import LEVEL_SECONDS, LOOK_SECONDS, Waiting
+from headrace_interface.waiting_room import DRAIN_SECONDS, LEVEL_SECONDS, LOOK_SECONDS, Waiting
 
 QUEUE_SECONDS, GRACE_SECONDS = 3.0, 7.0
 
@@ -148,6 +148,15 @@ def test_who_only_has_to_wait_for_workers_is_not_given_up(room: Room, outcome: O
     room.pass_seconds(20)
     assert socket.gave_up_at is None
     assert len(room.room) == 1
+
+
+@pytest.mark.parametrize("outcome", [None, Outcome.BOXED, Outcome.FULL])
+def test_a_server_that_ends_waits_for_nobody_for_long(room: Room, outcome: Outcome | None) -> None:
+    socket = room.socket(outcome, fate=outcome)
+    room.pass_seconds(1)
+    room.site.draining = True
+    room.pass_seconds(DRAIN_SECONDS + 0.2)
+    assert socket.gave_up_at is not None
 
 
 def test_time_without_the_layer_is_not_counted_against_who_waits_for_room(room: Room) -> None:
