@@ -18,7 +18,7 @@ from headrace_asgi.errors import ConfigurationError
 from headrace_asgi.layers.from_config import layer_from_config, layer_from_url
 
 from . import log
-from .access_log import AccessLog
+from .access_log import AccessLog, Sink
 from .listeners import make_endpoints
 from .options import make_parser, normalised, settings_from
 from .server import run
@@ -89,11 +89,16 @@ def _open_access_log(options: argparse.Namespace, clock: Any) -> AccessLog | Non
     if options.no_access_log or (path is None and options.verbosity < 1):
         return None
     if path is None or path == "-":
-        return AccessLog(clock, stream=sys.stdout)
+        return AccessLog(clock, stream=_unbuffered_stdout())
     try:
         return AccessLog(clock, path=path)
     except OSError as error:
         raise ConfigurationError(f"--access-log {path} cannot be opened: {error.strerror}") from None
+
+
+def _unbuffered_stdout() -> Sink:
+    """What cannot be written now must not come up again when the process ends."""
+    return open(sys.stdout.fileno(), "wb", buffering=0, closefd=False)
 
 
 def _one_line(error: Exception) -> str:

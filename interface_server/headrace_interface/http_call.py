@@ -180,6 +180,8 @@ class Call:
     def deadline_passed(self) -> None:
         """`due` has come."""
         self.due = math.inf
+        if self._exchange.state is State.QUEUED:
+            self._site.late(self._site.requests)
         self._exchange.failure = (504, "the application did not send the next part in time")
         self._happened(Event.DEADLINE)
 
@@ -267,6 +269,8 @@ class Call:
             if self._upload is not None:
                 self._upload.start()
                 self._owner.call_moved()
+        if outcome is Outcome.FULL:
+            self._site.full("http.request")
         self._act(self._exchange.outcome(outcome))
 
     def _hold(self) -> None:

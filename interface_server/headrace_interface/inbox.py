@@ -13,6 +13,7 @@ from headrace_asgi.contract import OpenSocket
 from headrace_asgi.envelope import Message
 
 from .connections import Client
+from .deadlines import OFF, spoken
 from .site import Site
 
 __all__ = ["Inbox"]
@@ -75,13 +76,13 @@ class Inbox:
         site.counters["layer_lost"] += 1
         grace = site.settings.deadlines.layer_grace
         logger.warning(
-            "The channel layer cannot be reached (%s). New requests wait up to %g s, open WebSockets %g s; "
+            "The channel layer cannot be reached (%s). New requests wait %s, open WebSockets %s; "
             "it is tried again until it answers.",
             reason,
-            site.settings.deadlines.layer,
-            grace,
+            spoken(site.settings.deadlines.layer),
+            spoken(grace),
         )
-        if grace != float("inf") and self._grace is None:
+        if grace != OFF and self._grace is None:
             self._grace = site.clock.callLater(grace, self._grace_over)
 
     def layer_back(self) -> None:

@@ -224,6 +224,8 @@ class WebSocketShell:
     def _connect_answered(self, outcome: Outcome) -> None:
         if not outcome.accepted:
             self._site.counters[f"connect_{outcome.name.lower()}"] += 1
+        if outcome is Outcome.FULL:
+            self._site.full("websocket.connect")
         self._perform(self._exchange.connect_answered(outcome))
 
     def _ordered_answered(self, outcome: Outcome) -> None:
@@ -282,6 +284,8 @@ class WebSocketShell:
         elif self._is_held():
             self._perform(self._exchange.connect_answered(Outcome.UNAVAILABLE))
         elif self._opening is not None:
+            if not self._opening.worker_has_it:
+                self._site.late(self._site.handshakes)
             self._perform(self._exchange.turn_away(LATE if self._opening.worker_has_it else BUSY))
         else:
             self.abort()  # the client does not read its denial
