@@ -146,6 +146,14 @@ class ChannelLayer(ABC):
     def statistics(self, channel: str) -> dict[str, int]:
         """Counters of one shared channel since it was first used, and `pending`, the messages in it now."""
 
+    def ensure_usable(self) -> None:  # noqa: B027
+        """See at a start whether the layer can ever work as it is configured.
+
+        Connects once, which may block for some seconds. Raises ConfigurationError for what only a change of
+        the settings or of the server's can mend: a wrong password, a database that does not exist, a server
+        that is too old. Returns quietly where the layer works, or is merely away.
+        """
+
     @abstractmethod
     def open_worker_port(self, on_refused: RefusedHandler) -> WorkerPort:
         """A line for one taking worker thread. Raises LayerUnavailable if there is no connection yet."""

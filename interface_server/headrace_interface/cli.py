@@ -17,11 +17,8 @@ from headrace_asgi.contract import ChannelLayer
 from headrace_asgi.errors import ConfigurationError
 from headrace_asgi.layers.from_config import layer_from_config, layer_from_url
 
-from . import log
 from .access_log import AccessLog, Sink
-from .listeners import make_endpoints
 from .options import make_parser, normalised, settings_from
-from .server import run
 
 __all__ = ["main"]
 
@@ -37,11 +34,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    try:
+        from . import log
+        from .listeners import make_endpoints
+        from .server import run
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"the package {error.name} is not installed; pip install headrace[interface]"
+        ) from error
+
     if options.lifeline and options.fd == 0:
         raise ConfigurationError("--lifeline watches stdin, so --fd must not be 0 with it")
     settings = settings_from(options)
     log.configure(options.verbosity)
     layer = _open_layer(options)
+    layer.ensure_usable()
     return run(
         layer,
         settings,

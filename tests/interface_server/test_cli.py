@@ -353,6 +353,29 @@ def test_what_cannot_start_is_one_line_that_says_what_to_do(
     assert says in line
 
 
+@pytest.mark.parametrize("package", ["twisted", "autobahn", "httptools", "zope"])
+def test_without_its_extra_it_says_what_to_install(package: str, tmp_path: Path) -> None:
+    (tmp_path / package).mkdir()
+    (tmp_path / package / "__init__.py").write_text(f"raise ModuleNotFoundError('gone', name={package!r})")
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    line = failing("--layer", NOWHERE, env=env)
+    assert line.endswith(f"the package {package} is not installed; pip install headrace[interface]")
+    done = subprocess.run([*COMMAND, "--version"], env=env, capture_output=True, text=True, timeout=30)  # noqa: PLW1510
+    assert done.returncode == 0
+
+
+def test_a_layer_that_can_never_work_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "my_layer.py").write_text(
+        "from headrace_asgi import RedisChannelLayer\n"
+        "from headrace_asgi.errors import ConfigurationError\n"
+        "class Layer(RedisChannelLayer):\n"
+        "    def ensure_usable(self) -> None:\n"
+        "        raise ConfigurationError('Redis refuses the password')\n"
+        f"layer = Layer(hosts=[{NOWHERE!r}])\n"
+    )
+    assert failing("my_layer:layer", cwd=tmp_path).endswith("Redis refuses the password")
+
+
 def test_json_from_the_pipe_must_be_an_object(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
