@@ -6,26 +6,40 @@ Lines are written together, twice a second, so that a request does not pay for a
 from __future__ import annotations
 
 import time
-from typing import Any, TextIO
+from typing import Any, Protocol
 
+from .episodes import Episode
 from .http_head import RequestHead
 from .timers import Clock
 
-__all__ = ["AccessLog", "escape"]
+__all__ = ["AccessLog", "Sink", "escape"]
 
 _FLUSH_SECONDS = 0.5
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
-class AccessLog:
-    """Writes to a file by path, or to `stream`."""
+class Sink(Protocol):
+    """A file that does not buffer."""
 
-    def __init__(self, clock: Clock, path: str | None = None, stream: TextIO | None = None) -> None:
+    def write(self, data: bytes, /) -> int | None:
+        """Write some of it; how many bytes. Raises OSError."""
+
+    def close(self) -> None:
+        """Close the file."""
+
+
+class AccessLog:
+    """Writes to a file by path, or to `stream`, where what cannot be written is given up."""
+
+    def __init__(self, clock: Clock, path: str | None = None, stream: Sink | None = None) -> None:
         """Opens `path` for appending. Raises OSError."""
         self._clock = clock
         self._path = path
         self._stream = stream if path is None else _open(path)
         self._lines: list[str] = []
+        #: Whether the last line that was written has no end.
+        self._broken_off = False
+        self._trouble: Episode | None = None
 
     def request(self, head: RequestHead, status: int, size: int) -> None:
         """A request that was answered; 499 says that its client left before."""
@@ -57,12 +71,32 @@ class AccessLog:
     def flush(self) -> None:
         """Write what is waiting. A full disk or closed pipe loses the lines, never a request."""
         lines, self._lines = self._lines, []
-        if lines and self._stream is not None:
-            try:
-                self._stream.write("".join(lines))
-                self._stream.flush()
-            except OSError:
-                return
+        if not lines or self._stream is None:
+            return
+        data = ("\n" * self._broken_off + "".join(lines)).encode("ascii", "backslashreplace")
+        try:
+            while data and (count := self._stream.write(data)):
+                self._broken_off = data[count - 1 : count] != b"\n"
+                data = data[count:]
+        except OSError as error:
+            self._lost(len(lines), error.strerror or str(error))
+            return
+        if data:
+            self._lost(len(lines), "its reader does not keep up")
+        elif self._trouble is not None:
+            self._trouble.over()
+
+    def _lost(self, count: int, reason: str) -> None:
+        if self._trouble is None:
+            name = self._path or "on stdout"
+            self._trouble = Episode(
+                self._clock,
+                f"The access log {name} cannot be written ({reason}). Requests are served all the same, and "
+                "their lines are lost until it can: make room, or name another place with --access-log.",
+                f"The access log {name} is written again; up to {{count}} lines were lost.",
+                ends_by_itself=False,
+            )
+        self._trouble.happened(count)
 
     def _add(self, client: list[Any] | None, what: str, status: str, size: str) -> None:
         host = "-" if client is None else escape(str(client[0]))
@@ -71,8 +105,8 @@ class AccessLog:
         self._lines.append(f'{host} - - [{_now()}] "{what}" {status} {size}\n')
 
 
-def _open(path: str) -> TextIO:
-    return open(path, "a", encoding="utf-8")
+def _open(path: str) -> Sink:
+    return open(path, "ab", buffering=0)
 
 
 def _now() -> str:

@@ -17,11 +17,8 @@ from headrace_asgi.contract import ChannelLayer
 from headrace_asgi.errors import ConfigurationError
 from headrace_asgi.layers.from_config import layer_from_config, layer_from_url
 
-from . import log
-from .access_log import AccessLog
-from .listeners import make_endpoints
+from .access_log import AccessLog, Sink
 from .options import make_parser, normalised, settings_from
-from .server import run
 
 __all__ = ["main"]
 
@@ -37,11 +34,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    try:
+        from . import log
+        from .listeners import make_endpoints
+        from .server import run
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"the package {error.name} is not installed; pip install headrace[interface]"
+        ) from error
+
     if options.lifeline and options.fd == 0:
         raise ConfigurationError("--lifeline watches stdin, so --fd must not be 0 with it")
     settings = settings_from(options)
     log.configure(options.verbosity)
     layer = _open_layer(options)
+    layer.ensure_usable()
     return run(
         layer,
         settings,
@@ -89,11 +96,16 @@ def _open_access_log(options: argparse.Namespace, clock: Any) -> AccessLog | Non
     if options.no_access_log or (path is None and options.verbosity < 1):
         return None
     if path is None or path == "-":
-        return AccessLog(clock, stream=sys.stdout)
+        return AccessLog(clock, stream=_unbuffered_stdout())
     try:
         return AccessLog(clock, path=path)
     except OSError as error:
         raise ConfigurationError(f"--access-log {path} cannot be opened: {error.strerror}") from None
+
+
+def _unbuffered_stdout() -> Sink:
+    """What cannot be written now must not come up again when the process ends."""
+    return open(sys.stdout.fileno(), "wb", buffering=0, closefd=False)
 
 
 def _one_line(error: Exception) -> str:

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-__all__ = ["OFF", "RUNNING_NOTICE_SECONDS", "Deadlines", "Row", "rows", "takeable_seconds"]
+__all__ = ["OFF", "RUNNING_NOTICE_SECONDS", "Deadlines", "Row", "rows", "spoken", "takeable_seconds"]
 
 #: Seconds of a deadline that never comes.
 OFF = math.inf
@@ -66,6 +66,11 @@ def takeable_seconds(deadline_seconds: float) -> float:
     It expires earlier, so that a worker that took it in time has told us so when the deadline comes.
     """
     return max(deadline_seconds - RUNNING_NOTICE_SECONDS, deadline_seconds / 2)
+
+
+def spoken(seconds: float) -> str:
+    """A deadline in a sentence."""
+    return "as long as it takes" if seconds == OFF else f"up to {seconds:g} s"
 
 
 def rows() -> list[tuple[str, float, Row]]:

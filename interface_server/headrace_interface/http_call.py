@@ -205,6 +205,8 @@ class Call:
             self._renew()
             return
         self.due = math.inf
+        if self._exchange.state is State.QUEUED:
+            self._site.late(self._site.requests)
         self._exchange.failure = (504, "the application did not send the next part in time")
         self._happened(Event.DEADLINE)
 
@@ -304,6 +306,8 @@ class Call:
             if self._upload is not None:
                 self._upload.start()
         if self._exchange.open:
+            if outcome is Outcome.FULL:
+                self._site.full("http.request")
             self._act(self._exchange.outcome(outcome))
             if self._upload is not None:
                 self._owner.call_moved()

@@ -15,6 +15,7 @@ from headrace_asgi.envelope import Message
 from headrace_asgi.messages import WEBSOCKET_RECEIVE
 
 from .connections import Client
+from .deadlines import OFF, spoken
 from .http_credit import tell_closed
 from .site import Site
 
@@ -81,13 +82,13 @@ class Inbox:
         site.counters["layer_lost"] += 1
         grace = site.settings.deadlines.layer_grace
         logger.warning(
-            "The channel layer cannot be reached (%s). New requests wait up to %g s, open WebSockets %g s; "
+            "The channel layer cannot be reached (%s). New requests wait %s, open WebSockets %s; "
             "it is tried again until it answers.",
             reason,
-            site.settings.deadlines.layer,
-            grace,
+            spoken(site.settings.deadlines.layer),
+            spoken(grace),
         )
-        if grace != float("inf") and self._grace is None:
+        if grace != OFF and self._grace is None:
             self._grace = site.clock.callLater(grace, self._grace_over)
 
     def layer_back(self) -> None:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import select
 import socket
 from collections.abc import Sequence
@@ -12,16 +13,19 @@ from typing import Any
 
 from twisted.internet import endpoints, error, protocol, tcp
 from twisted.internet.interfaces import IProtocolNegotiationFactory
+from twisted.logger import LogEvent
 from twisted.python.failure import Failure
 from zope.interface import implementer  # type: ignore[import-untyped]
 
 from headrace_asgi.errors import ConfigurationError
 
 from . import direct_send
+from .episodes import Episode
 from .http_protocol import HttpProtocol, SocketFactory
 from .site import Site
+from .timers import Clock
 
-__all__ = ["HttpFactory", "accept_waiting", "addresses", "describe", "listen", "make_endpoints"]
+__all__ = ["HttpFactory", "Refusals", "accept_waiting", "addresses", "describe", "listen", "make_endpoints"]
 
 #: Connections that the kernel keeps while the reactor is busy: a reconnect storm after a deploy.
 _BACKLOG = 1024
@@ -121,6 +125,29 @@ def accept_waiting(port: Any) -> None:
         if not poll.poll(0):
             return
         port.doRead()
+
+
+class Refusals:
+    """An observer of Twisted's log: says when connections cannot be accepted, and when they can again."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._episode = Episode(
+            clock,
+            "New connections are refused: this process may open no more files. Raise its limit (ulimit -n, "
+            f"LimitNOFILE= of systemd, minfds of supervisord), which is {_open_files()}; others are served.",
+            "Connections are accepted again; {count} were refused within {seconds} s.",
+        )
+
+    def __call__(self, event: LogEvent) -> None:
+        """Look at one event: Twisted closes whom it cannot keep (`address`), or gives up (`acceptError`)."""
+        if event.get("log_namespace") != "twisted.internet.tcp.Port":
+            return
+        if "address" in event or event.get("acceptError") in ("EMFILE", "ENFILE"):
+            self._episode.happened()
+
+
+def _open_files() -> int:
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def _reason(problem: object) -> str:

@@ -13,9 +13,10 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet import defer
+from twisted.logger import ILogObserver, globalLogPublisher
 
 from headrace_asgi.contract import ChannelLayer, InterfacePort
 from headrace_asgi.errors import ConfigurationError
@@ -23,7 +24,7 @@ from headrace_asgi.limits import STOP_SECONDS
 
 from .access_log import AccessLog
 from .inbox import Inbox
-from .listeners import HttpFactory, accept_waiting, describe, listen
+from .listeners import HttpFactory, Refusals, accept_waiting, describe, listen
 from .settings import Settings
 from .site import Site
 from .websocket_protocol import WebSocketShell
@@ -256,6 +257,7 @@ def run(
     reactor: Any = the_reactor
     # Twisted's clock is the wall clock: a jump of it would expire every deadline at once, or none (RT24).
     reactor.seconds = time.monotonic
+    globalLogPublisher.addObserver(cast(ILogObserver, Refusals(reactor)))
     process = _Process(reactor)
     port = interface_port(layer, reactor)
     server = Server(reactor, port, settings, make_endpoints(reactor), open_access_log(reactor), process.end)

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from .connections import Connections
+from .episodes import Episode
 from .handshakes import Handshakes
 from .http_spool import Bodies
 from .outlet import Backlog
@@ -69,8 +70,36 @@ class Site:
         #: Whether workers take the requests, and the handshakes.
         self.requests = Watch(clock, "http.request", lambda: port.label, self._asked)
         self.connects = Watch(clock, "websocket.connect", lambda: port.label, self._asked)
+        self._episodes: dict[str, Episode] = {}
         self._date_second = -1
         self._date = b""
+
+    def full(self, channel: str) -> None:
+        """A client was answered 503 because its message was refused."""
+        self._turned_away(
+            channel,
+            f"{channel} is full, so clients are answered 503: workers do not keep up with it, or Redis has "
+            "no memory left. More workers, a larger capacity or more memory for Redis make room.",
+            f"{channel} was full: {{count}} clients were answered 503 within {{seconds}} s.",
+        )
+
+    def late(self, watch: Watch) -> None:
+        """A client was answered 503 because no worker took its message in time."""
+        channel = watch.channel
+        if watch.text:
+            return  # that nobody takes anything was said already
+        self._turned_away(
+            channel + " late",
+            f"{channel} is not taken before the queue deadline, so clients are answered 503: there are too "
+            "few workers, or they are busy for too long.",
+            f"{channel} was taken too late: {{count}} clients were answered 503 within {{seconds}} s.",
+        )
+
+    def _turned_away(self, kind: str, begins: str, ends: str) -> None:
+        episode = self._episodes.get(kind)
+        if episode is None:
+            episode = self._episodes[kind] = Episode(self.clock, begins, ends)
+        episode.happened()
 
     def _asked(self) -> Iterable[tuple[str, float] | None]:
         """What the clients ask of the workers; while the layer is away that is no worker's fault."""

@@ -69,7 +69,7 @@ class Watch:
     ) -> None:
         """`clients` answers what each client asks of workers, as `connections.Client.asked` does."""
         self._clock = clock
-        self._channel = channel
+        self.channel = channel
         self._clients = clients
         self._state = Untaken(channel, where)
         self._looking = False
@@ -100,5 +100,5 @@ class Watch:
             self.asked()
 
     def _waiting(self) -> tuple[float, int]:
-        since = [asked[1] for asked in self._clients() if asked is not None and asked[0] == self._channel]
+        since = [asked[1] for asked in self._clients() if asked is not None and asked[0] == self.channel]
         return min(since, default=math.inf), since.count(math.inf)

@@ -301,6 +301,8 @@ class WebSocketShell:
             self._site.counters[f"connect_{outcome.name.lower()}"] += 1
             if self._opening is not None and outcome is not Outcome.UNKNOWN:
                 self._opening.expires_at = -math.inf
+        if outcome is Outcome.FULL:
+            self._site.full("websocket.connect")
         self._perform(self._exchange.connect_answered(outcome))
 
     def _answered(self, outcome: Outcome) -> None:
@@ -373,6 +375,8 @@ class WebSocketShell:
         elif self._is_held():
             self._perform(self._exchange.connect_answered(Outcome.UNAVAILABLE))
         elif self._opening is not None:
+            if not self._opening.worker_has_it:
+                self._site.late(self._site.connects)
             self._perform(self._exchange.turn_away(LATE if self._opening.worker_has_it else BUSY))
         else:
             self.abort()  # the client does not read its denial

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from twisted.internet import task
@@ -22,36 +23,36 @@ def head(target: bytes = b"/a?b", client: list[object] | None = None) -> Request
 
 
 def test_a_line_has_the_common_format_with_a_time_zone() -> None:
-    clock, stream = task.Clock(), io.StringIO()
+    clock, stream = task.Clock(), io.BytesIO()
     log = AccessLog(clock, stream=stream)
     log.request(head(client=["192.0.2.1", 5]), 200, 0)
     log.flush()
-    match = LINE.fullmatch(stream.getvalue())
+    match = LINE.fullmatch(stream.getvalue().decode())
     assert match is not None
     assert match.groups() == ("192.0.2.1", "GET /a?b HTTP/1.1", "200", "0")
 
 
 def test_lines_are_written_together() -> None:
-    clock, stream = task.Clock(), io.StringIO()
+    clock, stream = task.Clock(), io.BytesIO()
     log = AccessLog(clock, stream=stream)
     for _ in range(3):
         log.request(head(), 200, 5)
-    assert stream.getvalue() == ""
+    assert stream.getvalue().decode() == ""
     assert len(clock.getDelayedCalls()) == 1
     clock.advance(1)
-    assert len(stream.getvalue().splitlines()) == 3
+    assert len(stream.getvalue().decode().splitlines()) == 3
     log.request(head(), 200, 5)
     clock.advance(1)
-    assert len(stream.getvalue().splitlines()) == 4
+    assert len(stream.getvalue().decode().splitlines()) == 4
 
 
 def test_a_socket_has_lines_too() -> None:
-    stream = io.StringIO()
+    stream = io.BytesIO()
     log = AccessLog(task.Clock(), stream=stream)
     log.socket("WSCONNECT", head())
     log.socket("WSDISCONNECT", head(), 1001)
     log.flush()
-    matches = [LINE.fullmatch(line + "\n") for line in stream.getvalue().splitlines()]
+    matches = [LINE.fullmatch(line + "\n") for line in stream.getvalue().decode().splitlines()]
     assert [match and match.groups() for match in matches] == [
         ("-", r"WSCONNECT /a\n", "-", "-"),
         ("-", r"WSDISCONNECT /a\n", "1001", "-"),
@@ -91,11 +92,49 @@ def test_a_file_is_appended_to_and_opened_again_after_rotation(tmp_path: Path) -
     assert path.read_text().split()[-2] == "202"
 
 
-def test_a_stream_that_cannot_be_written_harms_no_request() -> None:
-    class Full(io.StringIO):
-        def write(self, text: str) -> int:
-            raise OSError(28, "No space left on device")
+class Disk(io.BytesIO):
+    """Takes so many bytes more."""
 
-    log = AccessLog(task.Clock(), stream=Full())
+    room = 0
+
+    def write(self, data: Any) -> int:
+        if data and not self.room:
+            raise OSError(28, "No space left on device")
+        count = super().write(data[: self.room])
+        self.room -= count
+        return count
+
+
+def test_a_full_disk_harms_no_request_is_said_once_and_the_log_goes_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    disk = Disk()
+    log = AccessLog(task.Clock(), stream=disk)
+    disk.room = 30
+    for _ in range(5):
+        log.request(head(), 200, 1)
+        log.request(head(), 200, 1)
+        log.flush()
+    disk.room = 1000
+    for status in (201, 202):
+        log.request(head(), status, 1)
+        log.flush()
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 2, said
+    assert said[0].startswith("The access log on stdout cannot be written (No space left on device).")
+    assert said[1] == "The access log on stdout is written again; up to 10 lines were lost."
+    broken_off, *whole = disk.getvalue().decode().splitlines(keepends=True)
+    assert len(broken_off) == 31
+    assert [line.split()[-2] for line in whole] == ["201", "202"]
+    assert all(LINE.fullmatch(line) for line in whole)
+
+
+def test_a_pipe_that_nobody_reads_is_trouble_too(caplog: pytest.LogCaptureFixture) -> None:
+    class Pipe(io.BytesIO):
+        def write(self, data: Any) -> None:  # type: ignore[override]
+            """Would block."""
+
+    log = AccessLog(task.Clock(), stream=Pipe())
     log.request(head(), 200, 1)
-    log.flush()
+    log.close()
+    assert "does not keep up" in caplog.text

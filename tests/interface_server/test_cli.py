@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -11,8 +13,8 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from http.client import HTTPConnection
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +47,7 @@ class Program:
         return self.process.wait(seconds)
 
 
-@contextmanager
+@contextlib.contextmanager
 def program(*arguments: str, stderr: Any = subprocess.DEVNULL, **options: Any) -> Iterator[Program]:
     """Start the server and wait until it listens."""
     reading, writing = os.pipe()
@@ -232,6 +234,91 @@ def test_nobody_who_takes_is_said_within_seconds_and_so_is_the_first_who_does(
     assert "is taken again after" in said_lines[1]
 
 
+def warnings(path: Path) -> list[str]:
+    """What was said of what goes wrong, without times."""
+    lines = path.read_text().splitlines()
+    return [line.partition("headrace.interface: ")[2] for line in lines if " WARNING " in line]
+
+
+def eventually(check: Any, seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_full_channel_is_said_once(redis_url: str, tmp_path: Path) -> None:
+    path = tmp_path / "stderr"
+    with (
+        path.open("wb") as stderr,
+        program("--layer", redis_url + "&capacity=1", "-p", "0", stderr=stderr) as server,
+        socket.create_connection(("127.0.0.1", server.port)) as waiting,
+    ):
+        waiting.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        time.sleep(0.3)
+        for _ in range(5):
+            assert get(server.port)[0] == 503
+        [line] = warnings(path)
+        assert line.startswith("http.request is full, so clients are answered 503")
+
+
+def test_a_full_disk_under_the_access_log_is_said_and_the_log_goes_on(redis_url: str, tmp_path: Path) -> None:
+    path, log = tmp_path / "stderr", tmp_path / "access.log"
+    log.write_bytes(b"x" * 99_999 + b"\n")
+    with (
+        path.open("wb") as stderr,
+        program("--layer", redis_url, "-p", "0", "--access-log", str(log), stderr=stderr) as server,
+    ):
+        pid = server.process.pid
+        limits = resource.prlimit(pid, resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+
+        def request() -> None:
+            worker = serve_one(redis_url, b"hello")
+            assert get(server.port) == (200, b"hello")
+            worker.join()
+
+        for _ in range(2):
+            request()
+            eventually(lambda: len(warnings(path)) == 1)
+            time.sleep(0.6)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, limits)
+        request()
+        eventually(lambda: len(warnings(path)) == 2)
+        began, ended = warnings(path)
+        assert began.startswith(f"The access log {log} cannot be written (File too large).")
+        assert ended == f"The access log {log} is written again; up to 2 lines were lost."
+        assert server.end() == 0
+    assert log.read_text().count("GET /path") == 1
+
+
+def test_a_limit_of_open_files_is_said_with_what_to_do(redis_url: str, tmp_path: Path) -> None:
+    path = tmp_path / "stderr"
+    with (
+        path.open("wb") as stderr,
+        program("--layer", redis_url, "-p", "0", stderr=stderr) as server,
+        contextlib.ExitStack() as clients,
+    ):
+        pid = server.process.pid
+        worker = serve_one(redis_url, b"hello")
+        assert get(server.port) == (200, b"hello")
+        worker.join()
+        used = {int(name) for name in os.listdir(f"/proc/{pid}/fd")}
+        free = (number for number in count(0) if number not in used)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (next(islice(free, 3, None)), 4096))
+        for _ in range(20):
+            clients.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+        eventually(lambda: warnings(path))
+        time.sleep(0.5)
+        [line] = warnings(path)
+        assert line.startswith("New connections are refused: this process may open no more files.")
+        clients.close()
+        worker = serve_one(redis_url, b"hello")
+        eventually(lambda: get(server.port) == (200, b"hello"))
+        worker.join()
+        eventually(lambda: len(warnings(path)) == 2, 15)
+        assert "Connections are accepted again; " in warnings(path)[1]
+
+
 def test_a_port_in_use_is_one_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         number = taken.getsockname()[1]
@@ -264,6 +351,29 @@ def test_what_cannot_start_is_one_line_that_says_what_to_do(
     assert main(arguments) == 1
     [line] = capsys.readouterr().err.splitlines()
     assert says in line
+
+
+@pytest.mark.parametrize("package", ["twisted", "autobahn", "httptools", "zope"])
+def test_without_its_extra_it_says_what_to_install(package: str, tmp_path: Path) -> None:
+    (tmp_path / package).mkdir()
+    (tmp_path / package / "__init__.py").write_text(f"raise ModuleNotFoundError('gone', name={package!r})")
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    line = failing("--layer", NOWHERE, env=env)
+    assert line.endswith(f"the package {package} is not installed; pip install headrace[interface]")
+    done = subprocess.run([*COMMAND, "--version"], env=env, capture_output=True, text=True, timeout=30)  # noqa: PLW1510
+    assert done.returncode == 0
+
+
+def test_a_layer_that_can_never_work_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "my_layer.py").write_text(
+        "from headrace_asgi import RedisChannelLayer\n"
+        "from headrace_asgi.errors import ConfigurationError\n"
+        "class Layer(RedisChannelLayer):\n"
+        "    def ensure_usable(self) -> None:\n"
+        "        raise ConfigurationError('Redis refuses the password')\n"
+        f"layer = Layer(hosts=[{NOWHERE!r}])\n"
+    )
+    assert failing("my_layer:layer", cwd=tmp_path).endswith("Redis refuses the password")
 
 
 def test_json_from_the_pipe_must_be_an_object(

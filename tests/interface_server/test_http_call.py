@@ -192,7 +192,7 @@ def test_the_access_log_has_one_line_for_each_end() -> None:
     import io
 
     lab = Lab()
-    stream = io.StringIO()
+    stream = io.BytesIO()
     lab.site.access_log = AccessLog(lab.clock, stream=stream)
     client = lab.connect()
     client.send(GET * 2)
@@ -202,7 +202,7 @@ def test_the_access_log_has_one_line_for_each_end() -> None:
     lab.reply({})
     lab.connect().send(b"nonsense\r\n")
     lab.clock.advance(1)
-    statuses = [line.rpartition('"')[2].split() for line in stream.getvalue().splitlines()]
+    statuses = [line.rpartition('"')[2].split() for line in stream.getvalue().decode().splitlines()]
     assert [status for status, _ in statuses] == ["200", "499", "500", "400"]
     assert statuses[0] == ["200", "5"]
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from twisted.internet import defer
+from twisted.internet import defer, task
 from twisted.internet.interfaces import IProtocolNegotiationFactory
 
 from headrace_asgi.errors import ConfigurationError
 from headrace_interface.direct_send import DirectTCP, DirectUNIX
 from headrace_interface.http_protocol import HttpProtocol
-from headrace_interface.listeners import HttpFactory, describe, listen, make_endpoints
+from headrace_interface.listeners import HttpFactory, Refusals, describe, listen, make_endpoints
 from tests.support.http_lab import Lab
 from tests.support.reactors import HandReactor, hand_reactor
 from tests.support.tls import certificate
@@ -154,3 +154,18 @@ def test_a_descriptor_must_be_a_listening_socket(tmp_path: Path) -> None:
 def test_the_factory_makes_connections() -> None:
     lab = Lab()
     assert isinstance(HttpFactory(lab.site, lab.upgrade).buildProtocol(None), HttpProtocol)
+
+
+def test_refused_connections_are_said_once_with_what_to_do(caplog: pytest.LogCaptureFixture) -> None:
+    clock = task.Clock()
+    observer = Refusals(clock)
+    where = "twisted.internet.tcp.Port"
+    observer({"log_namespace": "another", "address": ("127.0.0.1", 1)})
+    observer({"log_namespace": where, "acceptError": "ECONNABORTED"})
+    assert not caplog.records
+    observer({"log_namespace": where, "address": ("127.0.0.1", 1)})
+    observer({"log_namespace": where, "acceptError": "EMFILE"})
+    clock.advance(60)
+    began, ended = [record.getMessage() for record in caplog.records]
+    assert "ulimit -n" in began
+    assert ended == "Connections are accepted again; 2 were refused within 1 s."

@@ -123,3 +123,18 @@ def test_warnings_are_warnings(caplog: pytest.LogCaptureFixture) -> None:
     lab.connect().send(GET)
     lab.wait(6)
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
+
+
+def test_workers_that_are_too_slow_are_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    lab = Lab(Settings(deadlines=Deadlines(queue=4)))
+    for _ in range(3):
+        lab.connect().send(GET)
+    lab.wait(4.5)
+    lab.connect().send(GET)
+    lab.reply()
+    lab.wait(20)
+    began, ended = [record.getMessage() for record in caplog.records]
+    assert began.startswith(
+        "http.request is not taken before the queue deadline, so clients are answered 503"
+    )
+    assert ended == "http.request was taken too late: 3 clients were answered 503 within 1 s."

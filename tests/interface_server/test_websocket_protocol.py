@@ -903,7 +903,7 @@ def test_an_idle_socket_is_small(lab: Lab) -> None:
 
 
 def test_the_access_log_has_a_line_for_each_step(make_lab: MakeLab, reactor: HandReactor) -> None:
-    stream = io.StringIO()
+    stream = io.BytesIO()
     log = AccessLog(reactor, stream=stream)
     lab = make_lab(access_log=log)
     client = lab.open()
@@ -913,7 +913,7 @@ def test_the_access_log_has_a_line_for_each_step(make_lab: MakeLab, reactor: Han
     denied.shell.reply({"close": True})
     denied.until_end()
     log.flush()
-    lines = stream.getvalue().splitlines()
+    lines = stream.getvalue().decode().splitlines()
     assert [line.split('"')[1].split()[0] for line in lines] == [
         "WSCONNECTING",
         "WSCONNECT",
