@@ -62,11 +62,7 @@ class Outlet:
     def write(self, data: bytes) -> None:
         """Write now what the client takes now, keep the rest."""
         if len(data) > PIECE_BYTES or self.backlogged:
-            if self._queue is None:
-                self._queue = deque()
-            self._queue.append(data)
-            self._count(len(data))
-            self._push()
+            self._enqueue(data)
         elif data:
             self._transport.write(data)
 
@@ -78,17 +74,29 @@ class Outlet:
         self._count(-self.queued_bytes)
         self.when_moved = self.when_drained = _nothing
 
+    def _enqueue(self, data: bytes) -> None:
+        if self._queue is None:
+            self._queue = deque()
+        self._queue.append(data)
+        self._count(len(data))
+        self._push()
+
     def _push(self) -> None:
         queue, wire = self._queue, self._wire
         while queue and not (wire is not None and wire.backlogged):
-            piece = queue.popleft()
-            if len(piece) > PIECE_BYTES:
-                queue.appendleft(piece[PIECE_BYTES:])
-                piece = piece[:PIECE_BYTES]
+            piece = self._piece(queue)
             self._count(-len(piece))
             self._transport.write(piece)
         if not queue:
             self._queue = None
+
+    def _piece(self, queue: deque[bytes]) -> bytes:
+        """What the transport gets next, taken from `queue`."""
+        piece = queue.popleft()
+        if len(piece) > PIECE_BYTES:
+            queue.appendleft(piece[PIECE_BYTES:])
+            piece = piece[:PIECE_BYTES]
+        return piece
 
     def _count(self, more: int) -> None:
         self.queued_bytes += more

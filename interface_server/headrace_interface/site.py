@@ -10,6 +10,7 @@ from .connections import Connections
 from .outlet import Backlog
 from .settings import Settings
 from .timers import Clock, Timers
+from .websocket_outlet import SlowSockets
 
 if TYPE_CHECKING:
     from headrace_asgi.contract import InterfacePort
@@ -43,6 +44,8 @@ class Site:
         self.counters: Counter[str] = Counter()
         #: What waits for slow HTTP clients.
         self.backlog = Backlog()
+        #: WebSockets whose clients have yet to read.
+        self.slow_sockets = SlowSockets(settings, self.timers)
         #: Whether new work is taken: not while draining, and not while the layer is lost beyond its grace.
         self.accepting = True
         self.draining = False

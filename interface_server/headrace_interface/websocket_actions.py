@@ -8,6 +8,7 @@ from dataclasses import dataclass
 __all__ = [
     "AGED",
     "BUSY",
+    "FLOOD",
     "SLOW",
     "Abort",
     "Accept",
@@ -103,4 +104,5 @@ Action = Accept | Deny | Write | Close | SendFrame | Tell | Forget | Pause | Res
 BUSY = Deny(503, "The server is busy; try again in a moment.", ((b"retry-after", b"1"),))
 
 SLOW = Close(1008, "the client reads too slowly")
+FLOOD = Close(1008, "too many control frames")
 AGED = Close(1000, "the connection reached its maximum age")

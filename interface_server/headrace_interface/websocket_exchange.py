@@ -168,6 +168,7 @@ class Exchange:
         self.ordered: bool | str | None = None
         self._limit = limit_held
         self._order = 1
+        #: What the disconnect will say.
         self._code = ABNORMAL
         #: An ordered frame is with the layer: the next one waits until it has answered (PROTOCOL 1h).
         self._busy = False
@@ -243,14 +244,20 @@ class Exchange:
         actions = self.happened(Fact.CLOSE, close)
         return [*self._resume(), *actions] if actions else actions
 
+    def expel(self, close: Close) -> Sequence[Action]:
+        """Close for what the client did: the disconnect says so even if the client never answers."""
+        self._code = close.code
+        return self.close(close)
+
     def close_begun(self) -> Sequence[Action]:
         """The client began the closing handshake, or broke the protocol and was sent a close frame."""
         self.happened(Fact.CLOSE_BEGUN)
         return self._resume()
 
     def lost(self, code: int = ABNORMAL) -> Sequence[Action]:
-        """The connection is gone; `code` is what the disconnect will say."""
-        self._code = code
+        """The connection is gone; `code` is the client's, if it sent one."""
+        if code != ABNORMAL:
+            self._code = code
         return [*self.happened(Fact.LOST), *self._perhaps_emptied()]
 
     # What the client says.

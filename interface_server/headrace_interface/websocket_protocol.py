@@ -22,12 +22,13 @@ from headrace_asgi.errors import BadMessage
 from . import websocket_actions as do
 from .access_log import escape
 from .direct_send import Wire, wire_of
-from .websocket_actions import AGED, BUSY, SLOW, Action, Close, Deny
+from .websocket_actions import AGED, BUSY, FLOOD, SLOW, Action, Close, Deny
 from .websocket_autobahn import OPEN, SocketProtocol, socket_factory
 from .websocket_exchange import Exchange, Fact, State
-from .websocket_frames import PING, close_body, encode_for, take_messages
-from .websocket_heartbeat import Beat, Heartbeat
+from .websocket_frames import PING, close_body, encode_for, encode_pong, take_messages
+from .websocket_heartbeat import Beat, Heartbeat, Pace
 from .websocket_opening import LATE, TOO_EARLY, Opening
+from .websocket_outlet import FrameOutlet
 from .websocket_reply import Reply, read_reply
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class WebSocketShell:
         "_head",
         "_heartbeat",
         "_opening",
+        "_outlet",
         "_reply_channel",
         "_site",
         "_transport",
@@ -66,6 +68,8 @@ class WebSocketShell:
         self._transport = transport
         # A transport that is not ours is taken for one that never waits.
         self._wire: Any = wire_of(transport) or Wire()
+        #: Frames that wait for the client; None while it keeps up.
+        self._outlet: FrameOutlet | None = None
         self._exchange = Exchange(site.settings.max_unanswered_bytes)
         self._opening: Opening | None = Opening(site, head, early)
         self._ws: SocketProtocol | None = None
@@ -121,7 +125,7 @@ class WebSocketShell:
                 self._perform(self._exchange.turn_away(TOO_EARLY))
             return
         self._heartbeat.heard_at = self._site.timers.now()
-        if ws.state == OPEN and ws.current_frame is None and not ws.data and not ws.inside_message:
+        if ws.state == OPEN and ws.current_frame is None and not (ws.data or ws.later or ws.inside_message):
             received, taken = take_messages(data, ws.factory.plain_limit)
             for payload in received:
                 for action in self._exchange.received(payload):
@@ -132,9 +136,30 @@ class WebSocketShell:
                 return
             data = data[taken:]
         ws._dataReceived(data)
+        self._notice_close(ws)
+
+    def _notice_close(self, ws: SocketProtocol) -> None:
+        """What was read may have been a close frame, or a violation that was answered with one."""
         if ws.state != OPEN and self._exchange.state is State.OPEN:
             self._perform(self._exchange.close_begun())
             self._set_due(self._site.settings.deadlines.close)
+
+    def _read_on(self) -> None:
+        """A turn later: read what was received, and then from the client again."""
+        ws = self._ws
+        if ws is None:
+            return
+        ws.awaited = False
+        if self.paused:
+            return
+        try:
+            ws.read_on()
+            self._notice_close(ws)
+        except Exception:
+            logger.exception("Reading from the WebSocket %s failed; it is cut off.", self._reply_channel)
+            self.abort()
+        if not ws.later and not self.paused:
+            self._transport.resumeProducing()
 
     def connectionLost(self, reason: Any) -> None:
         """The connection is gone, by whomever."""
@@ -143,6 +168,7 @@ class WebSocketShell:
         site.held.pop(self, None)
         ws, self._ws = self._ws, None
         self._opening = None
+        self._stop_outlet()
         if ws is not None:
             ws._connectionLost(reason)  # it calls on_close
             return
@@ -159,7 +185,7 @@ class WebSocketShell:
         if len(message) == 1 and exchange.state is State.OPEN:
             payload = message.get("text", message.get("bytes"))
             if payload.__class__ is str or payload.__class__ is bytes:
-                self._write_frame(encode_for(payload, self._window_bits))
+                self.write_frame(encode_for(payload, self._window_bits))
                 return
         reply = self._read(message)
         opening = self._opening
@@ -185,7 +211,7 @@ class WebSocketShell:
                 self._perform(self._exchange.reply(reply))
                 return
             frame = frame_cache[self._window_bits] = encode_for(reply.payload, self._window_bits)
-        self._write_frame(frame)
+        self.write_frame(frame)
 
     def control(self, kind: str, body: Message) -> None:
         """A note about this socket."""
@@ -251,16 +277,82 @@ class WebSocketShell:
         """The connection is gone; `code` is the client's, or 1006."""
         self._perform(self._exchange.lost(code))
 
-    def may_write(self) -> bool:
-        """Whether the client takes what it is sent; one that does not is closed."""
-        wire = self._wire
-        if not wire.backlogged or wire.pending_bytes <= self._site.settings.max_pending_bytes:
-            return True
-        if self._exchange.state is State.OPEN:
-            self._site.counters["slow_clients"] += 1
-            logger.info("The WebSocket %s reads too slowly and is closed (1008).", self._reply_channel)
-            self._perform(self._exchange.close(SLOW))
-        return False
+    @property
+    def paused(self) -> bool:
+        """Whether the client is not to be read from."""
+        return self._exchange.pauses != 0
+
+    def on_unread(self) -> None:
+        """Some of what the client sent is not read yet: it is, after the others had their turn."""
+        ws = self._ws
+        if ws is not None and not self.paused and not ws.awaited:
+            ws.awaited = True
+            self._transport.pauseProducing()
+            self._site.clock.callLater(0, self._read_on)
+
+    def on_pings(self, payloads: Sequence[bytes]) -> None:
+        """Pings, in the order of their coming. A client that has yet to read is answered the last one."""
+        if self._outlet is None and not self._wire.backlogged:
+            self._transport.write(b"".join(map(encode_pong, payloads)))
+        else:
+            self._waiting_frames().pong(encode_pong(payloads[-1]))
+
+    def on_controls(self, count: int) -> None:
+        """Frames that carry nothing: pings, pongs, empty fragments."""
+        rate = self._site.settings.max_control_rate
+        if not rate or self._exchange.state is not State.OPEN:
+            return
+        pace = self._heartbeat.meter_controls(count, rate, self._site.timers.now())
+        if pace is Pace.FLOOD:
+            self._site.counters["flooding_clients"] += 1
+            logger.info("The WebSocket %s sends too many control frames: closed (1008).", self._reply_channel)
+            self._perform(self._exchange.expel(FLOOD))
+        elif pace is Pace.FAST:
+            self._perform(self._exchange.too_fast())
+            self._site.timers.set(self, self._heartbeat.held_until)
+
+    # To the client.
+
+    def write_frame(self, frame: bytes) -> None:
+        """Write a frame, behind those that wait."""
+        if self._outlet is None and not self._wire.backlogged:
+            self._transport.write(frame)
+        else:
+            self._waiting_frames().write(frame)
+
+    def release_frames(self) -> None:
+        """The connection is about to be closed: what waits is the transport's."""
+        outlet, self._outlet = self._outlet, None
+        if outlet is not None:
+            outlet.release()
+
+    def _waiting_frames(self) -> FrameOutlet:
+        if self._outlet is None:
+            sockets = self._site.slow_sockets
+            self._outlet = FrameOutlet(self._transport, sockets, self._too_slow, self._caught_up)
+        return self._outlet
+
+    def _too_slow(self) -> None:
+        if self._exchange.state is not State.OPEN or self._outlet is None:
+            return
+        self._site.counters["slow_clients"] += 1
+        logger.info(
+            "The WebSocket %s reads too slowly (%d bytes are waiting) and is closed (1008).",
+            self._reply_channel,
+            self._outlet.waiting_bytes,
+        )
+        self._outlet.drop()
+        self._perform(self._exchange.expel(SLOW))
+
+    def _caught_up(self) -> None:
+        self._stop_outlet()
+        if self._exchange.state is State.CLOSING:
+            self._set_due(self._site.settings.deadlines.close)
+
+    def _stop_outlet(self) -> None:
+        outlet, self._outlet = self._outlet, None
+        if outlet is not None:
+            outlet.stop()
 
     # From the clock.
 
@@ -341,16 +433,14 @@ class WebSocketShell:
             self._log("WSREJECT", action.status)
 
     def _write(self, action: do.Write) -> None:
-        self._write_frame(encode_for(action.payload, self._window_bits))
-
-    def _write_frame(self, frame: bytes) -> None:
-        if not self._wire.backlogged or self.may_write():
-            self._transport.write(frame)
+        self.write_frame(encode_for(action.payload, self._window_bits))
 
     def _close(self, action: Close) -> None:
         if self._ws is not None:
+            deadlines = self._site.settings.deadlines
             self._ws.sendCloseFrame(action.code, close_body(action.reason) or None)
-            self._set_due(self._site.settings.deadlines.close)
+            # A client that has yet to read gets the time to come to its close frame.
+            self._set_due(deadlines.close if self._outlet is None else deadlines.write)
 
     def _send_frame(self, action: do.SendFrame) -> None:
         payload = action.payload
@@ -377,8 +467,14 @@ class WebSocketShell:
         self._log("WSDISCONNECT", action.code)
 
     def _resume(self, _: do.Resume) -> None:
-        if self._ws is not None:
+        ws = self._ws
+        if ws is None:
+            return
+        if not ws.later:
             self._transport.resumeProducing()
+        elif not ws.awaited:
+            ws.awaited = True
+            self._site.clock.callLater(0, self._read_on)
 
     def _log(self, action: str, code: int | None = None) -> None:
         if self._site.access_log is not None and self._head is not None:

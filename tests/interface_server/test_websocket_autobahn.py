@@ -50,6 +50,8 @@ class Wire:
     def unregisterProducer(self) -> None:
         pass
 
+    pauseProducing = resumeProducing = unregisterProducer
+
     def getPeer(self) -> None:
         return None
 
@@ -196,6 +198,8 @@ def run(
     socket, events = make(compressed)
     for piece in pieces:
         socket.dataReceived(piece)
+        while isinstance(socket, WebSocketShell) and socket._ws.later:
+            socket._site.clock.advance(0)
     joined: list[Event] = []
     for kind, value in events:
         if kind == "write" and joined and joined[-1][0] == "write":
@@ -251,17 +255,21 @@ def test_what_is_overridden_in_autobahn_is_still_there() -> None:
     base = WebSocketServerProtocol
     for name in (
         "_connectionMade",
+        "_closeConnection",
         "_connectionLost",
         "_dataReceived",
         "_onOpen",
         "connectionMade",
         "onConnect",
+        "consumeData",
         "onMessageEnd",
+        "onMessageFrame",
+        "onMessageFrameBegin",
         "onPing",
+        "onPong",
         "onClose",
         "sendData",
         "sendCloseFrame",
-        "sendPong",
         "CONFIG_ATTRS",
         "STATE_OPEN",
     ):

@@ -188,9 +188,11 @@ class Lab:
         return client
 
     def close(self) -> None:
-        """Close the clients' ends."""
+        """Close the clients' ends. The reactor finds, and closes, only those of ours that read or write."""
         for client in self.clients:
             client.close()
+        for shell in self.shells:
+            shell._transport.resumeProducing()
 
     def told(self) -> Asked:
         """The one disconnect, as soon as it was told."""
