@@ -43,8 +43,8 @@ _OWN = ("factory", "transport", "connected", "shell", "state", "utf8validator", 
 
 #: Bytes of small frames given to Autobahn at once: for each frame it copies all that lies behind it.
 _SLICE_BYTES = 256
-#: Slices of one client's bytes in a turn of the reactor, with at most 170 frames: others wait 2 ms for them.
-_TURN_SLICES = 4
+#: Slices of one client's bytes in a turn of the reactor, with at most 86 frames: others wait 1 ms for them.
+_TURN_SLICES = 2
 #: Pieces of a message that are kept apart; a piece of one byte takes 40.
 _MOST_PIECES = 1024
 
