@@ -52,6 +52,12 @@ class Deadlines:
     socket_age: float = _row(86_400, "--websocket-timeout", "a WebSocket stays open at most", close_code=1000)
     ping_interval: float = _row(20, "--ping-interval", "of silence before a WebSocket is pinged")
     ping: float = _row(30, "--ping-timeout", "for the pong to a ping", close_code=1011)
+    slow_client: float = _row(
+        5,
+        "--slow-client-timeout",
+        "for a WebSocket client to read 256 KiB while too much waits",
+        close_code=1008,
+    )
     close: float = _row(5, "--websocket-close-timeout", "for the client's part of a closing handshake")
     layer: float = _row(10, "--layer-timeout", "a new request waits while the layer is unreachable", 503)
     layer_grace: float = _row(

@@ -98,11 +98,7 @@ class Outlet:
     def write(self, data: bytes) -> None:
         """Write now what the client takes now, keep the rest."""
         if len(data) > PIECE_BYTES or self.backlogged:
-            if self._queue is None:
-                self._queue = deque()
-            _append(self._queue, data)
-            self._count(len(data))
-            self._push()
+            self._enqueue(data)
         elif data:
             self._transport.write(data)
 
@@ -114,17 +110,38 @@ class Outlet:
         self._count(-self.queued_bytes)
         self.when_moved = self.when_drained = _nothing
 
+    def _enqueue(self, data: bytes) -> None:
+        if self._queue is None:
+            self._queue = deque()
+        self._append(self._queue, data)
+        self._count(len(data))
+        self._push()
+
+    def _append(self, queue: deque[bytes | bytearray], data: bytes) -> None:
+        """Put `data` at the end; small ones together, because an object each weighs more than they do."""
+        if len(data) >= _SMALL_BYTES:
+            queue.append(data)
+        elif queue and queue[-1].__class__ is bytearray and len(queue[-1]) < PIECE_BYTES:
+            queue[-1] += data
+        else:
+            queue.append(bytearray(data))
+
     def _push(self) -> None:
         queue, wire = self._queue, self._wire
         while queue and not (wire is not None and wire.backlogged):
-            piece = queue.popleft()
-            if len(piece) > PIECE_BYTES:
-                queue.appendleft(piece[PIECE_BYTES:])
-                piece = piece[:PIECE_BYTES]
+            piece = self._piece(queue)
             self._count(-len(piece))
             self._transport.write(bytes(piece))
         if not queue:
             self._queue = None
+
+    def _piece(self, queue: deque[bytes | bytearray]) -> bytes | bytearray:
+        """What the transport gets next, taken from `queue`."""
+        piece = queue.popleft()
+        if len(piece) > PIECE_BYTES:
+            queue.appendleft(piece[PIECE_BYTES:])
+            piece = piece[:PIECE_BYTES]
+        return piece
 
     def _count(self, more: int) -> None:
         self.queued_bytes += more
@@ -136,16 +153,6 @@ class Outlet:
             self.when_moved()
         else:
             self.when_drained()
-
-
-def _append(queue: deque[bytes | bytearray], data: bytes) -> None:
-    """Put `data` at the end; small ones together, because an object each weighs more than they do."""
-    if len(data) >= _SMALL_BYTES:
-        queue.append(data)
-    elif queue and queue[-1].__class__ is bytearray and len(queue[-1]) < PIECE_BYTES:
-        queue[-1] += data
-    else:
-        queue.append(bytearray(data))
 
 
 def _nothing() -> None:

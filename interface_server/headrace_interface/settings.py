@@ -42,11 +42,13 @@ class Settings:
     max_bodies_disk_bytes: int = 2 * 1024 * 1024 * 1024
     #: Bytes of a streamed body that no worker has read yet.
     body_window_bytes: int = 1024 * 1024
-    #: Bytes that may wait for a slow client: a WebSocket is closed beyond it, a response gets a deadline.
+    #: Bytes that may wait for a client while it takes its time; beyond, a WebSocket must take some within
+    #: the deadline for slow clients and is closed at once at 16 times as many; a response gets a deadline.
     max_pending_bytes: int = 1024 * 1024
     #: Bytes of a streaming response that may wait for a slow client before it is aborted at once.
     max_response_backlog_bytes: int = 32 * 1024 * 1024
     #: Bytes of the responses of all slow clients together; beyond, each may have `max_pending_bytes` waiting.
+    #: As many again may wait for all slow WebSockets; beyond, those with most are closed.
     max_backlog_bytes: int = 256 * 1024 * 1024
     #: Bytes that a client may send ahead: of its handshake's answer, or of the answer to its last request.
     max_early_bytes: int = 64 * 1024
@@ -77,6 +79,10 @@ class Settings:
     #: Handshakes of one address that wait for the application: more get 503, so that one that reconnects
     #: without end does not fill the channel for all. 0 is without a limit.
     max_address_handshakes: int = 100
+    #: Pings, pongs and empty fragments a second that one client may send: they carry nothing, and real
+    #: clients send one in some seconds. It is held up beyond that, and closed when it is 10 s ahead or
+    #: goes on so for 10 s. 0 is without a limit.
+    max_control_rate: float = 100
     #: Whether an offer of permessage-deflate is taken up.
     websocket_compression: bool = True
     #: Subprotocols the server chooses from when the application does not choose.

@@ -17,6 +17,7 @@ from .shares import Shares
 from .timers import Clock, Timers
 from .untaken import Watch
 from .waiting_room import WaitingRoom
+from .websocket_outlet import SlowSockets
 
 if TYPE_CHECKING:
     from headrace_asgi.contract import InterfacePort
@@ -52,6 +53,8 @@ class Site:
         self.bodies = Bodies(settings)
         #: What waits for slow HTTP clients.
         self.backlog = Backlog()
+        #: WebSockets whose clients have yet to read.
+        self.slow_sockets = SlowSockets(settings, self.timers)
         #: Whether new work is taken: not while the layer is lost beyond its grace.
         self.accepting = True
         #: The process ends: no new sockets, and the next answer on a connection is its last.

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AGED",
     "BUSY",
+    "FLOOD",
     "GO",
     "SLOW",
     "Abort",
@@ -136,4 +137,5 @@ GO = Go()
 BUSY = Deny(503, "The server is busy; try again in a moment.", ((b"retry-after", b"1"),))
 
 SLOW = Close(1008, "the client reads too slowly")
+FLOOD = Close(1008, "too many control frames")
 AGED = Close(1000, "the connection reached its maximum age")

@@ -20,6 +20,7 @@ from autobahn.websocket import protocol as autobahn_protocol
 from autobahn.websocket.compress import PerMessageDeflateOffer, PerMessageDeflateOfferAccept
 
 from .websocket_actions import Headers
+from .websocket_frames import end_of_frames, take_controls
 from .websocket_handshake import Offer, canonical_head
 
 if TYPE_CHECKING:
@@ -34,9 +35,18 @@ logger = logging.getLogger("headrace.interface")
 
 #: Autobahn's name for the state after the 101 and before any close frame.
 OPEN: int = WebSocketServerProtocol.STATE_OPEN
+#: And for that after its end.
+CLOSED: int = WebSocketServerProtocol.STATE_CLOSED
 
 #: What differs from socket to socket; everything else is dropped from an instance once it is open.
 _OWN = ("factory", "transport", "connected", "shell", "state", "utf8validator", "_perMessageCompress")
+
+#: Bytes of small frames given to Autobahn at once: for each frame it copies all that lies behind it.
+_SLICE_BYTES = 256
+#: Slices of one client's bytes in a turn of the reactor, with at most 86 frames: others wait 1 ms for them.
+_TURN_SLICES = 2
+#: Pieces of a message that are kept apart; a piece of one byte takes 40.
+_MOST_PIECES = 1024
 
 #: The default of RFC 7692 7.1.2.1.
 _MAX_WINDOW_BITS = 15
@@ -82,7 +92,11 @@ class _Unheard:
 
 
 class SocketProtocol(WebSocketServerProtocol):
-    """One accepted socket. `shell` has `paused`, `on_message`, `on_close` and `may_write`."""
+    """One accepted socket. `shell` is the WebSocketShell: its `paused`, `crowded` and `on_…` are used.
+
+    Autobahn gets the client's bytes a slice at a time, and a few slices a turn: a read full of small frames
+    holds up nobody else. What it has not got yet waits in `later`, and the client is not read meanwhile.
+    """
 
     log = _Log()
     is_open = is_closed = _Unheard()
@@ -90,6 +104,8 @@ class SocketProtocol(WebSocketServerProtocol):
     shell: Any = None
     #: What `onConnect` answers: subprotocol and headers.
     accepted: tuple[str | None, dict[str, list[str]]] = (None, {})
+    #: Received, and not given to Autobahn yet.
+    later = b""
 
     def __init__(self) -> None:
         # Not the base's: it makes two Deferreds and a list of observers for each socket.
@@ -111,15 +127,68 @@ class SocketProtocol(WebSocketServerProtocol):
         pass
 
     def consumeData(self) -> None:
-        """Not the base's: it goes on to the end of what was read, whatever that inflates to.
+        """Not the base's: it goes on to the end of what it has, whatever that inflates to.
 
         While the shell has no room for more the rest stays in `data`, until this is called again.
         """
         if self.state == self.STATE_CONNECTING:
             super().consumeData()
             return
-        while self.state != self.STATE_CLOSED and not self.shell.paused and self.processData():
+        while self.state != CLOSED and not self.shell.crowded and self.processData():
             pass
+
+    def _dataReceived(self, data: bytes) -> None:
+        """What did not begin with a plain message. Not the base's: see the class."""
+        self.later = self._read(self.later + data)
+        if self.later or (self.data and self.shell.paused):
+            self.shell.on_unread()
+
+    def unread(self) -> bytes:
+        """Take back what was received and not looked at."""
+        data, self.later = self.later, b""
+        if self.data and self.current_frame is None:
+            data, self.data = self.data + data, b""
+        return data
+
+    def _read(self, data: bytes) -> bytes:
+        """Read until the turn or the shell's patience is over; what is left."""
+        if self.data and self.current_frame is None:
+            self.data, data = b"", self.data + data  # the beginning of a head
+        at, slices = 0, 0
+        while at < len(data) and self.state != CLOSED:
+            if slices == _TURN_SLICES or self.shell.paused:
+                return data[at:]
+            frame = self.current_frame
+            if frame is None:
+                pings, count, at = take_controls(data, at)
+                if count:
+                    self._controls(pings, count)
+                stop = end_of_frames(data, at, _SLICE_BYTES)
+            else:
+                stop = at + frame.length - self.current_frame_masker.pointer()
+                if stop == at:
+                    return b""  # what cannot be inflated has no end: nothing can be read any more
+            self.data += data[at:stop]
+            at = stop
+            slices += 1
+            self.consumeData()
+        return b""
+
+    def _controls(self, pings: list[bytes], count: int) -> None:
+        if self.state == OPEN:
+            if pings:
+                self.shell.on_pings(pings)
+            self.shell.on_controls(count)
+
+    def onMessageFrameBegin(self, length: int) -> None:
+        super().onMessageFrameBegin(length)
+        if not length and not self.current_frame.fin:
+            self._controls([], 1)
+
+    def onMessageFrame(self, payload: list[bytes]) -> None:  # type: ignore[override]
+        super().onMessageFrame(payload)  # type: ignore[arg-type]
+        if len(self.message_data) > _MOST_PIECES:
+            self.message_data = [b"".join(self.message_data)]
 
     def onMessageEnd(self) -> None:
         """A whole message that was not plain. Not the base's: it notifies observers through Deferreds."""
@@ -132,17 +201,27 @@ class SocketProtocol(WebSocketServerProtocol):
         self.shell.on_message(b"".join(data), self.message_is_binary)
 
     def onPing(self, payload: bytes) -> None:
-        if self.state == OPEN and self.shell.may_write():
-            self.sendPong(payload)  # type: ignore[no-untyped-call]
+        self._controls([payload], 1)
+
+    def onPong(self, payload: bytes) -> None:
+        self._controls([], 1)
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         # RFC 6455 7.1.5: 1005 stands for a close frame without a code.
         self.shell.on_close(1005 if code is None else code)
 
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
-        """Not the base's: it formats a debug line per frame."""
-        transport: Any = self.transport
-        transport.write(data)
+        """Not the base's: it formats a debug line per frame, and passes by what waits for the client."""
+        target: Any = self.transport
+        if self.shell is None:
+            target.write(data)
+        else:
+            self.shell.write_frame(data)
+
+    def _closeConnection(self, abort: bool = False) -> None:
+        if not abort and self.shell is not None:
+            self.shell.release_frames()
+        super()._closeConnection(abort)
 
     @property
     def window_bits(self) -> int:
@@ -202,7 +281,8 @@ class SocketFactory(WebSocketServerFactory):
         socket.shell = shell
         socket.accepted = (subprotocol, _as_dict(headers))
         socket.makeConnection(transport)  # type: ignore[no-untyped-call]
-        socket._dataReceived(canonical_head(offer, subprotocol))
+        socket.data = canonical_head(offer, subprotocol)
+        socket.consumeData()
         if socket.state != OPEN:
             raise RuntimeError("Autobahn does not answer the canonical head with 101")
         return socket

@@ -218,6 +218,7 @@ class Exchange:
         #: What surely is no reason to pause, whatever characters it is made of.
         self._light_weight = (limit_weight - 1) // _CHARACTER_BYTES if limit_messages > 1 else 0
         self._order = 1
+        #: What the disconnect will say.
         self._code = ABNORMAL
         #: Frames that were never with the layer, and those that were and are not known to be accepted.
         self._waiting = self._flight = _NO_FRAMES
@@ -312,15 +313,21 @@ class Exchange:
         actions = self.happened(Fact.CLOSE, close)
         return [*self._resume(), *actions] if actions else actions
 
+    def expel(self, close: Close) -> Sequence[Action]:
+        """Close for what the client did: the disconnect says so even if the client never answers."""
+        self._code = close.code
+        return self.close(close)
+
     def close_begun(self) -> Sequence[Action]:
         """The client began the closing handshake, or broke the protocol and was sent a close frame."""
         self.happened(Fact.CLOSE_BEGUN)
         return self._resume()
 
     def lost(self, code: int = ABNORMAL) -> Sequence[Action]:
-        """The connection is gone; `code` is what the disconnect will say."""
-        self._code = code
+        """The connection is gone; `code` is the client's, if it sent one."""
         self.pauses = 0
+        if code != ABNORMAL:
+            self._code = code
         return [*self.happened(Fact.LOST), *self._perhaps_emptied()]
 
     # What the client says.
@@ -521,6 +528,11 @@ class Exchange:
     def slow_enough(self) -> Sequence[Action]:
         """The client has waited long enough."""
         return self._resume(_RATE)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether the client is paused for what it has said, not only for how fast it speaks."""
+        return self.pauses & _LAYER != 0
 
     def left_over(self) -> None:
         """The client is paused and not all that was read from it was looked at."""

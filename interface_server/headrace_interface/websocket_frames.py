@@ -16,11 +16,15 @@ from autobahn.websocket.xormasker import create_xor_masker  # type: ignore[attr-
 __all__ = [
     "CLOSE_REASON_BYTES",
     "DEFLATE_LEAST_BYTES",
+    "MOST_PONGS",
     "PING",
     "close_body",
     "encode",
     "encode_deflated",
     "encode_for",
+    "encode_pong",
+    "end_of_frames",
+    "take_controls",
     "take_messages",
 ]
 
@@ -30,8 +34,15 @@ PING = b"\x89\x00"
 #: What is left of a control frame's 125 bytes behind the close code (RFC 6455 5.5).
 CLOSE_REASON_BYTES = 123
 
+#: Pings of one run that are answered, the last ones: RFC 6455 5.5.3 asks for the last one only.
+MOST_PONGS = 16
+
 _FIN_TEXT = 0x81
 _FIN_BINARY = 0x82
+_FIN_PING = 0x89
+_FIN_PONG = 0x8A
+#: RFC 6455 5.5: the payload of a control frame has at most this many bytes.
+_CONTROL_BYTES = 125
 #: Messages smaller than this go uncompressed: a packet holds them anyway, and compressing costs 50 µs.
 DEFLATE_LEAST_BYTES = 1_024
 
@@ -89,6 +100,50 @@ def take_messages(data: bytes, limit_bytes: int, limit: int = sys.maxsize) -> tu
     return messages, at
 
 
+def take_controls(data: bytes, at: int) -> tuple[list[bytes], int, int]:
+    """Read the pings and pongs that lie at `at`, which must be outside any frame.
+
+    Answers the payloads of the last pings (at most 16), how many frames there were, and where they end. RFC
+    6455 5.5: FIN set, no RSV bit, opcode 9 or 10, masked, at most 125 bytes. The first frame that is anything
+    else ends the reading. Does not block or raise.
+    """
+    pings: list[int] = []
+    count = 0
+    end = len(data)
+    while end - at >= 6:
+        first = data[at]
+        if first != _FIN_PING and first != _FIN_PONG:
+            break
+        size = data[at + 1] - _MASKED
+        stop = at + 6 + size
+        if size < 0 or size > _CONTROL_BYTES or stop > end:
+            break
+        if first == _FIN_PING:
+            pings.append(at)
+        count += 1
+        at = stop
+    payloads = [_unmasked(data, ping + 2, data[ping + 1] - _MASKED) for ping in pings[-MOST_PONGS:]]
+    return payloads, count, at
+
+
+def end_of_frames(data: bytes, at: int, least_bytes: int) -> int:
+    """Where the first frame from `at` on ends that ends `least_bytes` or more on; else the end of `data`.
+
+    Frames may be of any kind; they are taken for masked. Does not block or raise.
+    """
+    end = len(data)
+    enough = at + least_bytes
+    while at < enough and end - at >= 6:
+        size = data[at + 1] & ~_MASKED
+        if size < 126:
+            at += 6 + size
+        elif size == 126:
+            at += 8 + int.from_bytes(data[at + 2 : at + 4], "big")
+        else:
+            at += 14 + int.from_bytes(data[at + 2 : at + 10], "big")
+    return end if at < enough else min(at, end)
+
+
 def _unmasked(data: bytes, mask: int, size: int) -> bytes:
     start = mask + 4
     if size > _C_MASKER_BYTES:
@@ -133,6 +188,11 @@ def encode_deflated(payload: str | bytes, window_bits: int) -> bytes:
         return encode(payload)
     first = (_FIN_TEXT if isinstance(payload, str) else _FIN_BINARY) | _RSV1
     return _head(first, len(packed)) + packed
+
+
+def encode_pong(payload: bytes) -> bytes:
+    """The answer to a ping (RFC 6455 5.5.3)."""
+    return bytes((_FIN_PONG, len(payload))) + payload
 
 
 def close_body(reason: str) -> bytes:

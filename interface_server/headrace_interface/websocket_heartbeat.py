@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .deadlines import Deadlines
 
-__all__ = ["Beat", "Heartbeat"]
+__all__ = ["Beat", "Heartbeat", "Pace"]
 
-#: Seconds' worth of messages that a client may send at once, where their rate is limited.
+#: Seconds' worth of messages, or of control frames, that a client may send at once.
 _BURST_SECONDS = 1.0
+#: Seconds by which a client's control frames may be ahead of their rate, and for which they may be so again
+#: and again. It is not read from meanwhile: what gets further is no eager client but a flood.
+FLOOD_SECONDS = 10.0
 
 
 class Beat(Enum):
@@ -26,6 +29,15 @@ class Beat(Enum):
     AGED = "aged"
 
 
+class Pace(Enum):
+    """What a client's control frames say about it."""
+
+    FINE = "fine"
+    #: It must wait until `held_until`.
+    FAST = "fast"
+    FLOOD = "flood"
+
+
 class Heartbeat:
     """The times of one socket, all in seconds of one clock, infinity for never.
 
@@ -33,11 +45,19 @@ class Heartbeat:
     would postpone its ping for ever. Any of its bytes will do, a pong in particular.
     """
 
-    __slots__ = ("_deadlines", "_pinged_at", "ends_at", "heard_at", "held_until")
+    __slots__ = (
+        "_controls_until",
+        "_deadlines",
+        "_pinged_at",
+        "_quiet_at",
+        "ends_at",
+        "heard_at",
+        "held_until",
+    )
 
     def __init__(self, deadlines: Deadlines, now: float) -> None:
         self._deadlines = deadlines
-        self._pinged_at = self.held_until = -math.inf
+        self._pinged_at = self.held_until = self._controls_until = self._quiet_at = -math.inf
         self.heard_at = now
         #: When the handshake, later the socket, has taken too long.
         self.ends_at = now + deadlines.handshake
@@ -73,3 +93,15 @@ class Heartbeat:
         now = self.heard_at
         self.held_until = max(self.held_until, now - _BURST_SECONDS) + count / rate
         return self.held_until > now
+
+    def meter_controls(self, count: int, rate: float, now: float) -> Pace:
+        """How `count` more control frames fit into `rate` of them a second."""
+        if self._controls_until <= now - _BURST_SECONDS:
+            self._controls_until = now - _BURST_SECONDS
+            self._quiet_at = now
+        self._controls_until += count / rate
+        ahead = self._controls_until - now
+        if ahead <= 0:
+            return Pace.FINE
+        self.held_until = max(self.held_until, self._controls_until)
+        return Pace.FLOOD if ahead > FLOOD_SECONDS or now - self._quiet_at > FLOOD_SECONDS else Pace.FAST

@@ -24,12 +24,13 @@ from . import websocket_actions as do
 from .access_log import escape
 from .direct_send import Wire, wire_of
 from .shares import HEAVY_BYTES
-from .websocket_actions import AGED, BUSY, SLOW, Action, Close, Deny
+from .websocket_actions import AGED, BUSY, FLOOD, SLOW, Action, Close, Deny
 from .websocket_autobahn import OPEN, SocketProtocol, socket_factory
 from .websocket_exchange import TRY_AGAIN, Exchange, Fact, State
-from .websocket_frames import PING, close_body, encode_for, take_messages
-from .websocket_heartbeat import Beat, Heartbeat
+from .websocket_frames import PING, close_body, encode_for, encode_pong, take_messages
+from .websocket_heartbeat import Beat, Heartbeat, Pace
 from .websocket_opening import LATE, TOO_EARLY, Opening
+from .websocket_outlet import FrameOutlet
 from .websocket_reply import Reply, read_reply
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class WebSocketShell:
         "_head",
         "_heartbeat",
         "_opening",
+        "_outlet",
         "_reply_channel",
         "_site",
         "_transport",
@@ -71,6 +73,8 @@ class WebSocketShell:
         self._transport = transport
         # A transport that is not ours is taken for one that never waits.
         self._wire: Any = wire_of(transport) or Wire()
+        #: Frames that wait for the client; None while it keeps up.
+        self._outlet: FrameOutlet | None = None
         self._exchange = Exchange(
             site.settings.max_unanswered_messages, site.settings.max_unanswered_bytes, len(head.path)
         )
@@ -133,15 +137,15 @@ class WebSocketShell:
             return
         self._heartbeat.heard_at = self._site.timers.now()
         if self._exchange.pauses:
-            ws.data += data  # a wrapper between delivers what it had, pause or not
+            ws.later += data  # a wrapper between delivers what it had, pause or not
             self._exchange.left_over()
         else:
             self._look_at(ws, data)
 
     def _look_at(self, ws: SocketProtocol, data: bytes) -> None:
-        """Take the messages out of what the client sent; what there is no room for stays in `ws.data`."""
+        """Take the messages out of what the client sent; what there is no room for stays in `ws`."""
         exchange = self._exchange
-        if ws.state == OPEN and ws.current_frame is None and not ws.data and not ws.inside_message:
+        if ws.state == OPEN and ws.current_frame is None and not (ws.data or ws.later or ws.inside_message):
             received, taken = take_messages(data, ws.factory.plain_limit, exchange.room)
             frame = exchange.at_once(received[0]) if len(received) == 1 and self._site.shares.quiet else None
             if frame is not None:
@@ -154,24 +158,40 @@ class WebSocketShell:
                 return
             data = data[taken:]
         ws._dataReceived(data)
+        # What was read may have been a close frame, or a violation that was answered with one.
         if ws.state != OPEN and exchange.state is State.OPEN:
             self._perform(exchange.close_begun())
             self._set_due(self._site.settings.deadlines.close)
-        elif exchange.pauses and ws.data:
-            exchange.left_over()
 
     @property
     def paused(self) -> bool:
         """Whether nothing more of what the client sent may be looked at now."""
         return self._exchange.pauses != 0
 
+    @property
+    def crowded(self) -> bool:
+        """Whether so much of what the client said waits for the layer that no more is made of it."""
+        return self._exchange.crowded
+
+    def on_unread(self) -> None:
+        """Not all that was received was looked at: it is when there is room, and others had their turn."""
+        turn_is_over = not self._exchange.pauses
+        self._exchange.left_over()
+        if turn_is_over:
+            self._transport.pauseProducing()
+            self._site.clock.callLater(0, self._read_on)
+
     def _read_on(self) -> None:
         """Look at what was left over, and then read on."""
         ws, actions = self._ws, self._exchange.read_on()
-        if ws is not None and actions:
+        if ws is None or not actions:
+            return
+        try:
             self._perform(actions)
-            data, ws.data = ws.data, b""
-            self._look_at(ws, data)
+            self._look_at(ws, ws.unread())
+        except Exception:
+            logger.exception("Reading from the WebSocket %s failed; it is cut off.", self._reply_channel)
+            self.abort()
 
     def connectionLost(self, reason: Any) -> None:
         """The connection is gone, by whomever."""
@@ -182,6 +202,7 @@ class WebSocketShell:
         opening, self._opening = self._opening, None
         if opening is not None:
             opening.end()
+        self._stop_outlet()
         if ws is not None:
             ws._connectionLost(reason)  # it calls on_close
             return
@@ -237,7 +258,7 @@ class WebSocketShell:
         if len(message) == 1 and exchange.state is State.OPEN:
             payload = message.get("text", message.get("bytes"))
             if payload.__class__ is str or payload.__class__ is bytes:
-                self._write_frame(encode_for(payload, self._window_bits))
+                self.write_frame(encode_for(payload, self._window_bits))
                 return
         reply = self._read(message)
         opening = self._opening
@@ -263,7 +284,7 @@ class WebSocketShell:
                 self._perform(self._exchange.reply(reply))
                 return
             frame = frame_cache[self._window_bits] = encode_for(reply.payload, self._window_bits)
-        self._write_frame(frame)
+        self.write_frame(frame)
 
     def control(self, kind: str, body: Message) -> None:
         """A note about this socket."""
@@ -352,16 +373,69 @@ class WebSocketShell:
         """The connection is gone; `code` is the client's, or 1006."""
         self._perform(self._exchange.lost(code))
 
-    def may_write(self) -> bool:
-        """Whether the client takes what it is sent; one that does not is closed."""
-        wire = self._wire
-        if not wire.backlogged or wire.pending_bytes <= self._site.settings.max_pending_bytes:
-            return True
-        if self._exchange.state is State.OPEN:
-            self._site.counters["slow_clients"] += 1
-            logger.info("The WebSocket %s reads too slowly and is closed (1008).", self._reply_channel)
-            self._perform(self._exchange.close(SLOW))
-        return False
+    def on_pings(self, payloads: Sequence[bytes]) -> None:
+        """Pings, in the order of their coming. A client that has yet to read is answered the last one."""
+        if self._outlet is None and not self._wire.backlogged:
+            self._transport.write(b"".join(map(encode_pong, payloads)))
+        else:
+            self._waiting_frames().pong(encode_pong(payloads[-1]))
+
+    def on_controls(self, count: int) -> None:
+        """Frames that carry nothing: pings, pongs, empty fragments."""
+        rate = self._site.settings.max_control_rate
+        if not rate or self._exchange.state is not State.OPEN:
+            return
+        pace = self._heartbeat.meter_controls(count, rate, self._site.timers.now())
+        if pace is Pace.FLOOD:
+            self._site.counters["flooding_clients"] += 1
+            logger.info("The WebSocket %s sends too many control frames: closed (1008).", self._reply_channel)
+            self._perform(self._exchange.expel(FLOOD))
+        elif pace is Pace.FAST:
+            self._perform(self._exchange.too_fast())
+            self._site.timers.set(self, self._heartbeat.held_until)
+
+    # To the client.
+
+    def write_frame(self, frame: bytes) -> None:
+        """Write a frame, behind those that wait."""
+        if self._outlet is None and not self._wire.backlogged:
+            self._transport.write(frame)
+        else:
+            self._waiting_frames().write(frame)
+
+    def release_frames(self) -> None:
+        """The connection is about to be closed: what waits is the transport's."""
+        outlet, self._outlet = self._outlet, None
+        if outlet is not None:
+            outlet.release()
+
+    def _waiting_frames(self) -> FrameOutlet:
+        if self._outlet is None:
+            sockets = self._site.slow_sockets
+            self._outlet = FrameOutlet(self._transport, sockets, self._too_slow, self._caught_up)
+        return self._outlet
+
+    def _too_slow(self) -> None:
+        if self._exchange.state is not State.OPEN or self._outlet is None:
+            return
+        self._site.counters["slow_clients"] += 1
+        logger.info(
+            "The WebSocket %s reads too slowly (%d bytes are waiting) and is closed (1008).",
+            self._reply_channel,
+            self._outlet.waiting_bytes,
+        )
+        self._outlet.drop()
+        self._perform(self._exchange.expel(SLOW))
+
+    def _caught_up(self) -> None:
+        self._stop_outlet()
+        if self._exchange.state is State.CLOSING:
+            self._set_due(self._site.settings.deadlines.close)
+
+    def _stop_outlet(self) -> None:
+        outlet, self._outlet = self._outlet, None
+        if outlet is not None:
+            outlet.stop()
 
     # From the clock.
 
@@ -449,16 +523,14 @@ class WebSocketShell:
             self._log("WSREJECT", action.status)
 
     def _write(self, action: do.Write) -> None:
-        self._write_frame(encode_for(action.payload, self._window_bits))
-
-    def _write_frame(self, frame: bytes) -> None:
-        if not self._wire.backlogged or self.may_write():
-            self._transport.write(frame)
+        self.write_frame(encode_for(action.payload, self._window_bits))
 
     def _close(self, action: Close) -> None:
         if self._ws is not None:
+            deadlines = self._site.settings.deadlines
             self._ws.sendCloseFrame(action.code, close_body(action.reason) or None)
-            self._set_due(self._site.settings.deadlines.close)
+            # A client that has yet to read gets the time to come to its close frame.
+            self._set_due(deadlines.close if self._outlet is None else deadlines.write)
 
     def _go(self, _: do.Go) -> None:
         self.send_on()

@@ -22,6 +22,6 @@ def test_the_servers_own_closes_name_their_reason() -> None:
 
 def test_actions_are_equal_by_value_and_cannot_change() -> None:
     assert Close(1000, "x") == Close(1000, "x")
-    assert SendFrame("a", 1, True) != SendFrame("a", 1, False)
+    assert SendFrame("a", 1) != SendFrame("a", 2)
     with pytest.raises(dataclasses.FrozenInstanceError):
         Tell(1000, 1).code = 1001  # type: ignore[misc]

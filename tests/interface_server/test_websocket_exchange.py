@@ -12,6 +12,7 @@ import pytest
 from headrace_asgi.contract import Outcome
 from headrace_interface.websocket_actions import (
     BUSY,
+    SLOW,
     Abort,
     Accept,
     Action,
@@ -119,6 +120,17 @@ def test_every_state_is_reached_and_none_but_the_last_is_a_dead_end() -> None:
 def test_a_step_without_its_action_is_a_bug_that_shows() -> None:
     with pytest.raises(TypeError, match="accept"):
         made().happened(Fact.ACCEPTED)
+
+
+def test_a_client_that_was_expelled_and_never_answers_is_told_with_the_reason() -> None:
+    for said, told in ((1006, 1008), (1001, 1001)):
+        new = exchange()
+        assert new.expel(SLOW) == [SLOW]
+        assert new.state is State.CLOSING
+        assert new.lost(said) == [Tell(told, 1)]
+    new = exchange()
+    new.close(Close(1013, "the server is busy"))
+    assert new.lost() == [Tell(1006, 1)]
 
 
 # The handshake.

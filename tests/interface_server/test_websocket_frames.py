@@ -14,6 +14,9 @@ from headrace_interface.websocket_frames import (
     encode,
     encode_deflated,
     encode_for,
+    encode_pong,
+    end_of_frames,
+    take_controls,
     take_messages,
 )
 from tests.support.websocket_lab import masked
@@ -167,3 +170,48 @@ def test_a_close_reason_fits_into_its_frame_and_ends_at_a_character() -> None:
 
 def test_a_ping_is_two_bytes() -> None:
     assert PING == b"\x89\x00"
+
+
+def test_a_run_of_pings_and_pongs_is_read_and_the_last_pings_are_kept() -> None:
+    pings = [masked(9, b"%d" % number) for number in range(20)]
+    data = b"before" + b"".join(pings) + masked(10, b"x" * 125) + masked(9, b"") + masked(1, b"text")
+    payloads, count, at = take_controls(data, 6)
+    assert payloads == [*(b"%d" % number for number in range(5, 20)), b""]
+    assert (count, at) == (22, len(data) - len(masked(1, b"text")))
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        masked(8, b""),
+        masked(9, b"", fin=False),
+        masked(9, b"", rsv=4),
+        masked(10, b"x" * 126),
+        masked(11, b""),
+        b"\x89\x00abcd",
+    ],
+)
+def test_what_is_no_whole_and_correct_ping_or_pong_is_left(frame: bytes) -> None:
+    ping = masked(9, b"good")
+    assert take_controls(ping + frame + ping, 0) == ([b"good"], 1, len(ping))
+    for end in range(len(ping)):
+        assert take_controls(ping + ping[:end], 0) == ([b"good"], 1, len(ping))
+
+
+def test_frames_end_where_they_end() -> None:
+    sizes = (0, 125, 126, 65535, 65536, 3)
+    frames = [masked(2, b"x" * size) for size in sizes]
+    data = b"".join(frames)
+    at = 0
+    for frame in frames:
+        assert end_of_frames(data, at, 1) == at + len(frame)
+        assert end_of_frames(data[: at + len(frame) - 1], at, 1) == at + len(frame) - 1
+        at += len(frame)
+    assert end_of_frames(data, 0, 7) == len(frames[0]) + len(frames[1])
+    assert end_of_frames(data, 0, len(data)) == len(data)
+    assert end_of_frames(data, len(data), 1) == len(data)
+
+
+def test_a_pong_carries_what_the_ping_did() -> None:
+    assert encode_pong(b"") == b"\x8a\x00"
+    assert encode_pong(b"x" * 125) == b"\x8a\x7d" + b"x" * 125

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 
+import pytest
+
 from headrace_interface.deadlines import OFF, Deadlines
-from headrace_interface.websocket_heartbeat import Beat, Heartbeat
+from headrace_interface.websocket_heartbeat import Beat, Heartbeat, Pace
 
 
 def opened(at: float = 0, **seconds: float) -> Heartbeat:
@@ -78,3 +80,28 @@ def test_a_second_of_messages_may_come_at_once_and_then_the_rate_counts_s12() ->
     assert not heart.meter(1, rate=10)
     heart.heard_at = 200
     assert not heart.meter(10, rate=10)
+
+
+def test_a_second_of_control_frames_may_come_at_once_and_ten_are_a_flood() -> None:
+    heart = Heartbeat(Deadlines(), 0)
+    assert heart.meter_controls(100, 100, 1000) is Pace.FINE
+    assert heart.meter_controls(1, 100, 1000) is Pace.FAST
+    assert heart.held_until == pytest.approx(1000.01)
+    assert heart.meter_controls(1, 100, 1000.1) is Pace.FINE
+    assert heart.meter_controls(1100, 100, 1000.1) is Pace.FLOOD
+
+
+def test_who_is_held_up_again_and_again_for_ten_seconds_is_a_flood_too() -> None:
+    heart = Heartbeat(Deadlines(), 0)
+    now, paces = 1000.0, []
+    while Pace.FLOOD not in paces:
+        paces.append(heart.meter_controls(300, 100, now))
+        now = max(now, heart.held_until)
+    assert 10 <= now - 1000 < 16
+    assert len(paces) <= 6
+
+
+def test_control_frames_within_their_rate_are_fine_for_ever_and_cost_no_messages() -> None:
+    heart = Heartbeat(Deadlines(), 0)
+    assert {heart.meter_controls(1, 100, 1000 + number / 90) for number in range(9_000)} == {Pace.FINE}
+    assert heart.held_until == -math.inf

@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 
 from headrace_asgi.contract import Outcome
 from headrace_asgi.messages import WEBSOCKET_CONNECT, WEBSOCKET_DISCONNECT, WEBSOCKET_RECEIVE
+from headrace_interface import websocket_heartbeat
 from headrace_interface.access_log import AccessLog
 from headrace_interface.deadlines import OFF, Deadlines
 from headrace_interface.settings import Settings
@@ -730,34 +731,219 @@ def test_a_client_that_sends_too_fast_is_held_up_even_within_one_read_s12(make_l
     lab.reactor.until(lambda: len(lab.port.of("frame")) == 600)
 
 
-def test_a_client_that_does_not_read_is_closed_with_a_reason(
+def ends_with_close(received: bytes, code: int) -> bool:
+    """Whether the last frame is a close frame with this code; what is before it are whole small frames."""
+    while received:
+        size, at = received[1], 2
+        if size >= 126:
+            wide = 2 if size == 126 else 8
+            size, at = int.from_bytes(received[2 : 2 + wide], "big"), 2 + wide
+        first, payload, received = received[0], received[at : at + size], received[at + size :]
+        if len(payload) < size:
+            return False
+    return first == CLOSE and int.from_bytes(payload[:2], "big") == code
+
+
+def test_a_flood_of_pings_is_closed_1008_and_answered_a_few(make_lab: MakeLab) -> None:
+    lab = make_lab()
+    client = lab.open()
+    client.send(masked(9, b"") * 10_000)
+    assert [client.frame() for _ in range(16)] == [(PONG, b"")] * 16
+    assert close_frame(client)[0] == 1008
+    lab.reactor.turn(0.05)
+    assert client.poll() == b""
+    assert lab.site.counters["flooding_clients"] == 1
+    client.close()
+    assert lab.told().message["code"] == 1008
+
+
+def test_a_client_with_too_many_control_frames_is_held_up(make_lab: MakeLab) -> None:
+    lab = make_lab(Settings(max_control_rate=400))
+    client = lab.open()
+    client.send(masked(9, b"") * 300 + masked(10, b"") * 300)
+    lab.reactor.until(lambda: client.shell.paused)
+    client.send(masked(1, b"y"))
+    lab.reactor.turn(0.2)
+    assert lab.port.of("frame") == []
+    lab.reactor.until(lambda: frames(lab) == ["y"])
+    assert client.poll() == b"\x8a\0" * 16
+
+
+def test_a_ping_among_others_is_answered_as_ever(lab: Lab) -> None:
+    client = lab.open()
+    client.send(b"".join(masked(9, b"ping %d" % number) + masked(1, b"x") for number in range(10)))
+    assert [client.frame() for _ in range(10)] == [(PONG, b"ping %d" % number) for number in range(10)]
+    lab.reactor.until(lambda: frames(lab) == ["x"] * 10)
+    client.send(masked(1, b"in", fin=False) + masked(9, b"between") * 3 + masked(0, b" two"))
+    assert client.frame() == (PONG, b"between")
+    lab.reactor.until(lambda: frames(lab)[10:] == ["in two"])
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [masked(0, b"", fin=False), masked(9, b"") + masked(0, b"x", fin=False), masked(10, b"x")],
+    ids=["empty", "pings-between", "pongs"],
+)
+def test_frames_without_content_end_a_message_that_never_ends(
+    make_lab: MakeLab, monkeypatch: pytest.MonkeyPatch, frame: bytes
+) -> None:
+    monkeypatch.setattr(websocket_heartbeat, "FLOOD_SECONDS", 2)
+    lab = make_lab(Settings(max_control_rate=40))
+    client = lab.open()
+    client.send(masked(1, b"", fin=False))
+    client.send(frame * 2_000)
+    lab.reactor.until(lambda: client.shell._exchange.state == "closing", 20)
+    assert lab.site.counters["flooding_clients"] == 1
+    assert ends_with_close(client.until(b"frames"), 1008)
+    client.close()
+    assert lab.told().message["code"] == 1008
+
+
+def test_a_read_full_of_small_fragments_leaves_the_others_their_turn(make_lab: MakeLab) -> None:
+    lab = make_lab()
+    client, other = lab.open(), lab.open()
+    fragments = masked(1, b"x", fin=False) + masked(0, b"x", fin=False) * 9_000 + masked(0, b"x")
+    client.send_some(fragments)
+    lab.reactor.until(lambda: client.shell._ws and client.shell._ws.later)
+    other.send(masked(1, b"soon"))
+    lab.reactor.until(lambda: frames(lab))
+    assert frames(lab) == ["soon"]
+    lab.reactor.until(lambda: len(frames(lab)) == 2)
+    assert frames(lab)[1] == "x" * 9_002
+
+
+def test_a_client_that_does_not_read_sees_whole_frames_and_then_1008(
     make_lab: MakeLab, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "headrace.interface")
-    lab = make_lab(Settings(max_pending_bytes=100_000, deadlines=Deadlines(close=0.2)))
-    client = lab.open()
-    other = lab.open()
+    lab = make_lab(Settings(max_pending_bytes=100_000, deadlines=Deadlines(slow_client=0.5, close=0.2)))
+    client, other = lab.open(), lab.open()
     client.reading = False
-    for _ in range(200):
-        client.shell.reply({"bytes": b"x" * 60_000})
-        assert client.shell._wire.pending_bytes <= 100_000 + 60_020
-        lab.reactor.iterate(0)
-    assert client.shell._exchange.state == "closing"
+    pushed = 0
+    while client.shell._exchange.state == "open":
+        client.shell.reply({"bytes": b"x" * 10_000})
+        pushed += 1
+        assert client.shell._wire.pending_bytes <= 300_000
+        assert lab.site.slow_sockets.bytes <= 1_700_000
+        lab.reactor.turn(0.001)
     assert lab.site.counters["slow_clients"] == 1
     assert "reads too slowly" in caplog.text
+    assert lab.site.slow_sockets.bytes < 100
     other.shell.reply({"text": "not delayed"})
     assert other.frame() == (TEXT, b"not delayed")
-    assert lab.told().message["code"] == 1006
+    lab.reactor.turn(1)
+    client.reading = True
+    received = 0
+    while (frame := client.frame())[0] != CLOSE:
+        assert frame == (BINARY, b"x" * 10_000)
+        received += 1
+    assert int.from_bytes(frame[1][:2], "big") == 1008
+    assert 0 < received < pushed
+    client.send(masked(8, frame[1]))
+    client.until_end()
+    assert lab.told().message["code"] == 1008
+
+
+def test_a_slow_client_that_never_reads_again_is_told_as_1008(
+    make_lab: MakeLab, reactor: HandReactor
+) -> None:
+    stream = io.BytesIO()
+    log = AccessLog(reactor, stream=stream)
+    seconds = Deadlines(slow_client=0.3, close=0.1, write=0.5)
+    lab = make_lab(Settings(max_pending_bytes=100_000, deadlines=seconds), access_log=log)
+    client = lab.open()
+    client.reading = False
+    for _ in range(80):
+        client.shell.reply({"bytes": b"x" * 60_000})
+    started = reactor.seconds()
+    assert lab.told().message["code"] == 1008
+    assert reactor.seconds() - started > 0.5
+    log.flush()
+    assert " 1008 " in stream.getvalue().decode().splitlines()[-1]
+    assert lab.site.slow_sockets.bytes == 0
+
+
+def test_what_comes_at_once_is_no_slowness(make_lab: MakeLab) -> None:
+    lab = make_lab(Settings(max_pending_bytes=1_000_000))
+    client = lab.open()
+    for _ in range(200):
+        client.shell.reply({"bytes": b"x" * 60_000})
+    assert lab.site.slow_sockets.bytes > 1_000_000
+    for _ in range(200):
+        assert client.frame() == (BINARY, b"x" * 60_000)
+    lab.reactor.until(lambda: client.shell._outlet is None)
+    assert lab.site.slow_sockets.bytes == 0
+    assert lab.site.counters["slow_clients"] == 0
+    client.shell.reply({"text": "and on"})
+    assert client.frame() == (TEXT, b"and on")
+
+
+def test_a_client_is_closed_at_once_when_far_too_much_waits(make_lab: MakeLab) -> None:
+    lab = make_lab(Settings(max_pending_bytes=500_000))
+    client = lab.open()
+    client.reading = False
+    for _ in range(300):
+        client.shell.reply({"bytes": b"x" * 60_000})
+    assert client.shell._exchange.state == "closing"
+
+
+def test_a_close_by_the_application_follows_what_waits(make_lab: MakeLab) -> None:
+    lab = make_lab(quick(close=0.1))
+    client = lab.open()
+    client.reading = False
+    for _ in range(100):
+        client.shell.reply({"bytes": b"x" * 60_000})
+    client.shell.reply({"close": 4000})
+    lab.reactor.turn(0.7)
+    client.reading = True
+    assert [client.frame() for _ in range(100)] == [(BINARY, b"x" * 60_000)] * 100
+    assert close_frame(client) == (4000, b"")
+    client.until_end()
+
+
+def test_a_client_that_closes_gets_what_waits(make_lab: MakeLab) -> None:
+    lab = make_lab()
+    client = lab.open()
+    client.reading = False
+    for _ in range(100):
+        client.shell.reply({"bytes": b"x" * 60_000})
+    client.send(masked(8, struct.pack("!H", 1001)))
+    lab.reactor.turn(0.1)
+    client.reading = True
+    assert [client.frame() for _ in range(100)] == [(BINARY, b"x" * 60_000)] * 100
+    assert close_frame(client)[0] == 1000
+    client.until_end()
+    assert lab.told().message["code"] == 1001
 
 
 def test_pings_of_a_client_that_does_not_read_pile_up_nowhere(make_lab: MakeLab) -> None:
-    lab = make_lab(Settings(max_pending_bytes=10_000, deadlines=Deadlines(close=0.2)))
+    seconds = Deadlines(slow_client=0.5, close=0.2, write=0.2)
+    lab = make_lab(Settings(max_pending_bytes=10_000, deadlines=seconds))
     client = lab.open()
     client.reading = False
     client.shell.reply({"bytes": b"x" * 8_000_000})
-    client.send(masked(9, b"p" * 125) * 50)
+    for number in range(50):
+        client.send(masked(9, b"%d" % number))
+    lab.reactor.until(lambda: lab.site.slow_sockets.bytes)
+    lab.reactor.turn(0.05)
+    assert lab.site.slow_sockets.bytes == 4
     lab.told()
     assert lab.site.counters["slow_clients"] == 1
+
+
+def test_the_last_of_many_pings_is_answered_once_the_client_reads(make_lab: MakeLab) -> None:
+    lab = make_lab()
+    client = lab.open()
+    client.reading = False
+    client.shell.reply({"bytes": b"x" * 8_000_000})
+    client.shell.reply({"text": "behind"})
+    for number in range(20):
+        client.send(masked(9, b"%d" % number))
+        lab.reactor.turn(0.005)
+    client.reading = True
+    assert client.frame() == (BINARY, b"x" * 8_000_000)
+    assert client.frame() == (PONG, b"19")
+    assert client.frame() == (TEXT, b"behind")
 
 
 # Life and end.

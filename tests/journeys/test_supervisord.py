@@ -93,3 +93,26 @@ def test_the_interface_server_comes_back_on_the_same_port(supervised: Supervised
     ada = eventually(lambda: Person.if_served(supervised.port, "ada"), 30, "the chat answers")
     supervised.control("restart", "headrace-interface:*")
     assert ada.request("GET", "/whoami/")[0] == 200
+
+
+def test_a_file_that_the_output_is_redirected_to_has_every_line_of_everybody(supervised: Supervised) -> None:
+    """The output goes to a file that was not opened for appending, as `> file` does."""
+    ada = eventually(lambda: Person.if_served(supervised.port, "ada"), 30, "the chat answers")
+    numbers = range(40)
+    for number in numbers:
+        assert ada.request("GET", f"/whoami/?number={number}.")[0] == 200
+        if number % 10 == 5:
+            supervised.control("restart", "headrace-workers:headrace-worker1")
+    supervised.process.end(seconds=60)
+    lines = supervised.process.output().splitlines()
+    assert "\0" not in "".join(lines)
+
+    def count(what: str) -> int:
+        return sum(what in line for line in lines)
+
+    assert [number for number in numbers if count(f"/whoami/?number={number}. ") != 1] == []
+    assert count("Listening on") == 1
+    assert count("Taking from") == 6
+    assert count("INFO spawned: 'headrace-worker1'") == 5
+    assert count("INFO stopped: headrace-worker1") == 5
+    assert count("INFO spawned: 'headrace-interface0'") == 1

@@ -53,6 +53,8 @@ class NotingPort:
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
         self.asked: list[Asked] = []
+        #: Channels whose level was asked for.
+        self.levels_asked: list[str] = []
         #: Local parts of the sockets whose connect was answered.
         self.answered: set[str] = set()
         self.auto: Outcome | None = Outcome.SENT
@@ -80,6 +82,9 @@ class NotingPort:
         self, local: str, message: Any, order: int, ordered: bool, done: Callable[[Outcome], None]
     ) -> None:
         self._note("frame", done, local=local, message=message, order=order, ordered=ordered)
+
+    def ask_level(self, channel: str) -> None:
+        self.levels_asked.append(channel)
 
     def disconnect(self, local: str, message: Any, order: int, done: Callable[[Outcome], None]) -> None:
         self._note("disconnect", done, local=local, message=message, order=order)
@@ -189,7 +194,7 @@ class Lab:
         return client
 
     def close(self) -> None:
-        """Close the clients' ends."""
+        """Close the clients' ends. The reactor finds, and closes, only those of ours that read or write."""
         for client in self.clients:
             client.close()
         for shell in self.shells:

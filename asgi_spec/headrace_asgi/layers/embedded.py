@@ -1,13 +1,12 @@
 """Several processes on one machine and nothing to install: a Valkey server, started on demand and shared.
 
 The server belongs to nobody. Whoever needs it first starts it, under a lock: a second server on the same
-socket would steal it, and both would live on. Whoever leaves last stops it. After a crash it stays, idle, and
-is found again.
+socket would steal it, and both would live on. Whoever uses it holds a shared lock until it closes its layer
+or ends, in whatever way; a guard (`embedded_guard`) ends the server when nobody holds one any more.
 """
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import hashlib
 import os
@@ -16,8 +15,9 @@ import shutil
 import socket
 import stat
 import subprocess
+import sys
+import threading
 import time
-import weakref
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,10 +29,12 @@ from ..limits import (
     DEFAULT_GROUP_EXPIRY_SECONDS,
     MAX_MESSAGE_BYTES,
 )
+from . import embedded_guard
+from .embedded_guard import SOCKET, USERS, clear, end_server, is_guarded
 from .redis_blocking import RedisChannelLayer
 from .redis_facts import OLDEST
 
-__all__ = ["IPCChannelLayer", "ensure", "leave", "runtime_directory", "server_binary"]
+__all__ = ["IPCChannelLayer", "ensure", "enter", "leave", "runtime_directory", "server_binary"]
 
 START_SECONDS = 5.0
 PING_SECONDS = 1.0
@@ -40,8 +42,11 @@ PING_SECONDS = 1.0
 MAX_PATH_BYTES = 103
 #: Memory of the server before it refuses to take more.
 MAX_MEMORY = "256mb"
-SOCKET = "v.sock"
 LOG = "log"
+
+#: What this process uses: the descriptor that is locked, and for how many layers. It is inherited by a fork.
+_entered: dict[Path, tuple[int, int]] = {}
+_entering = threading.Lock()
 
 
 class IPCChannelLayer(RedisChannelLayer):
@@ -77,7 +82,7 @@ class IPCChannelLayer(RedisChannelLayer):
             max_message_bytes=max_message_bytes,
             ordering_lease_seconds=ordering_lease_seconds,
         )
-        atexit.register(_close_at_exit, weakref.ref(self), self._directory)
+        self._inside = False
 
     def _server_label(self) -> str:
         return f"an embedded server named {self.name!r}"
@@ -87,26 +92,24 @@ class IPCChannelLayer(RedisChannelLayer):
 
         Raises ConfigurationError where there is none to start, LayerUnavailable if it does not come up.
         """
+        if not self._inside:
+            enter(self._directory)
+            self._inside = True
         ensure(self._directory)
 
     def close(self) -> None:
-        """Close this process's connections; if nobody else is connected, end the server."""
+        """Close this process's connections. The server ends when nobody uses it any more."""
         super().close()
-        leave(self._directory)
-
-
-def _close_at_exit(reference: weakref.ref[IPCChannelLayer], directory: Path) -> None:
-    layer = reference()
-    if layer is not None:
-        layer.close()
-    else:  # an interface server keeps the port that was made of it, not the layer itself
-        leave(directory)
+        if self._inside:
+            self._inside = False
+            leave(self._directory)
 
 
 def runtime_directory(name: str) -> Path:
-    """A directory that only we can enter, the same for every process of ours with this name; made if need be.
+    """A directory that only we can enter, the same for every process of ours with this name.
 
-    `$XDG_RUNTIME_DIR`, else `$TMPDIR`, else `/tmp`: the first that can be used. Raises ConfigurationError.
+    It need not exist yet. It is in `$XDG_RUNTIME_DIR`, else `$TMPDIR`, else `/tmp`: the first that can be
+    used. Raises ConfigurationError.
     """
     if not hasattr(os, "getuid"):
         raise ConfigurationError(
@@ -122,7 +125,8 @@ def runtime_directory(name: str) -> Path:
         directory = ours / digest
         try:
             _make_private(ours)
-            _make_private(directory)
+            if os.path.lexists(directory):
+                _make_private(directory)
         except OSError as error:
             tried.append(f"{base}: {error.strerror or error}")
             continue
@@ -149,53 +153,98 @@ def _make_private(directory: Path) -> None:
         raise OSError(f"{directory} cannot be written to")
 
 
+def enter(directory: Path) -> None:
+    """Use the server of a directory, which is made if need be, until `leave` or the end of this process.
+
+    May block for a second while a server is being ended. Raises LayerUnavailable.
+    """
+    with _entering:
+        fd, count = _entered.get(directory, (-1, 0))
+        if not count:
+            fd = _hold(directory)
+        _entered[directory] = fd, count + 1
+
+
+def leave(directory: Path) -> None:
+    """Use it no longer; `enter` was called as often."""
+    with _entering:
+        fd, count = _entered.pop(directory)
+        if count > 1:
+            _entered[directory] = fd, count - 1
+        else:
+            # Not unlocked: the lock is also that of a child that was forked meanwhile.
+            os.close(fd)
+
+
+def _hold(directory: Path) -> int:
+    """A descriptor with the lock of a user."""
+    import fcntl  # not on Windows, where `runtime_directory` has the explanation
+
+    while True:
+        try:
+            _make_private(directory)
+            fd = os.open(directory / USERS, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            continue  # cleared in this moment
+        except OSError as error:
+            raise LayerUnavailable(f"the directory of the embedded server cannot be used: {error}") from error
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH)
+            if os.path.samestat(os.fstat(fd), os.stat(directory / USERS)):
+                return fd
+        except FileNotFoundError:
+            pass  # cleared while we waited
+        os.close(fd)
+
+
 def ensure(directory: Path) -> str:
-    """The path of the socket of a running server, started if there was none.
+    """The path of the socket of a running server, started if there was none. The caller is in (`enter`).
 
     Blocks up to 5 s. Raises ConfigurationError if there is none to start, LayerUnavailable if it does not
     come up.
     """
     path = str(directory / SOCKET)
-    if not _answers(path):
-        with _lock(directory):
-            if not _answers(path):
-                _start(directory, path)
+    if _answers(path) and is_guarded(directory):
+        return path
+    with _lock(directory):
+        if not is_guarded(directory):
+            _start_guard(directory)
+        if not _answers(path):
+            _clear_others(directory)
+            _start(directory, path)
     return path
 
 
-def leave(directory: Path) -> None:
-    """End the server if nobody is connected to it."""
-    path = str(directory / SOCKET)
-    if not os.path.exists(path):
-        return
-    with contextlib.suppress(OSError), _lock(directory), socket.socket(socket.AF_UNIX) as link:
-        link.settimeout(PING_SECONDS)
-        link.connect(path)
-        link.sendall(b"CLIENT LIST\r\n")
-        if _bulk(link).count(b"\n") == 1:
-            link.sendall(b"SHUTDOWN NOSAVE\r\n")
-            link.recv(1)  # its end: the next one to come finds no half-dead server
+def _start_guard(directory: Path) -> None:
+    """Without one the server stays; the next process that comes in tries again."""
+    command = [sys.executable or "python3", "-I", "-S", embedded_guard.__file__, str(directory)]
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=START_SECONDS,
+            check=False,
+        )
 
 
-def _bulk(link: socket.socket) -> bytes:
-    """The answer that is one bulk string."""
-    answer = b""
-    while b"\r\n" not in answer:
-        answer += link.recv(65536) or _ended()
-    head, _, body = answer.partition(b"\r\n")
-    length = int(head[1:])
-    while len(body) < length:
-        body += link.recv(65536) or _ended()
-    return body[:length]
+def _clear_others(directory: Path) -> None:
+    """Remove the directories of servers that were killed, and that nobody is about to start again."""
+    import fcntl
 
-
-def _ended() -> bytes:
-    raise ConnectionResetError("the server closed the connection")
+    for other in directory.parent.iterdir():
+        if other == directory:
+            continue
+        with contextlib.suppress(OSError), (other / USERS).open("a") as users:
+            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not is_guarded(other) and end_server(other):
+                clear(other)
 
 
 @contextlib.contextmanager
 def _lock(directory: Path) -> Iterator[None]:
-    import fcntl  # not on Windows, where `_start` has the explanation
+    import fcntl
 
     with (directory / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

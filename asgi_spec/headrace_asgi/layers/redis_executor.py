@@ -91,6 +91,8 @@ class RedisExecutor:
 
     def open(self, link: RedisSocket) -> None:
         """Open a connection. Raises LayerUnavailable, and ConfigurationError if none ever worked here."""
+        if self._prepare is not None and not self._has_connected:
+            self._prepare()
         try:
             self._open(link)
         except LayerUnavailable:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -22,7 +23,10 @@ from headrace_asgi.conformance_ports import WorkerPortConformance
 from headrace_asgi.errors import ConfigurationError, LayerUnavailable
 from headrace_asgi.layers import embedded
 from headrace_asgi.layers.embedded import IPCChannelLayer, runtime_directory
+from headrace_asgi.layers.embedded_guard import is_guarded
+from tests.support.chat import embedded_servers
 from tests.support.redis_process import RedisProcess
+from tests.support.stack import eventually
 
 
 def server_pid(directory: Path) -> int | None:
@@ -92,21 +96,118 @@ class TestPortConformance(WorkerPortConformance, unittest.TestCase):
         return process
 
 
-ENSURE = """
+#: Uses the server of a name, says so, and waits for its stdin to end.
+USE = """
 import sys
-from headrace_asgi.layers.embedded import ensure, runtime_directory
-print(ensure(runtime_directory("shared")))
+from headrace_asgi import IPCChannelLayer
+layer = IPCChannelLayer(sys.argv[1])
+layer.send("test", {})
+print("in", flush=True)
+sys.stdin.read()
 """
 
 
+@contextlib.contextmanager
+def users(count: int, name: str) -> Iterator[list[subprocess.Popen[str]]]:
+    """Processes that use a server, started at once."""
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-c", USE, name]
+    children = [subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) for _ in range(count)]
+    try:
+        for child in children:
+            assert child.stdout is not None
+            assert child.stdout.readline() == "in\n"
+        yield children
+    finally:
+        for child in children:
+            child.communicate(timeout=30)
+
+
+def eventually_cleared(directory: Path) -> bool:
+    deadline = time.monotonic() + 10
+    while directory.exists():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
 def test_many_processes_that_start_at_once_share_one_server(base: Path) -> None:
-    children = [
-        subprocess.Popen([sys.executable, "-c", ENSURE], stdout=subprocess.PIPE, text=True) for _ in range(6)
-    ]
-    paths = {child.communicate(timeout=30)[0].strip() for child in children}
     directory = runtime_directory("shared")
-    assert paths == {str(directory / "v.sock")}
-    assert (directory / "log").read_text().count("Ready to accept connections") == 1
+    with users(6, "shared"):
+        assert (directory / "log").read_text().count("Ready to accept connections") == 1
+        assert len(IPCChannelLayer("shared").receive_many(["test"], 100)) == 6
+
+
+def test_processes_that_are_killed_leave_neither_server_nor_directory(base: Path) -> None:
+    directory = runtime_directory("shot")
+    with users(2, "shot") as children:
+        (pid,) = embedded_servers(str(directory))
+        children[0].kill()
+        children[0].wait()
+        time.sleep(0.3)
+        assert embedded_servers(str(directory)) == [pid]
+        children[1].kill()
+    assert eventually_cleared(directory)
+    eventually(lambda: not embedded_servers(str(directory)))
+
+
+def test_a_server_is_not_ended_under_a_connection_that_holds_no_lock(base: Path) -> None:
+    directory = runtime_directory("visited")
+    with socket.socket(socket.AF_UNIX) as visitor:
+        with users(1, "visited"):
+            visitor.connect(str(directory / "v.sock"))
+        time.sleep(0.5)
+        visitor.sendall(b"PING\r\n")
+        assert visitor.recv(100) == b"+PONG\r\n"
+    assert eventually_cleared(directory)
+
+
+def test_those_who_come_while_others_leave_always_find_a_server(base: Path) -> None:
+    code = """
+from headrace_asgi import IPCChannelLayer
+for number in range(15):
+    layer = IPCChannelLayer("door")
+    layer.send(f"test{number}", {})
+    layer.close()
+"""
+    children = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(3)]
+    assert [child.wait(60) for child in children] == [0, 0, 0]
+    assert eventually_cleared(runtime_directory("door"))
+
+
+def test_a_guard_that_was_killed_is_replaced_by_the_next_user(base: Path) -> None:
+    directory = runtime_directory("unguarded")
+    with users(1, "unguarded"):
+        os.kill(guard_pid(directory), signal.SIGKILL)
+        eventually(lambda: not is_guarded(directory))
+        with users(1, "unguarded"):
+            assert is_guarded(directory)
+    assert eventually_cleared(directory)
+
+
+def guard_pid(directory: Path) -> int:
+    (pid,) = (
+        int(each.parent.name)
+        for each in Path("/proc").glob("[0-9]*/cmdline")
+        if "embedded_guard" in each.read_text() and str(directory) in each.read_text()
+    )
+    return pid
+
+
+def test_directories_of_dead_servers_go_with_the_next_start(base: Path) -> None:
+    dead, other = runtime_directory("dead"), runtime_directory("alive")
+    dead.mkdir(0o700)
+    for name in ("v.sock", "log", "lock"):
+        (dead / name).touch()
+    with users(1, "alive"), users(1, "new"):
+        assert not dead.exists()
+        assert server_pid(other) is not None
+
+
+def test_a_layer_that_is_not_used_leaves_no_directory(base: Path) -> None:
+    IPCChannelLayer("unused").close()
+    assert not runtime_directory("unused").exists()
 
 
 def test_nothing_is_started_before_the_first_use(base: Path) -> None:
@@ -127,7 +228,7 @@ def test_only_the_last_one_out_ends_the_server(base: Path) -> None:
     assert server_pid(directory) is not None
     assert second.receive(["test"]) == ("test", {"value": 1})
     second.close()
-    assert eventually_ended(directory)
+    assert eventually_cleared(directory)
 
 
 def test_a_process_that_ends_ends_the_server_it_was_alone_with(base: Path) -> None:
