@@ -79,7 +79,7 @@ class Opening:
         expiry_seconds = takeable_seconds(self.queue_seconds())
         self.asked_at = self._site.timers.now()
         self._site.port.connect(local, self._head.path, message, expiry_seconds, done)
-        self._site.handshakes.asked()
+        self._site.handshake_watch.asked()
 
     def keep(self, data: bytes) -> bool:
         """Keep what came early; False if it is too much."""
