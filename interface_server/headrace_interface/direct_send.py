@@ -38,7 +38,7 @@ class Wire:
         return waiting
 
     @property
-    def unread(self) -> bool:
+    def has_input(self) -> bool:
         """Whether something of the client has arrived that the reactor has yet to read."""
         this: Any = self
         poll = select.poll()

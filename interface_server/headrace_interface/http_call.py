@@ -139,7 +139,7 @@ class Call:
 
     def reply(self, message: Message) -> None:
         """A message on the reply channel."""
-        self._site.requests.heard = True
+        self._site.request_watch.heard = True
         self._act(self._exchange.reply(message))
 
     def group_message(self, message: Message, frame_cache: dict[Any, Any]) -> None:
@@ -148,7 +148,7 @@ class Call:
 
     def control(self, kind: str, body: Message) -> None:
         """A note about the request."""
-        self._site.requests.heard = True
+        self._site.request_watch.heard = True
         if kind == control.RUNNING:
             self._happened(Event.RUNNING)
         elif kind == control.CREDIT:
@@ -206,7 +206,7 @@ class Call:
             return
         self.due = math.inf
         if self._exchange.state is State.QUEUED:
-            self._site.late(self._site.requests)
+            self._site.late(self._site.request_watch)
         self._exchange.failure = (504, "the application did not send the next part in time")
         self._happened(Event.DEADLINE)
 
@@ -246,7 +246,7 @@ class Call:
     def shed(self) -> None:
         """Answer 503 (H12: the connection is closed, as the specification says)."""
         site = self._site
-        why = site.requests.text if site.settings.debug else ""
+        why = site.request_watch.text if site.settings.debug else ""
         self.answer(503, why or _TEXTS[503], (RETRY_AFTER,))
 
     def close(self, tell: bool) -> None:
@@ -296,7 +296,7 @@ class Call:
             message["reply_channel"] = site.port.process + self._local
             seconds = takeable_seconds(site.settings.deadlines.queue)
             site.port.send("http.request", message, seconds, self._outcome)
-            site.requests.asked()
+            site.request_watch.asked()
 
     def _outcome(self, outcome: Outcome) -> None:
         if outcome.accepted or outcome is Outcome.UNKNOWN:

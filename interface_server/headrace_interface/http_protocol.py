@@ -378,7 +378,7 @@ class HttpProtocol:
         if self._ending:
             self.abort()
         elif owed is Owed.REQUEST:
-            if self.outlet.unread:
+            if self.outlet.has_input:
                 self._patience.due = now + _QUIET_SECONDS  # a request is there, or the client's end
             else:
                 self._end(linger=False)

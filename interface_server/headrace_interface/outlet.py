@@ -68,9 +68,9 @@ class Outlet:
         return self._wire is self._transport
 
     @property
-    def unread(self) -> bool:
+    def has_input(self) -> bool:
         """Whether something of the client has arrived that the reactor has yet to read."""
-        return self._wire is not None and self._wire.unread
+        return self._wire is not None and self._wire.has_input
 
     @property
     def backlogged(self) -> bool:

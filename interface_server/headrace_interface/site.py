@@ -71,8 +71,8 @@ class Site:
         #: Shells of all HTTP connections, for the drain.
         self.http_shells: set[Any] = set()
         #: Whether workers take the requests, and the handshakes.
-        self.requests = Watch(clock, "http.request", lambda: port.label, self._asked)
-        self.connects = Watch(clock, "websocket.connect", lambda: port.label, self._asked)
+        self.request_watch = Watch(clock, "http.request", lambda: port.label, self._asked)
+        self.handshake_watch = Watch(clock, "websocket.connect", lambda: port.label, self._asked)
         self._episodes: dict[str, Episode] = {}
         self._date_second = -1
         self._date = b""

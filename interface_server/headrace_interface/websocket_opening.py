@@ -112,7 +112,7 @@ class Opening:
         self.asked_at = self._site.timers.now()
         self.expires_at = self.asked_at + expiry_seconds
         self._site.port.connect(local, self._head.path, message, expiry_seconds, done)
-        self._site.connects.asked()
+        self._site.handshake_watch.asked()
 
     def keep(self, data: bytes) -> bool:
         """Keep what came early; False if it is too much."""

@@ -450,7 +450,7 @@ class WebSocketShell:
             self._perform(self._exchange.connect_answered(Outcome.UNAVAILABLE))
         elif self._opening is not None:
             if not self._opening.worker_has_it:
-                self._site.late(self._site.connects)
+                self._site.late(self._site.handshake_watch)
             self._perform(self._exchange.turn_away(LATE if self._opening.worker_has_it else BUSY))
         else:
             self.abort()  # the client does not read its denial
@@ -477,7 +477,7 @@ class WebSocketShell:
     def _taken_by_worker(self) -> None:
         """The deadline of the queue was met; from now on that of the handshake counts."""
         if self._opening is not None and not self._opening.worker_has_it:
-            self._site.connects.heard = True
+            self._site.handshake_watch.heard = True
             self._opening.worker_has_it = True
             self._site.timers.set(self, self._heartbeat.ends_at)
 

@@ -114,6 +114,7 @@ CORPUS: dict[str, dict[str, Any]] = {
         "headers": [[b"content-type", b"text/plain; charset=latin-1"], [b"content-length", b"1"]],
         "body": b"\xe9",
     },
+    "the server as a whole": {"method": "OPTIONS", "path": "*"},
     "an unknown charset": {"headers": [[b"content-type", b"text/plain; charset=nonsense"]]},
 }
 
