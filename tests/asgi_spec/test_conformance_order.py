@@ -8,9 +8,11 @@ from dataclasses import replace
 import pytest
 
 from headrace_asgi.conformance_order import OrderConformance
-from headrace_asgi.contract import Control, Delivery, Finish, Out, RefusedHandler, Send
+from headrace_asgi.contract import Control, Delivery, Finish, Out, Outcome, RefusedHandler, Send
 from headrace_asgi.layers.memory import InMemoryChannelLayer
 from headrace_asgi.layers.memory_port import MemoryWorkerPort
+from headrace_asgi.layers.memory_store import Store
+from headrace_asgi.names import local_part, non_local_name
 from tests.support.conformance import failed_cases, only
 
 
@@ -45,6 +47,42 @@ class SendsNotesToStrangers(MemoryWorkerPort):
     ) -> list[Delivery]:
         sent = [Send(item.reply_channel, item.body) if isinstance(item, Control) else item for item in out]
         return super().turn(sent, channels, limit, block_seconds)
+
+
+def test_a_layer_that_looks_at_no_numbers_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    def frame(
+        self: Store, socket: str, payload: bytes, order: int, now_ms: int, ordered: bool = True
+    ) -> Outcome:
+        if local_part(socket) in self.processes[non_local_name(socket)]:
+            self.processes[non_local_name(socket)][local_part(socket)].order = 0
+        return real(self, socket, payload, order, now_ms, ordered)
+
+    real = Store.frame
+    monkeypatch.setattr(Store, "frame", frame)
+    assert failed_cases(OrderConformance) >= {"test_a_frame_that_is_repeated_is_a_duplicate_and_starts_once"}
+
+
+def test_a_layer_that_takes_a_lost_message_for_a_done_one_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    def flying(self: Store, socket: str, now_ms: int) -> object:
+        found = real(self, socket, now_ms)
+        if found is None:
+            self._idle.add(socket)
+        return found
+
+    real = Store._flying
+    monkeypatch.setattr(Store, "_flying", flying)
+    lapsed = "test_a_frame_behind_a_lost_message_is_lapsed_and_the_disconnect_still_told"
+    assert lapsed in failed_cases(OrderConformance)
+
+
+def test_a_layer_that_only_finishes_an_expired_connect_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        Store, "_drop_connect", lambda self, socket, now_ms: self.finish(socket, 0, False, now_ms)
+    )
+    assert failed_cases(OrderConformance) >= {
+        "test_nobody_is_told_the_end_of_a_socket_whose_connect_expired_unseen",
+        "test_a_connect_that_expired_after_its_take_is_dropped_like_one_that_expired_before",
+    }
 
 
 @pytest.mark.parametrize(

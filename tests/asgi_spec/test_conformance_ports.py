@@ -30,6 +30,11 @@ class KeepsRefusalsToItself(MemoryWorkerPort):
         self._on_refused = told
 
 
+class LetsExpiredOnesStart(MemoryWorkerPort):
+    def may_start(self, delivery: Delivery, now: float) -> bool:
+        return delivery.order is None or super().may_start(delivery, now)
+
+
 class CountsNoRetries(MemoryWorkerPort):
     def requeue(self, delivery: Delivery) -> bool:
         self.turn([], [], 1, 0)
@@ -52,6 +57,7 @@ def layer_with(port: type[MemoryWorkerPort]) -> type[InMemoryChannelLayer]:
         (DeafToWake, "test_wake_from_another_thread_ends_a_waiting_turn_and_later_turns_wait_again"),
         (GivesBackInReverse, "test_what_is_given_back_is_at_the_head_again_in_its_order"),
         (KeepsRefusalsToItself, "test_what_was_refused_is_told_once_with_its_outcome_and_the_rest_arrives"),
+        (LetsExpiredOnesStart, "test_a_message_that_expired_after_its_take_may_not_start"),
         (CountsNoRetries, "test_what_is_requeued_is_at_the_tail_with_one_retry_more"),
     ],
 )

@@ -36,12 +36,13 @@ end
 -- Send the next entry that waits; false if there is none.
 local function move(socket, o, m, w, n, lists, lease_ms)
   local boxed = redis.call('LPOP', m)
-  if boxed then
-    local list = lists[string.byte(boxed)]
-    redis.call('SET', o, struct.unpack('>I4', boxed, 12), 'PX', lease_ms)
-    redis.call('RPUSH', list, fresh(boxed, lease_ms))
-    count_sent(n, w, list)
+  if not boxed then
+    return false
   end
+  local list = lists[string.byte(boxed)]
+  redis.call('SET', o, struct.unpack('>I4', boxed, 12), 'PX', lease_ms)
+  redis.call('RPUSH', list, fresh(boxed, lease_ms))
+  count_sent(n, w, list)
   watch(socket, o, m, w)
-  return boxed
+  return true
 end

@@ -6,12 +6,11 @@
 -- KEYS  f: numbers of the last messages accepted  o  m  w  n: see _mailbox  then the lists, in the order of their numbers
 -- ARGV  socket, local part, order number, number of its list, lease in ms, capacity, mailbox capacity, channel, entry
 -- Answer: 1 SENT, 2 BOXED, 0 FULL, -1 GONE (reaped or told: close the socket), -2 DUPLICATE, -7 LAPSED;
---         of SENT and FULL also how many messages were ever put on the list, and how many it holds now
+--         where its list was looked at also how many messages were ever put there, and how many it holds now
 
 local socket, id, order, list, lease_ms, capacity, box_capacity, name, entry = unpack(ARGV)
 local f, o, m, w, n = unpack(KEYS, 1, 5)
-local lists = { unpack(KEYS, 6) }
-local c = lists[tonumber(list)]
+local c = KEYS[5 + list]
 local before = redis.call('HGET', f, id)
 if not before then
   return { -1 }
@@ -23,23 +22,23 @@ local flying = redis.call('GET', o)
 if not flying then
   return { -7 }
 end
-local waiting = redis.call('LLEN', m)
-local length = redis.call('LLEN', c)
-local boxed = flying ~= 'done' or waiting > 0
-if boxed and waiting >= tonumber(box_capacity) or not boxed and length >= tonumber(capacity) then
+-- Pushing tells the length: no need to ask before.
+if flying == 'done' then
+  local length = redis.call('RPUSH', c, entry)
+  if length > tonumber(capacity) then
+    redis.call('RPOP', c)
+    redis.call('HINCRBY', n, name .. '|shed', 1)
+    return { 0, tonumber(redis.call('HGET', n, name .. '|sent') or 0), length - 1 }
+  end
+  redis.call('HSET', f, id, order)
+  redis.call('SET', o, order, 'PX', lease_ms)
+  return { 1, redis.call('HINCRBY', n, name .. '|sent', 1), length }
+end
+if redis.call('RPUSH', m, string.char(list) .. entry) > tonumber(box_capacity) then
+  redis.call('RPOP', m)
   redis.call('HINCRBY', n, name .. '|shed', 1)
-  return { 0, tonumber(redis.call('HGET', n, name .. '|sent') or 0), length }
+  return { 0 }
 end
 redis.call('HSET', f, id, order)
-if not boxed then
-  redis.call('SET', o, order, 'PX', lease_ms)
-  length = redis.call('RPUSH', c, entry)
-  return { 1, count_sent(n, w, c), length }
-end
-redis.call('RPUSH', m, string.char(list) .. entry)
-if flying == 'done' then
-  move(socket, o, m, w, n, lists, lease_ms)
-else
-  watch(socket, o, m, w)
-end
+watch(socket, o, m, w)
 return { 2 }

@@ -17,4 +17,8 @@ end
 if not flying and told ~= '1' and redis.call('LLEN', m) > 0 then
   return -7
 end
-return move(socket, o, m, w, n, { unpack(KEYS, 5) }, lease_ms) and 1 or 0
+if move(socket, o, m, w, n, { unpack(KEYS, 5) }, lease_ms) then
+  return 1
+end
+redis.call('ZREM', w, socket)
+return 0
