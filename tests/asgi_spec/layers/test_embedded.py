@@ -57,7 +57,12 @@ def base(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         if (pid := server_pid(pid_file.parent)) is not None:
             os.kill(pid, signal.SIGKILL)
             eventually_ended(pid_file.parent)
-    shutil.rmtree(path)
+
+    def removed() -> bool:
+        shutil.rmtree(path, ignore_errors=True)  # the guards remove something at the same time
+        return not path.exists()
+
+    eventually(removed)
 
 
 class TestConformance(ChannelLayerConformance, unittest.TestCase):
