@@ -58,6 +58,8 @@ class Outcome(IntEnum):
     #: The process is not registered, though nobody took it out: Redis lost its data, and the process is about
     #: to make itself known again. Nothing was sent; try again for up to `FORGOTTEN_SECONDS`.
     FORGOTTEN = -10
+    #: Larger than the layer carries, or of a type that it does not: nothing was sent, and never will be.
+    UNSENDABLE = -11
 
     @property
     def accepted(self) -> bool:

@@ -130,6 +130,7 @@ _OUTCOMES = {
     Outcome.UNKNOWN: Event.UNKNOWN,
     Outcome.GONE: Event.REFUSED,
     Outcome.STALE: Event.REFUSED,
+    Outcome.UNSENDABLE: Event.REFUSED,
 }
 
 

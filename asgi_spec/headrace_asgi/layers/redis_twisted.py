@@ -228,7 +228,7 @@ class RedisInterfacePort(InterfacePort):
         except (MessageTooLarge, TypeError) as error:
             self.counters["unsendable"] += 1
             log.error("A message cannot be sent, its client is refused: %s", error)
-            self._reactor.callLater(0, done, Outcome.FULL)
+            self._reactor.callLater(0, done, Outcome.UNSENDABLE)
             return None
 
     def _wait(self, again: Callable[[], None], done: Done) -> None:

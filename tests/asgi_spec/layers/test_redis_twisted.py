@@ -167,7 +167,7 @@ def test_a_message_that_is_too_large_is_refused_and_logged(
     outcomes: list[Outcome] = []
     with caplog.at_level(logging.ERROR, "headrace.layer"):
         side.port.send("http.request", {"body": b"x" * 3_000_000}, 30, outcomes.append)
-        assert side.outcome(outcomes) is Outcome.FULL
+        assert side.outcome(outcomes) is Outcome.UNSENDABLE
     assert "over the limit" in caplog.text
 
 
