@@ -169,6 +169,11 @@ _LIMITS = (
     ("--max-head-size", "max_head_bytes", "of a request's headers"),
     ("--websocket-max-message-size", "max_websocket_message_bytes", "of a WebSocket message, 0 for no limit"),
     ("--websocket-max-frame-size", "max_websocket_frame_bytes", "of a WebSocket frame, 0 for no limit"),
+    (
+        "--websocket-rate-size",
+        "max_websocket_bytes_per_second",
+        "a second that one WebSocket may say in large messages, 0 for no limit",
+    ),
     ("--max-pending-size", "max_pending_bytes", "that may wait for a client that reads slowly"),
     ("--websocket-share-size", "share_bytes", "of a WebSocket that may wait for workers, 0 for no limit"),
     (

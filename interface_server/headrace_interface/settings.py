@@ -79,6 +79,10 @@ class Settings:
     #: Handshakes of one address that wait for the application: more get 503, so that one that reconnects
     #: without end does not fill the channel for all. 0 is without a limit.
     max_address_handshakes: int = 100
+    #: Bytes a second that one WebSocket may say in messages of 16 KiB and more, after inflation; it is held
+    #: up beyond that. A megabyte costs this process 20 ms on its way to a worker and back, and a kilobyte can
+    #: hold one. 0 is without a limit.
+    max_websocket_bytes_per_second: int = 4 * 1024 * 1024
     #: Pings, pongs and empty fragments a second that one client may send: they carry nothing, and real
     #: clients send one in some seconds. It is held up beyond that, and closed when it is 10 s ahead or
     #: goes on so for 10 s. 0 is without a limit.

@@ -33,6 +33,14 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 class Site:
     """One per process: settings, the line to the layer, who is connected, clock, log and counters."""
 
+    #: Whether new work is taken: not while the layer is lost beyond its grace.
+    accepting = True
+    #: The process ends: no new sockets, and the next answer on a connection is its last.
+    draining = False
+    layer_up = False
+    #: Whether it was said that no more requests may wait for the layer.
+    told_held_full = False
+
     def __init__(
         self,
         settings: Settings,
@@ -55,19 +63,12 @@ class Site:
         self.backlog = Backlog()
         #: WebSockets whose clients have yet to read.
         self.slow_sockets = SlowSockets(settings, self.timers)
-        #: Whether new work is taken: not while the layer is lost beyond its grace.
-        self.accepting = True
-        #: The process ends: no new sockets, and the next answer on a connection is its last.
-        self.draining = False
-        self.layer_up = False
         #: Shells whose request waits for the layer, oldest first.
         self.held: dict[Any, None] = {}
         #: What the WebSockets have put on the channel of their frames, and those whose frames wait for room.
         self.shares = Shares(settings)
         self.waiting_room = WaitingRoom(self)
         self.handshakes = Handshakes(settings.max_address_handshakes)
-        #: Whether it was said that no more may wait for it.
-        self.told_held_full = False
         #: Shells of all HTTP connections, for the drain.
         self.http_shells: set[Any] = set()
         #: Whether workers take the requests, and the handshakes.

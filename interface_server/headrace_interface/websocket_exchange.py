@@ -166,8 +166,8 @@ _CHARACTER_BYTES = 4
 _AGAIN = frozenset({Outcome.FULL, Outcome.UNAVAILABLE, Outcome.UNKNOWN, Outcome.FORGOTTEN})
 
 #: Reasons not to read from the client: what it sent waits for the layer; it sends too fast; what was read
-#: before a pause was not looked at yet.
-_LAYER, _RATE, _REST = 1, 2, 4
+#: before a pause was not looked at yet; it does not read what it is sent.
+_LAYER, _RATE, _REST, _BEHIND = 1, 2, 4, 8
 
 #: Bytes that may wait in a socket's mailbox; beyond, the next one tries whether there is room again.
 _BOXED_WEIGHT = 1024 * 1024
@@ -534,6 +534,14 @@ class Exchange:
         """Whether the client is paused for what it has said, not only for how fast it speaks."""
         return self.pauses & _LAYER != 0
 
+    def falls_behind(self) -> Sequence[Action]:
+        """Much of what the client was sent waits for it: it is not read from until it has caught up."""
+        return self._pause(_BEHIND) if self.state is State.OPEN else _NOTHING
+
+    def caught_up(self) -> Sequence[Action]:
+        """Nothing waits for the client any more."""
+        return self._resume(_BEHIND)
+
     def left_over(self) -> None:
         """The client is paused and not all that was read from it was looked at."""
         self.pauses |= _REST
@@ -546,7 +554,7 @@ class Exchange:
         before, self.pauses = self.pauses, self.pauses | reason
         return _NOTHING if before else (_PAUSE,)
 
-    def _resume(self, reason: int = _LAYER | _RATE) -> Sequence[Action]:
+    def _resume(self, reason: int = _LAYER | _RATE | _BEHIND) -> Sequence[Action]:
         before, self.pauses = self.pauses, self.pauses & ~reason
         if before and not self.pauses:
             return (_RESUME,)

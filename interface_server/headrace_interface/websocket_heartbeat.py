@@ -13,6 +13,8 @@ __all__ = ["Beat", "Heartbeat", "Pace"]
 
 #: Seconds' worth of messages, or of control frames, that a client may send at once.
 _BURST_SECONDS = 1.0
+#: The same for bytes of large messages: one of a megabyte passes, the next one waits.
+_BYTES_BURST_SECONDS = 0.25
 #: Seconds by which a client's control frames may be ahead of their rate, and for which they may be so again
 #: and again. It is not read from meanwhile: what gets further is no eager client but a flood.
 FLOOD_SECONDS = 10.0
@@ -92,6 +94,11 @@ class Heartbeat:
         """Whether the client must wait until `held_until`, as it may send `rate` messages a second (S12)."""
         now = self.heard_at
         self.held_until = max(self.held_until, now - _BURST_SECONDS) + count / rate
+        return self.held_until > now
+
+    def meter_bytes(self, size_bytes: int, rate: float, now: float) -> bool:
+        """Whether the client must wait until `held_until`, as it may send `rate` bytes a second."""
+        self.held_until = max(self.held_until, now - _BYTES_BURST_SECONDS) + size_bytes / rate
         return self.held_until > now
 
     def meter_controls(self, count: int, rate: float, now: float) -> Pace:

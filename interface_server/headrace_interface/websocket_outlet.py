@@ -92,20 +92,30 @@ class FrameOutlet(Outlet):
     """Writes frames to the transport of a client that has yet to read; no longer used once it has.
 
     `when_slow` is called when the client is too slow, and is expected to `drop` what waits and to close it;
-    `when_drained` when nothing waits any more.
+    `when_behind` once when half of what may wait does, `when_drained` when nothing waits any more.
     """
 
-    __slots__ = ("_given_bytes", "_marked_bytes", "_pong", "_slow_seconds", "_sockets", "when_slow")
+    __slots__ = (
+        "_given_bytes",
+        "_marked_bytes",
+        "_pong",
+        "_slow_seconds",
+        "_sockets",
+        "when_behind",
+        "when_slow",
+    )
 
     def __init__(
         self,
         transport: Any,
         sockets: SlowSockets,
         when_slow: Callable[[], None],
+        when_behind: Callable[[], None],
         when_drained: Callable[[], None],
     ) -> None:
         super().__init__(transport, _moved, when_drained, sockets)
         self.when_slow = when_slow
+        self.when_behind: Callable[[], None] | None = when_behind
         self._sockets = sockets
         self._pong = b""
         #: Given to the transport from here.
@@ -124,8 +134,11 @@ class FrameOutlet(Outlet):
     def write(self, data: bytes) -> None:
         """Write a frame. If too much is waiting then, `when_slow` is called, of this outlet or of others."""
         self._enqueue(data)
-        sockets = self._sockets
-        if self.waiting_bytes > MOST_TIMES_PENDING * sockets.pending_bytes:
+        sockets, waiting_bytes = self._sockets, self.waiting_bytes
+        if self.when_behind is not None and waiting_bytes > sockets.pending_bytes // 2:
+            tell, self.when_behind = self.when_behind, None
+            tell()
+        if waiting_bytes > MOST_TIMES_PENDING * sockets.pending_bytes:
             self.when_slow()
         elif sockets.bytes > sockets.limit_bytes:
             sockets.relieve()

@@ -343,6 +343,8 @@ class WebSocketShell:
     def _got_through(self, outcome: Outcome) -> None:
         """Some of a batch were accepted, the last of all with this outcome."""
         exchange, shares, waiting = self._exchange, self._site.shares, self.waiting
+        if exchange.passed_weight >= HEAVY_BYTES:
+            self._meter_bytes(exchange.passed_weight)
         if outcome is Outcome.BOXED:
             if waiting is not None:
                 waiting.refused_at = math.inf
@@ -412,7 +414,9 @@ class WebSocketShell:
     def _waiting_frames(self) -> FrameOutlet:
         if self._outlet is None:
             sockets = self._site.slow_sockets
-            self._outlet = FrameOutlet(self._transport, sockets, self._too_slow, self._caught_up)
+            self._outlet = FrameOutlet(
+                self._transport, sockets, self._too_slow, self._falls_behind, self._caught_up
+            )
         return self._outlet
 
     def _too_slow(self) -> None:
@@ -427,8 +431,12 @@ class WebSocketShell:
         self._outlet.drop()
         self._perform(self._exchange.expel(SLOW))
 
+    def _falls_behind(self) -> None:
+        self._perform(self._exchange.falls_behind())
+
     def _caught_up(self) -> None:
         self._stop_outlet()
+        self._perform(self._exchange.caught_up())
         if self._exchange.state is State.CLOSING:
             self._set_due(self._site.settings.deadlines.close)
 
@@ -468,6 +476,12 @@ class WebSocketShell:
                 self._transport.write(PING)
             if now >= self._heartbeat.held_until:
                 self._perform(self._exchange.slow_enough())
+
+    def _meter_bytes(self, size_bytes: int) -> None:
+        rate = self._site.settings.max_websocket_bytes_per_second
+        if rate and self._heartbeat.meter_bytes(size_bytes, rate, self._site.timers.now()):
+            self._perform(self._exchange.too_fast())
+            self._site.timers.set(self, self._heartbeat.held_until)
 
     def _meter(self, count: int) -> None:
         if self._heartbeat.meter(count, self._site.settings.max_websocket_rate):

@@ -525,6 +525,15 @@ def test_an_overdue_close_drops_the_connection() -> None:
     assert in_state(State.CLOSING).happened(Fact.OVERDUE) == [Abort()]
 
 
+def test_a_client_that_does_not_read_what_it_is_sent_is_not_read_either() -> None:
+    new = in_state(State.OPEN)
+    assert new.falls_behind() == (Pause(),)
+    assert new.too_fast() == ()
+    assert new.caught_up() == ()
+    assert new.slow_enough() == (Resume(),)
+    assert in_state(State.CLOSING).falls_behind() == ()
+
+
 def test_two_reasons_to_pause_are_one_pause() -> None:
     new = exchange(messages=1)
     assert new.too_fast() == (Pause(),)
@@ -636,6 +645,8 @@ def random_step(new: Exchange, rng: random.Random, flight: list[SendFrame]) -> S
         lambda: new.happened(Fact.OVERDUE),
         new.too_fast,
         new.slow_enough,
+        new.falls_behind,
+        new.caught_up,
         new.hold,
         lambda: new.take(3, 1_000),
     ]

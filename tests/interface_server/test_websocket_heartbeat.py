@@ -105,3 +105,11 @@ def test_control_frames_within_their_rate_are_fine_for_ever_and_cost_no_messages
     heart = Heartbeat(Deadlines(), 0)
     assert {heart.meter_controls(1, 100, 1000 + number / 90) for number in range(9_000)} == {Pace.FINE}
     assert heart.held_until == -math.inf
+
+
+def test_large_messages_have_a_pace_in_bytes_and_one_may_always_come_first() -> None:
+    heartbeat = Heartbeat(Deadlines(), 100.0)
+    assert not heartbeat.meter_bytes(1_000_000, 4_000_000, 100.0)
+    assert heartbeat.meter_bytes(1_000_000, 4_000_000, 100.0)
+    assert heartbeat.held_until == 100.25
+    assert not heartbeat.meter_bytes(1_000_000, 4_000_000, 101.0)

@@ -25,6 +25,7 @@ class Case:
         self.settings = Settings(deadlines=Deadlines(slow_client=seconds), **values)
         self.sockets = SlowSockets(self.settings, Timers(self.clock))
         self.said: list[str] = []
+        self.behind: list[str] = []
 
     def client(self, name: str = "slow") -> tuple[SlowTransport, FrameOutlet]:
         """A client whose transport has something to be read."""
@@ -34,6 +35,7 @@ class Case:
             transport,
             self.sockets,
             lambda: self.slow(name, outlet),
+            lambda: self.behind.append(name),
             lambda: self.said.append(f"{name} read all"),
         )
         return transport, outlet
@@ -169,3 +171,17 @@ def test_nobody_is_looked_at_once_all_have_read() -> None:
     outlet.stop()
     case.turn(3)
     assert case.clock.getDelayedCalls() == []
+
+
+def test_a_client_for_which_half_of_what_may_wait_waits_is_behind_and_that_is_told_once() -> None:
+    case = Case()
+    transport, outlet = case.client()
+    while outlet.waiting_bytes + len(FRAME) <= case.settings.max_pending_bytes // 2:
+        outlet.write(FRAME)
+    assert case.behind == []
+    outlet.write(FRAME)
+    outlet.write(FRAME)
+    assert case.behind == ["slow"]
+    while outlet.backlogged:
+        transport.read_all()
+    assert case.said == ["slow read all"]

@@ -103,7 +103,7 @@ class SlowTransport(StringTransport, Wire):
     """A transport whose client reads nothing unless it is told to."""
 
     #: What the client sends is handed over at once.
-    unread = False
+    has_input = False
 
     #: Bytes that the client has read.
     read_bytes = 0

@@ -33,7 +33,7 @@ def test_a_layer_is_made_once_and_kept() -> None:
     assert manager["default"] is layer
     assert manager.make_backend("default") is not layer
     assert manager.make_test_backend("default").channel_layer is not layer.channel_layer
-    assert str(layer).startswith("default (headrace_asgi.layers.memory.")
+    assert str(layer).startswith("default (memory)")
     assert layer.router.channels == set()
     manager.close()
 

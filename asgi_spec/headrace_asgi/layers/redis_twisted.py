@@ -41,8 +41,10 @@ __all__ = ["RedisInterfacePort"]
 
 log = logging.getLogger("headrace.layer")
 
-#: Entries in one answer of the process queue.
+#: Entries in one answer of the process queue; and bytes, going by the entries of the last one: an answer is
+#: read as a whole, and everybody waits for it.
 TAKE_LIMIT = 100
+TAKE_BYTES = 2 * 1024 * 1024
 #: Seconds that one waiting take lasts; its connection is given up when Redis is silent for longer.
 TAKE_SECONDS = 30
 ANSWER_SECONDS = 5.0
@@ -445,9 +447,15 @@ class RedisInterfacePort(InterfacePort):
     # Hearing
 
     def _take_up(self) -> None:
-        self._take_call = self._plan.take(self._plan.places.home, [self.process], TAKE_LIMIT, TAKE_SECONDS)
+        self._take_limit = 0
+        self._limit_take(TAKE_LIMIT)
         self._take()
         self._tell_up()
+
+    def _limit_take(self, limit: int) -> None:
+        if limit != self._take_limit:
+            self._take_limit = limit
+            self._take_call = self._plan.take(self._plan.places.home, [self.process], limit, TAKE_SECONDS)
 
     def _take(self) -> None:
         self._take_link.send(self._take_call.args, self._taken)
@@ -459,7 +467,10 @@ class RedisInterfacePort(InterfacePort):
         elif not isinstance(answer, Exception):
             taken = self._take_call.read(answer)
             if taken is not None:
-                self._inbox.read(taken[1])
+                entries = taken[1]
+                self._inbox.read(entries)
+                entry_bytes = sum(map(len, entries)) // len(entries)
+                self._limit_take(max(1, min(TAKE_LIMIT, TAKE_BYTES // max(entry_bytes, 1))))
             self._take()
 
     # The end

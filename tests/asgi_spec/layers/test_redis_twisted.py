@@ -15,6 +15,7 @@ from headrace_asgi.envelope import decode, encode, pack_message, unpack_message
 from headrace_asgi.layers.redis_blocking import RedisChannelLayer
 from headrace_asgi.layers.redis_memory import OVER_SECONDS
 from headrace_asgi.layers.redis_registration import BEAT_SECONDS
+from headrace_asgi.layers.redis_twisted import TAKE_LIMIT
 from headrace_asgi.membership import LEAVE_DELAY_SECONDS
 from tests.support.interfaces import InterfaceSide, interface_side
 from tests.support.reactors import HandReactor, hand_reactor
@@ -715,3 +716,14 @@ def test_a_read_only_replica_is_an_outage(private_side: InterfaceSide) -> None:
 def test_an_idle_process_asks_redis_less_than_once_a_second() -> None:
     """A beat with its look at the overdue mailboxes, and a take per half minute."""
     assert 2 / BEAT_SECONDS + 1 / 30 < 1
+
+
+def test_large_entries_are_taken_a_few_at_a_time(side: InterfaceSide) -> None:
+    layer = RedisChannelLayer(hosts=[side.url], prefix=side.plan.places.prefix)
+    process = side.port.process
+    for content in (b"x" * 500_000, b"", b""):
+        before = len(side.receiver.of("reply"))
+        layer.send_many([(f"{process}a", {"bytes": content})] * 6)
+        side.reactor.until(lambda before=before: len(side.receiver.of("reply")) == before + 6)
+        assert side.port._take_limit == (4 if content else TAKE_LIMIT)
+    layer.close()
