@@ -92,7 +92,7 @@ class _Unheard:
 
 
 class SocketProtocol(WebSocketServerProtocol):
-    """One accepted socket. `shell` is the WebSocketShell: its `paused`, `crowded` and `on_…` are used.
+    """One accepted socket. `shell` is the WebSocketShell: its `paused` and `on_…` methods are used.
 
     Autobahn gets the client's bytes a slice at a time, and a few slices a turn: a read full of small frames
     holds up nobody else. What it has not got yet waits in `later`, and the client is not read meanwhile.
@@ -129,12 +129,13 @@ class SocketProtocol(WebSocketServerProtocol):
     def consumeData(self) -> None:
         """Not the base's: it goes on to the end of what it has, whatever that inflates to.
 
-        While the shell has no room for more the rest stays in `data`, until this is called again.
+        Behind a message for which the shell paused the client, the rest stays in `data` until this is called
+        again.
         """
         if self.state == self.STATE_CONNECTING:
             super().consumeData()
             return
-        while self.state != CLOSED and not self.shell.crowded and self.processData():
+        while self.state != CLOSED and (self.inside_message or not self.shell.paused) and self.processData():
             pass
 
     def _dataReceived(self, data: bytes) -> None:

@@ -529,11 +529,6 @@ class Exchange:
         """The client has waited long enough."""
         return self._resume(_RATE)
 
-    @property
-    def crowded(self) -> bool:
-        """Whether the client is paused for what it has said, not only for how fast it speaks."""
-        return self.pauses & _LAYER != 0
-
     def falls_behind(self) -> Sequence[Action]:
         """Much of what the client was sent waits for it: it is not read from until it has caught up."""
         return self._pause(_BEHIND) if self.state is State.OPEN else _NOTHING

@@ -168,11 +168,6 @@ class WebSocketShell:
         """Whether nothing more of what the client sent may be looked at now."""
         return self._exchange.pauses != 0
 
-    @property
-    def crowded(self) -> bool:
-        """Whether so much of what the client said waits for the layer that no more is made of it."""
-        return self._exchange.crowded
-
     def on_unread(self) -> None:
         """Not all that was received was looked at: it is when there is room, and others had their turn."""
         turn_is_over = not self._exchange.pauses

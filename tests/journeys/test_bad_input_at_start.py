@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from tests.support.stack import PROJECT, SOURCES, Process, Stack, eventually
 
@@ -192,15 +193,32 @@ def test_a_redis_that_is_missing_at_the_start_is_told_once_and_waited_for(privat
         assert worker.output().count("is unavailable") == 1
 
 
-def test_a_redis_that_refuses_the_login_is_told_once_with_what_to_check(private_redis_server: Any) -> None:
+def test_a_redis_that_refuses_the_login_ends_each_tier_at_its_start_with_one_line(
+    private_redis_server: Any,
+) -> None:
     private_redis_server.command("CONFIG", "SET", "requirepass", "sesame")
     with Stack.over(private_redis_server.url) as stack:
+        for start in (stack.interface, stack.worker):
+            with pytest.raises(AssertionError, match="ended with 1"):
+                start()
+        for process in stack.processes:
+            (line,) = (line for line in process.output().splitlines() if "refused the login" in line)
+            assert "check user and password in the URL" in line
+            assert "Traceback" not in process.output()
+
+
+def test_a_redis_that_refuses_the_login_later_ends_nobody_and_is_told_once(private_redis_server: Any) -> None:
+    with Stack.over(private_redis_server.url) as stack:
         interface, worker = stack.interface(), stack.worker()
-        interface.wait_for(r"The channel layer cannot be reached .*NOAUTH")
-        worker.wait_for(r"refused the login .*check user and password in the URL")
+        # One connection: the next one would not be let in.
+        with redis.Redis.from_url(private_redis_server.url) as client:
+            client.config_set("requirepass", "sesame")
+            client.client_kill_filter(_type="normal")
+        interface.wait_for(r"The channel layer cannot be reached")
+        worker.wait_for(r"The channel layer is unavailable")
         private_redis_server.restart()
         with urllib.request.urlopen(f"http://127.0.0.1:{stack.port}/hello", timeout=15) as response:
             assert response.read() == b"Hello, world!"
         eventually(lambda: "is back" in worker.output())
-        assert worker.output().count("refused the login") == 1
+        assert worker.output().count("is unavailable") == 1
         assert "Traceback" not in worker.output() + interface.output()
