@@ -13,14 +13,14 @@ import pytest
 from headrace_asgi import RedisChannelLayer
 from tests.support.stack import Stack, eventually
 
-READERS, MESSAGES, BYTES = 6, 9_000, 1_000
+READERS, MESSAGES, BYTES = 6, 9_000, 2_000
 
 
 @pytest.fixture
 def stack(redis_url: str) -> Iterator[Stack]:
     with Stack.over(redis_url) as stack:
         # The clients read one after the other: the last one's turn comes late on a busy machine.
-        stack.interface("--slow-client-timeout", "20")
+        stack.interface("--slow-client-timeout", "10")
         stack.worker()
         yield stack
 
@@ -28,7 +28,6 @@ def stack(redis_url: str) -> Iterator[Stack]:
 def reader(port: int) -> socket.socket:
     """A member of the room, after its handshake. It says nothing about compression."""
     client = socket.create_connection(("127.0.0.1", port), timeout=30)
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 100_000)
     lines = ["GET /ws/room HTTP/1.1", f"Host: 127.0.0.1:{port}", f"Origin: http://127.0.0.1:{port}"]
     lines += ["Upgrade: websocket", "Connection: Upgrade"]
     lines += ["Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version: 13", "", ""]
