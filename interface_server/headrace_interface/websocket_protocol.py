@@ -388,8 +388,7 @@ class WebSocketShell:
             logger.info("The WebSocket %s sends too many control frames: closed (1008).", self._reply_channel)
             self._perform(self._exchange.expel(FLOOD))
         elif pace is Pace.FAST:
-            self._perform(self._exchange.too_fast())
-            self._site.timers.set(self, self._heartbeat.held_until)
+            self._hold_up()
 
     # To the client.
 
@@ -475,11 +474,15 @@ class WebSocketShell:
     def _meter_bytes(self, size_bytes: int) -> None:
         rate = self._site.settings.max_websocket_bytes_per_second
         if rate and self._heartbeat.meter_bytes(size_bytes, rate, self._site.timers.now()):
-            self._perform(self._exchange.too_fast())
-            self._site.timers.set(self, self._heartbeat.held_until)
+            self._hold_up()
 
     def _meter(self, count: int) -> None:
         if self._heartbeat.meter(count, self._site.settings.max_websocket_rate):
+            self._hold_up()
+
+    def _hold_up(self) -> None:
+        """Do not read from the client for a while. One that is closing keeps its deadline for that."""
+        if self._exchange.state is State.OPEN:
             self._perform(self._exchange.too_fast())
             self._site.timers.set(self, self._heartbeat.held_until)
 

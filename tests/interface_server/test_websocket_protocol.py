@@ -733,6 +733,20 @@ def test_a_client_that_sends_too_fast_is_held_up_even_within_one_read_s12(make_l
     lab.reactor.until(lambda: len(lab.port.of("frame")) == 600)
 
 
+def test_a_client_with_much_to_say_is_held_up_but_one_that_closes_has_its_time(make_lab: MakeLab) -> None:
+    lab = make_lab(Settings(max_websocket_bytes_per_second=10_000))
+    held, client = lab.open(), lab.open()
+    held.send(masked(1, b"x" * 40_000))
+    lab.reactor.until(lambda: held.shell.paused)
+    lab.port.auto = None
+    client.send(masked(1, b"x" * 40_000))
+    lab.reactor.until(lambda: len(lab.port.of("frame")) == 2)
+    client.shell.close(1000, "enough")
+    due = client.shell.due
+    lab.port.of("frame")[1].answer()
+    assert client.shell.due == due
+
+
 def ends_with_close(received: bytes, code: int) -> bool:
     """Whether the last frame is a close frame with this code; what is before it are whole small frames."""
     while received:
