@@ -64,7 +64,28 @@ class Account:
         return [unit for unit, times in self.answers.items() if times > 1]
 
     def lost(self, kind: str) -> list[str]:
-        """Units that were neither answered nor refused (for background messages: that did not run)."""
+        """Units that were neither answered nor refused (for background messages: that did not run).
+
+        What waits behind a lost frame of a socket that stands still is not lost.
+        """
+        standing = self.standing_still
+        return [
+            name for name in self._missing(kind) if kind != "ordered" or not _waits_behind(name, standing)
+        ]
+
+    @property
+    def standing_still(self) -> dict[str, int]:
+        """Ordered sockets of which nothing ran from one frame on, with the number of that frame."""
+        unrun: dict[str, int] = {}
+        for name in self.offered["ordered"]:
+            socket, number = name.split()
+            if self.ran[f"ordered {name}"] or name in self.answered["ordered"]:
+                unrun.pop(socket, None)
+            else:
+                unrun.setdefault(socket, int(number))
+        return unrun
+
+    def _missing(self, kind: str) -> list[str]:
         known = self.answered[kind].keys() | self.refused[kind].keys()
         if kind == "background":
             known = known | {name for name in self.offered[kind] if self.ran[f"background {name}"]}
@@ -86,6 +107,7 @@ class Account:
         lines.append(
             f"closed {len(self.closed)}  broken {len(self.broken)}  run twice {len(self.run_twice)}  "
             f"doubled {len(self.doubled)}  inversions {len(self.inversions)}  "
+            f"standing still {len(self.standing_still)}  "
             f"longest wait {max(self.waits_seconds, default=0):.1f} s  refusals {dict(reasons)}"
         )
         return "\n".join(lines)
@@ -94,3 +116,8 @@ class Account:
         if kind == "background":
             return sum(1 for name in self.offered[kind] if self.ran[f"background {name}"])
         return len(self.answered[kind])
+
+
+def _waits_behind(name: str, standing: dict[str, int]) -> bool:
+    socket, number = name.split()
+    return socket in standing and int(number) > standing[socket]

@@ -72,13 +72,17 @@ class Load:
             raise self.error
 
     def back_after(self, ended: float) -> float:
-        """Seconds from `ended` until a request was answered and each socket heard an answer."""
+        """Seconds from `ended` until a request was answered and each socket heard an answer.
+
+        Sockets that stand still are left out: how many there may be is the account's question.
+        """
         https = [at for at in self.account.answered["http"].values() if at > ended]
-        sockets = dict.fromkeys(self._unanswered, 0.0)
+        standing = self.account.standing_still
+        sockets = {socket: 0.0 for socket in self._unanswered if socket not in standing}
         for kind in ("frame", "ordered"):
             for name, at in self.account.answered[kind].items():
                 socket = name.split()[0]
-                if at > ended and (not sockets[socket] or at < sockets[socket]):
+                if at > ended and socket in sockets and (not sockets[socket] or at < sockets[socket]):
                     sockets[socket] = at
         if not https or not all(sockets.values()):
             return float("inf")

@@ -28,11 +28,15 @@ BACK_WITHIN_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Fault:
-    """What is done to Redis, and how many units of work it may cost (a take in flight, or all there were)."""
+    """What is done to Redis, and what it may cost."""
 
     name: str
     do: Callable[[RedisServer], None]
+    #: Units of work: takes in flight, or all there was.
     may_lose: int = 0
+    #: Ordered sockets of which a take in flight held a message: they wait for its lease, or until their
+    #: mailbox has been full for the queue timeout, and are closed then.
+    may_stand_still: int = 0
 
 
 def paused_for(seconds: float) -> Callable[[RedisServer], None]:
@@ -75,7 +79,7 @@ def forget_scripts(server: RedisServer) -> None:
 
 
 FAULTS = [
-    Fault("every connection is cut each second for 20 s", kill_clients, may_lose=40),
+    Fault("every connection is cut each second for 20 s", kill_clients, may_lose=40, may_stand_still=6),
     Fault("Redis hangs for 3 s", paused_for(3)),
     Fault("Redis hangs for 7 s", paused_for(7)),
     Fault("Redis hangs for 15 s", paused_for(15)),
@@ -111,7 +115,7 @@ def test_a_fault_of_redis_closes_no_socket_doubles_nothing_and_is_over_within_2_
         report(f"{account.table()}\nservice back after {back:.2f} s")
         statuses = {process.name: process.end() for process in stack.processes}
 
-    assert account.closed == []
+    assert [line for line in account.closed if line.split()[1] not in account.standing_still] == []
     assert account.run_twice == []
     assert account.doubled == []
     assert account.inversions == []
@@ -119,6 +123,7 @@ def test_a_fault_of_redis_closes_no_socket_doubles_nothing_and_is_over_within_2_
     assert back <= BACK_WITHIN_SECONDS
     assert max(account.waits_seconds) <= QUEUE_SECONDS + 1
     assert len(lost(account)) <= fault.may_lose, lost(account)[:20]
+    assert len(account.standing_still) <= fault.may_stand_still, account.standing_still
     assert set(statuses.values()) == {0}
 
 
