@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 
 from ..errors import ConfigurationError, LayerUnavailable, OutcomeUnknown
 from .redis_call import Argument
+from .redis_resp import pack
 from .redis_target import Target, Tls
 
 __all__ = ["Answered", "Reactor", "RespProtocol", "Timer", "connect"]
@@ -87,7 +88,7 @@ class RespProtocol(TwistedProtocol):
 
     def send(self, args: Sequence[Argument], answered: Answered) -> None:
         """Queue one command."""
-        self._out.append(hiredis.pack_command(cast(Any, args)))
+        self._out.append(pack(args))
         self._waiting.append(answered)
 
     def flush(self) -> None:

@@ -18,8 +18,9 @@ from .redis_clock import RedisClock
 from .redis_facts import NOT_NOW, error_code
 from .redis_memory import MemoryWatch
 from .redis_patience import ANSWER_SECONDS
+from .redis_resp import pack
 from .redis_scripts import SCRIPTS
-from .redis_socket import LinkBroken, RedisAddress, RedisSocket, loads, pack
+from .redis_socket import LinkBroken, RedisAddress, RedisSocket, loads
 
 __all__ = ["RedisExecutor", "error_for"]
 

@@ -24,7 +24,8 @@ from .redis_outgoing import Outgoing, group_copies, message_entry, outcomes_of
 from .redis_patience import ANSWER_SECONDS, Patience, hangs
 from .redis_plan import Plan
 from .redis_reader import ChannelReader
-from .redis_socket import LinkBroken, pack
+from .redis_resp import pack
+from .redis_socket import LinkBroken
 
 __all__ = ["RedisWorkerPort"]
 

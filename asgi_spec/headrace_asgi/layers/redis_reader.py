@@ -14,7 +14,7 @@ from ..errors import UnreadableEntry
 from ..names import non_local_name, require_channel_names
 from .redis_executor import RedisExecutor
 from .redis_plan import Call, Plan
-from .redis_socket import pack
+from .redis_resp import pack
 
 __all__ = ["ChannelReader", "Taken"]
 

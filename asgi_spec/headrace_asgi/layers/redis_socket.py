@@ -19,23 +19,18 @@ import redis
 from redis.connection import ConnectionPool
 
 from ..errors import ConfigurationError, LayerUnavailable
-from .redis_call import Argument
 from .redis_clock import RedisClock
 from .redis_facts import Facts, facts_of
 from .redis_patience import ANSWER_SECONDS, Patience
+from .redis_resp import pack
 from .redis_scripts import SCRIPTS
 from .redis_target import parse_target
 
-__all__ = ["LinkBroken", "RedisAddress", "RedisSocket", "loads", "pack"]
+__all__ = ["LinkBroken", "RedisAddress", "RedisSocket", "loads"]
 
 READ_BYTES = 65536
 #: What a user of an ACL must be allowed to do.
 ACL = "+@read +@write +@blocking +@scripting +@connection +client|kill +client|unblock +info +time"
-
-
-def pack(args: Sequence[Argument]) -> bytes:
-    """One command in RESP."""
-    return cast(bytes, hiredis.pack_command(cast(Any, tuple(args))))
 
 
 def loads() -> bytes:

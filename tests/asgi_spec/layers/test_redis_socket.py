@@ -11,7 +11,8 @@ from headrace_asgi.layers import redis_facts
 from headrace_asgi.layers.redis_blocking import RedisChannelLayer
 from headrace_asgi.layers.redis_call import Call, as_is
 from headrace_asgi.layers.redis_clock import RedisClock
-from headrace_asgi.layers.redis_socket import LinkBroken, RedisAddress, RedisSocket, pack
+from headrace_asgi.layers.redis_resp import pack
+from headrace_asgi.layers.redis_socket import LinkBroken, RedisAddress, RedisSocket
 from tests.support.services import RedisServer, valkey_binary
 
 
