@@ -60,8 +60,9 @@ class Settings:
     long_running_seconds: float = 1.0
     #: When the ordering lease of a running message is renewed, and how often from then on, in seconds.
     renew_seconds: float = 5.0
-    #: What one take of a worker may be worth, in seconds: more would keep messages from idle workers.
-    take_seconds: float = 0.001
+    #: What one take of a worker may be worth, in seconds: more would keep messages from idle workers. With
+    #: half of it a worker under load asks Redis so often that everybody waits longer.
+    take_seconds: float = 0.002
     #: Most messages in one take: beyond it nothing is gained.
     take_limit: int = 20
     #: Longest wait for the next chunk of a streamed request body, in seconds; then 408 (Channels 1.x: 60).

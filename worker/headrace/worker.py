@@ -32,7 +32,7 @@ BLOCK_SECONDS = 5.0
 #: If that next message runs long, the deputy writes.
 HOLD_ANSWERS_SECONDS = 0.002
 #: A message that starts later than this after its take asks whether it still may, in seconds: a take is worth
-#: about a millisecond, so those that wait behind a slow one ask.
+#: about two milliseconds, so those that wait behind a slow one ask.
 AT_ONCE_SECONDS = 0.01
 #: Pause after a turn that failed for no known reason, in seconds: it may fail for ever, but not flood.
 AFTER_FAILURE_SECONDS = 0.5
@@ -43,7 +43,7 @@ Callback = Callable[[str, dict[str, Any]], None]
 
 
 class Pace:
-    """How many messages to take: what is expected to run in a millisecond.
+    """How many messages to take: what is expected to run in `worth_seconds`.
 
     A larger batch keeps messages from idle workers: a fixed batch of 10 made neighbours of a slow
     view wait 254 ms. One take serves all channels, so the slowest of those that were busy lately decides.
