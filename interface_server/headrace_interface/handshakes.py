@@ -1,7 +1,8 @@
 """How many handshakes of one address wait for the application, as one that reconnects without end fills the
 channel for all. Pure: times in seconds of one clock.
 
-A client that leaves before its answer leaves its `websocket.connect` behind, so that counts until it expires.
+A client that leaves before its answer leaves its `websocket.connect` behind, so that counts until it expires;
+one that leaves later may leave what it said, and counts until that was taken over by the layer.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ class Handshakes:
         return not self._most or self._waiting[address] < self._most
 
     def begun(self, address: str) -> None:
-        """One more asks."""
+        """One more asks, or has left something behind."""
         self._waiting[address] += 1
 
     def ended(self, address: str) -> None:
-        """One was answered."""
+        """One was answered, or nothing of it is left."""
         self._waiting[address] -= 1
         if self._waiting[address] <= 0:
             del self._waiting[address]

@@ -194,7 +194,7 @@ _COUNTS = (
     (
         "--max-address-handshakes",
         "max_address_handshakes",
-        "WebSocket handshakes of an address that may wait for workers, 0 for no limit",
+        "WebSockets of an address that may wait for workers, opening or left, 0 for no limit",
     ),
 )
 

@@ -76,8 +76,9 @@ class Settings:
     #: The same for this whole process: there are other processes, and the layer has one memory for all.
     process_share: float = 0.5
     process_share_bytes: int = 32 * 1024 * 1024
-    #: Handshakes of one address that wait for the application: more get 503, so that one that reconnects
-    #: without end does not fill the channel for all. 0 is without a limit.
+    #: Handshakes of one address that wait for the application, and clients that left something unsaid: more
+    #: handshakes get 503, so that one that reconnects without end does not fill the channel for all. 0 is
+    #: without a limit.
     max_address_handshakes: int = 100
     #: Bytes a second that one WebSocket may say in messages of 16 KiB and more, after inflation; it is held
     #: up beyond that. A megabyte costs this process 20 ms on its way to a worker and back, and a kilobyte can

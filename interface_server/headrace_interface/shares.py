@@ -21,8 +21,11 @@ __all__ = ["HEAVY_BYTES", "QUIET_MESSAGES", "Room", "Shares"]
 #: With fewer messages than this in the channel nobody is in anybody's way, and nothing is written down unless
 #: it is heavy. A worker takes up to 20 at once.
 QUIET_MESSAGES = 16
-#: Weight of one batch that is written down in any case: what is not written down stays under 16 times this.
+#: Weight of one batch that is written down in any case: what is not written down stays under 16 times this
+#: while it is quiet, and under an address's share of such messages while there is room.
 HEAVY_BYTES = 16 * 1024
+#: Messages in the channel of a socket whose client is gone: nobody waits for an answer to them.
+DEPARTED_MESSAGES = 4
 #: How far beyond its limit an address or the process may come while those that said little are still served.
 _STRETCH = 2
 
@@ -62,32 +65,38 @@ class Shares:
     def __init__(self, settings: Settings) -> None:
         """Take the limits; `settings` says what each is for."""
         self._settings = settings
+        self._least_share = min(settings.address_share, settings.process_share)
         self.most = Room(settings.share_messages or maxsize, settings.share_bytes or maxsize)
+        self._most_departed = Room(min(DEPARTED_MESSAGES, self.most.messages), self.most.weight)
         self._capacity = DEFAULT_CAPACITY
-        self._sent = 0
+        #: How many messages were ever put on the channel, and how many of them were taken.
+        self.sent = self.taken = 0
         self._puts: deque[_Put] = deque()
         self._sockets: dict[str, _Account] = {}
         self._addresses: dict[str, _Account] = {}
         self._all = _Account()
         #: Whether nobody needs to be looked at, nor what is put to be written down unless it is heavy.
         self.quiet = True
+        #: Whether there is so little that no address can be beyond its share: then one message of a socket of
+        #: which nothing is there need not be looked at or written down either.
+        self.roomy = True
 
     def level(self, sent: int, waiting: int, capacity: int) -> None:
         """How full the channel is: of `sent` messages in all `waiting` are there, and `capacity` may be."""
-        if sent < self._sent:  # the counting began anew, with an empty channel
+        if sent < self.sent:  # the counting began anew, with an empty channel
             self._forget_all()
-        self._sent = sent
+        self.sent = sent
+        self.taken = taken = sent - waiting
         self._capacity = capacity
         puts = self._puts
-        if puts:
-            taken = sent - waiting
-            while puts and puts[0].total <= taken:
-                self._taken(puts.popleft())
+        while puts and puts[0].total <= taken:
+            self._taken(puts.popleft())
         self.quiet = waiting < QUIET_MESSAGES and not puts
+        self.roomy = waiting < capacity * self._least_share
 
     def put(self, local: str, address: str, messages: int, weight: int) -> None:
         """The layer accepted these; the last `level` was that of its answer."""
-        self._puts.append(_Put(self._sent, local, address, messages, weight))
+        self._puts.append(_Put(self.sent, local, address, messages, weight))
         self.quiet = False
         host = self._addresses.get(address)
         if host is None:
@@ -101,24 +110,28 @@ class Shares:
             account.messages += messages
             account.weight += weight
 
-    def room(self, local: str, address: str, next_weight: int) -> Room:
+    def room(self, local: str, address: str, next_weight: int, departed: bool = False) -> Room:
         """What a socket may put now, if its next message has this weight.
 
         One that has nothing there may put one message of any weight, unless its address or the process is
         far beyond its limits. Beyond those, only who has less there than the average may add up to that.
+        What a client left behind when it went leaves a few at a time.
         """
+        most = self._most_departed if departed else self.most
+        if self.quiet:
+            return most
         own = self._sockets.get(local) or _Account()
         host = self._addresses.get(address) or _Account()
         settings, capacity, every = self._settings, self._capacity, self._all
         messages = min(
-            self.most.messages - own.messages,
+            most.messages - own.messages,
             _left(own.messages, host.messages, host.sockets, max(1, int(settings.address_share * capacity))),
             _left(
                 own.messages, every.messages, every.sockets, max(1, int(settings.process_share * capacity))
             ),
         )
         weight = min(
-            self.most.weight - own.weight,
+            most.weight - own.weight,
             _left(own.weight, host.weight, host.sockets, settings.address_share_bytes or maxsize),
             _left(own.weight, every.weight, every.sockets, settings.process_share_bytes or maxsize),
         )

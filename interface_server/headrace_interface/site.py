@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from .connections import Connections
+from .departed import Departed
 from .episodes import Episode
 from .handshakes import Handshakes
 from .http_spool import Bodies
@@ -69,6 +70,7 @@ class Site:
         self.shares = Shares(settings)
         self.waiting_room = WaitingRoom(self)
         self.handshakes = Handshakes(settings.max_address_handshakes)
+        self.departed = Departed()
         #: Shells of all HTTP connections, for the drain.
         self.http_shells: set[Any] = set()
         #: Whether workers take the requests, and the handshakes.

@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .deadlines import Deadlines
 
-__all__ = ["Beat", "Heartbeat", "Pace"]
+__all__ = ["Beat", "Heartbeat", "Pace", "inflation_charge"]
 
 #: Seconds' worth of messages, or of control frames, that a client may send at once.
 _BURST_SECONDS = 1.0
 #: The same for bytes of large messages: one of a megabyte passes, the next one waits.
 _BYTES_BURST_SECONDS = 0.25
+#: A large message that became more than four times as large by inflation counts for more than it weighs, in
+#: proportion to that, up to sixteen times: who pays nothing for megabytes would send nothing else, and each
+#: holds up everybody for milliseconds. Texts of 100 kB seldom become ten times as large.
+_FREE_INFLATION, _MOST_CHARGE = 4, 16
 #: Seconds by which a client's control frames may be ahead of their rate, and for which they may be so again
 #: and again. It is not read from meanwhile: what gets further is no eager client but a flood.
 FLOOD_SECONDS = 10.0
@@ -112,3 +116,9 @@ class Heartbeat:
             return Pace.FINE
         self.held_until = max(self.held_until, self._controls_until)
         return Pace.FLOOD if ahead > FLOOD_SECONDS or now - self._quiet_at > FLOOD_SECONDS else Pace.FAST
+
+
+def inflation_charge(size_bytes: int, received_bytes: int) -> int:
+    """Bytes that a message counts for besides its own, as it was inflated to `size_bytes`."""
+    times = size_bytes / (_FREE_INFLATION * max(received_bytes, 1))
+    return int(size_bytes * (min(times, _MOST_CHARGE) - 1)) if times > 1 else 0

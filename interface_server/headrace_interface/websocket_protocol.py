@@ -28,7 +28,7 @@ from .websocket_actions import AGED, BUSY, FLOOD, SLOW, Action, Close, Deny
 from .websocket_autobahn import OPEN, SocketProtocol, socket_factory
 from .websocket_exchange import TRY_AGAIN, Exchange, Fact, State
 from .websocket_frames import PING, close_body, encode_for, encode_pong, take_messages
-from .websocket_heartbeat import Beat, Heartbeat, Pace
+from .websocket_heartbeat import Beat, Heartbeat, Pace, inflation_charge
 from .websocket_opening import LATE, TOO_EARLY, Opening
 from .websocket_outlet import FrameOutlet
 from .websocket_reply import Reply, read_reply
@@ -52,6 +52,7 @@ class WebSocketShell:
         "_heartbeat",
         "_opening",
         "_outlet",
+        "_put_at",
         "_reply_channel",
         "_site",
         "_transport",
@@ -59,6 +60,7 @@ class WebSocketShell:
         "_wire",
         "_ws",
         "address",
+        "departed",
         "due",
         "local",
         "path",
@@ -78,6 +80,8 @@ class WebSocketShell:
         self._exchange = Exchange(
             site.settings.max_unanswered_messages, site.settings.max_unanswered_bytes, len(head.path)
         )
+        #: How many messages the channel had ever had after one of this socket that nobody else wrote down.
+        self._put_at = 0
         self._opening: Opening | None = Opening(site, head, early)
         self._ws: SocketProtocol | None = None
         self._window_bits = 0
@@ -91,6 +95,8 @@ class WebSocketShell:
         self.address = intern(head.client[0]) if head.client else ""
         #: Why its frames cannot leave, if so.
         self.waiting: Waiting | None = None
+        #: Whether its client left something behind that has yet to leave.
+        self.departed = False
         #: Whether its connect was sent and its disconnect is still owed.
         self.registered = False
         self.due = self.watched = math.inf
@@ -147,7 +153,9 @@ class WebSocketShell:
         exchange = self._exchange
         if ws.state == OPEN and ws.current_frame is None and not (ws.data or ws.later or ws.inside_message):
             received, taken = take_messages(data, ws.factory.plain_limit, exchange.room)
-            frame = exchange.at_once(received[0]) if len(received) == 1 and self._site.shares.quiet else None
+            shares = self._site.shares
+            may_go = shares.quiet or (shares.roomy and self._put_at <= shares.taken)
+            frame = exchange.at_once(received[0]) if may_go and len(received) == 1 else None
             if frame is not None:
                 self._send_frame(frame)
             elif received:
@@ -219,8 +227,13 @@ class WebSocketShell:
         shares = site.shares
         if not exchange.next_weight:
             return 0
-        free = shares.quiet or site.draining
-        room = shares.most if free else shares.room(self.local, self.address, exchange.next_weight)
+        if self.departed and not site.departed.is_first(self):
+            self._perform(exchange.hold())
+            return 0
+        if site.draining:
+            room = shares.most
+        else:
+            room = shares.room(self.local, self.address, exchange.next_weight, self.departed)
         if not room.messages:
             self._perform(exchange.hold())
             site.waiting_room.enter(self, None)
@@ -231,7 +244,12 @@ class WebSocketShell:
         return len(frames)
 
     def give_up(self) -> None:
-        """Nothing could be sent for too long."""
+        """Nothing could be sent for too long; those that waited for this one have no better chance."""
+        for shell in self._site.departed.with_the_same_address(self) if self.departed else (self,):
+            shell.give_up_alone()
+
+    def give_up_alone(self) -> None:
+        """Drop what could not be sent; the connection, if it is there, is closed."""
         self._site.counters["socket_given_up"] += 1
         logger.info(
             "The WebSocket %s can send nothing to the application for too long and is closed (1013).",
@@ -328,10 +346,15 @@ class WebSocketShell:
             self._site.counters[f"frame_{outcome.name.lower()}"] += 1
         if exchange.due:
             return
-        if exchange.passed and (
-            self.waiting is not None or not self._site.shares.quiet or exchange.passed_weight >= HEAVY_BYTES
-        ):
-            self._got_through(outcome)
+        if exchange.passed:
+            shares = self._site.shares
+            if self.waiting is not None or exchange.passed_weight >= HEAVY_BYTES:
+                self._got_through(outcome)
+            elif not shares.quiet:
+                if exchange.passed == 1 and shares.roomy and self._put_at <= shares.taken:
+                    self._put_at = shares.sent
+                else:
+                    self._got_through(outcome)
         if actions:
             self._perform(actions)
 
@@ -360,15 +383,22 @@ class WebSocketShell:
             logger.warning("WebSocket %s (%s): %s.", self._reply_channel, escape(self.path), reply.remark)
         return reply
 
-    def on_message(self, data: bytes, is_binary: bool) -> None:
-        """A message that was not plain, whole and valid."""
+    def on_message(self, data: bytes, is_binary: bool, received_bytes: int) -> None:
+        """A message that was not plain, whole and valid; `received_bytes` of it came, before inflation."""
         self._perform(self._exchange.received((data if is_binary else data.decode(),)))
+        if len(data) >= HEAVY_BYTES:
+            self._meter_bytes(inflation_charge(len(data), received_bytes))
         if self._ws is not None and self._ws.factory.rate:
             self._meter(1)
 
     def on_close(self, code: int) -> None:
         """The connection is gone; `code` is the client's, or 1006."""
-        self._perform(self._exchange.lost(code))
+        actions = self._exchange.lost(code)
+        if self._exchange.state is State.EMPTYING:
+            self.departed = True
+            self._site.departed.join(self)
+            self._site.handshakes.begun(self.address)
+        self._perform(actions)
 
     def on_pings(self, payloads: Sequence[bytes]) -> None:
         """Pings, in the order of their coming. A client that has yet to read is answered the last one."""
@@ -473,7 +503,7 @@ class WebSocketShell:
 
     def _meter_bytes(self, size_bytes: int) -> None:
         rate = self._site.settings.max_websocket_bytes_per_second
-        if rate and self._heartbeat.meter_bytes(size_bytes, rate, self._site.timers.now()):
+        if rate and size_bytes and self._heartbeat.meter_bytes(size_bytes, rate, self._site.timers.now()):
             self._hold_up()
 
     def _meter(self, count: int) -> None:
@@ -506,9 +536,18 @@ class WebSocketShell:
         for action in actions:
             _DO[action.__class__](self, action)
         if self._exchange.state is State.ENDED:
+            if self.departed:
+                self._nothing_is_left()
             self.registered = False
             self._site.waiting_room.leave(self)
             self._site.connections.remove(self.local)
+
+    def _nothing_is_left(self) -> None:
+        self.departed = False
+        self._site.handshakes.ended(self.address)
+        following = self._site.departed.leave(self)
+        if following is not None:
+            self._site.clock.callLater(0, following.send_on)
 
     def _accept(self, action: do.Accept) -> None:
         site, opening = self._site, self._opening

@@ -110,7 +110,7 @@ def test_zero_is_without_a_limit_and_the_smallest_channel_takes_one() -> None:
     new = shares(share_messages=0, share_bytes=0, address_share_bytes=0, process_share_bytes=0)
     new.put("s", "a", 100, 1 << 40)
     assert new.room("s", "a", 300).messages == 150
-    new.level(1_000, 0, 1)
+    new.level(1_100, 100, 1)
     assert new.room("s", "a", 300).messages == 1
 
 
@@ -142,3 +142,21 @@ def test_what_is_there_is_written_down_but_for_a_few(seed: int) -> None:
     assert not new._sockets
     assert not new._addresses
     assert (new._all.messages, new._all.weight, new._all.sockets) == (0, 0, 0)
+
+
+def test_there_is_room_for_all_until_an_address_could_be_beyond_its_share() -> None:
+    new = shares()
+    new.level(300, 249, 1_000)
+    assert new.roomy
+    new.level(301, 250, 1_000)
+    assert not new.roomy
+    assert (new.sent, new.taken) == (301, 51)
+
+
+def test_what_a_client_left_behind_leaves_a_few_at_a_time_also_when_it_is_quiet() -> None:
+    new = shares()
+    assert new.room("s", "a", 300).messages == 16
+    assert new.room("s", "a", 300, departed=True).messages == 4
+    new.level(100, 50, 1_000)
+    new.put("s", "a", 3, 900)
+    assert new.room("s", "a", 300, departed=True).messages == 1

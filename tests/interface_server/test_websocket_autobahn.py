@@ -16,12 +16,13 @@ from typing import Any
 import pytest
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 from autobahn.websocket import protocol as autobahn_protocol
+from autobahn.websocket.utf8validator import Utf8Validator
 from twisted.internet.task import Clock
 
 from headrace_asgi.contract import Outcome
 from headrace_interface.settings import Settings
 from headrace_interface.site import Site
-from headrace_interface.websocket_autobahn import OPEN, SocketFactory, socket_factory
+from headrace_interface.websocket_autobahn import OPEN, SocketFactory, Utf8Check, socket_factory
 from headrace_interface.websocket_handshake import Offer, canonical_head
 from headrace_interface.websocket_protocol import WebSocketShell
 from tests.support.websocket_lab import KEY, make_head, masked
@@ -363,3 +364,23 @@ def test_what_a_client_did_wrong_is_one_line_of_the_log(caplog: pytest.LogCaptur
     (record,) = caplog.records
     assert record.levelno == logging.INFO
     assert "unmasked" in record.getMessage()
+
+
+@pytest.mark.parametrize("seed", range(300))
+def test_text_is_judged_as_by_autobahn_wherever_it_is_cut_and_damaged(seed: int) -> None:
+    rng = random.Random(seed)
+    data = bytearray("".join(rng.choices("a\u00e9\u20ac\ud7ff\ue000\U0001f600\U0010ffff", k=20)).encode())
+    for _ in range(rng.choice([0, 1, 2])):
+        data[rng.randrange(len(data))] = rng.choice(
+            [0x00, 0x80, 0xBF, 0xC0, 0xC1, 0xED, 0xF0, 0xF4, 0xF5, 0xFF]
+        )
+    ours, theirs = Utf8Check(), Utf8Validator()
+    for _ in range(2):
+        ours.reset()
+        theirs.reset()
+        cuts = sorted(rng.choices(range(len(data) + 1), k=4))
+        for start, stop in itertools.pairwise([0, *cuts, len(data)]):
+            verdict = ours.validate(bytes(data[start:stop]))
+            assert verdict == tuple(theirs.validate(bytes(data[start:stop])))
+            if not verdict[0]:
+                break

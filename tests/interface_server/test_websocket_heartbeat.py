@@ -7,7 +7,7 @@ import math
 import pytest
 
 from headrace_interface.deadlines import OFF, Deadlines
-from headrace_interface.websocket_heartbeat import Beat, Heartbeat, Pace
+from headrace_interface.websocket_heartbeat import Beat, Heartbeat, Pace, inflation_charge
 
 
 def opened(at: float = 0, **seconds: float) -> Heartbeat:
@@ -113,3 +113,11 @@ def test_large_messages_have_a_pace_in_bytes_and_one_may_always_come_first() -> 
     assert heartbeat.meter_bytes(1_000_000, 4_000_000, 100.0)
     assert heartbeat.held_until == 100.25
     assert not heartbeat.meter_bytes(1_000_000, 4_000_000, 101.0)
+
+
+def test_what_was_inflated_far_counts_for_more_and_a_usual_text_for_what_it_is() -> None:
+    assert inflation_charge(100_000, 100_000) == 0
+    assert inflation_charge(100_000, 25_000) == 0
+    assert inflation_charge(100_000, 12_500) == 100_000
+    assert inflation_charge(1_000_000, 1_000) == 15_000_000
+    assert inflation_charge(1_000_000, 0) == 15_000_000

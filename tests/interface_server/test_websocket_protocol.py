@@ -23,6 +23,7 @@ from headrace_interface import websocket_heartbeat
 from headrace_interface.access_log import AccessLog
 from headrace_interface.deadlines import OFF, Deadlines
 from headrace_interface.settings import Settings
+from headrace_interface.websocket_protocol import WebSocketShell
 from tests.support.reactors import HandReactor, hand_reactor
 from tests.support.websocket_lab import Client, Lab, masked, request
 
@@ -544,6 +545,70 @@ def test_the_handshakes_of_one_address_are_bounded_and_those_of_others_are_not(m
     waiting[1].shell.reply({"accept": True})
     lab.client(request(b"X-Forwarded-For: 1.2.3.4\r\n"))
     lab.reactor.until(lambda: len(lab.port.of("connect")) == 5)
+
+
+def test_a_client_whose_messages_are_inflated_a_thousandfold_is_held_up_for_seconds(lab: Lab) -> None:
+    client = lab.open(request(DEFLATE))
+    lab.reactor.turn(0.01)
+    client.send(masked(2, deflated(bytes(1_000_000)), rsv=4))
+    lab.reactor.until(lambda: len(lab.port.of("frame")) == 1)
+    held_seconds = client.shell._heartbeat.held_until - lab.reactor.seconds()
+    assert 3.0 < held_seconds < 4.1
+    assert client.shell.paused
+
+
+def leave_with_frames(lab: Lab, count: int) -> list[WebSocketShell]:
+    """Clients that say much, of which nothing is accepted yet, and are gone."""
+    clients = [lab.open() for _ in range(count)]
+    lab.port.auto = None
+    for client in clients:
+        client.send(masked(1, b"x") * 50)
+        lab.reactor.turn(0.01)
+        client.close()
+    lab.reactor.until(lambda: all(client.shell.departed for client in clients))
+    return [client.shell for client in clients]
+
+
+def take_all(lab: Lab, sent: int = 0) -> list[int]:
+    """The workers take what there is, again and again; how much was there each time."""
+    batches = []
+    while not batches or batches[-1]:
+        lab.reactor.turn(0.005)
+        asked, lab.port.asked = lab.port.of("frame"), []
+        sent += len(asked)
+        lab.site.waiting_room.level(sent, 0, 1000)
+        for each in asked:
+            each.answer()
+        batches.append(len(asked))
+    return batches[:-1]
+
+
+def test_what_the_departed_of_one_address_left_behind_leaves_a_little_at_a_time(lab: Lab) -> None:
+    leave_with_frames(lab, 4)
+    first, *others = take_all(lab)
+    assert first == 4 * 16  # was on its way when they left
+    assert max(others) == 4
+    assert sum(others) == 4 * (50 - 16)
+    assert not lab.site.connections.socket_count
+
+
+def test_departed_sockets_count_as_handshakes_until_nothing_of_them_is_left(make_lab: MakeLab) -> None:
+    lab = make_lab(Settings(max_address_handshakes=2))
+    leave_with_frames(lab, 2)
+    assert answer(lab.client().until_end())[0] == 503
+    take_all(lab)
+    lab.port.auto = Outcome.SENT
+    lab.open()
+
+
+def test_with_the_first_of_the_departed_all_of_its_address_are_given_up(lab: Lab) -> None:
+    shells = leave_with_frames(lab, 3)
+    for each in lab.port.of("frame"):
+        each.answer(Outcome.FULL)
+    shells[0].give_up()
+    assert [asked.local for asked in lab.port.of("disconnect")] == [shell.local for shell in shells]
+    assert not lab.site.waiting_room
+    lab.open()
 
 
 def test_frames_sent_just_before_leaving_still_arrive_and_then_the_disconnect(lab: Lab) -> None:

@@ -1,0 +1,50 @@
+"""Clients that are gone and left something unsaid: of one address they leave one after the other, as if one
+client had said it all. So who reconnects without end has no more of the channel than who stays. Pure.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+__all__ = ["Departed", "Departing"]
+
+
+class Departing(Protocol):
+    """A socket's shell whose client is gone."""
+
+    address: str
+
+    def send_on(self) -> int:
+        """Send what may be sent now."""
+
+    def give_up_alone(self) -> None:
+        """Drop what could not be sent."""
+
+
+class Departed:
+    """Those that are gone, by address, oldest first; whoever is first may send."""
+
+    def __init__(self) -> None:
+        self._queues: dict[str, dict[Departing, None]] = {}
+
+    def join(self, shell: Departing) -> None:
+        """One more is gone."""
+        self._queues.setdefault(shell.address, {})[shell] = None
+
+    def is_first(self, shell: Departing) -> bool:
+        """Whether it is its turn."""
+        return next(iter(self._queues[shell.address])) is shell
+
+    def leave(self, shell: Departing) -> Departing | None:
+        """Nothing of one is left; whose turn it is now, if somebody waited for this one."""
+        was_first = self.is_first(shell)
+        queue = self._queues[shell.address]
+        del queue[shell]
+        if not queue:
+            del self._queues[shell.address]
+            return None
+        return next(iter(queue)) if was_first else None
+
+    def with_the_same_address(self, shell: Departing) -> list[Departing]:
+        """All of one's address, itself included."""
+        return list(self._queues[shell.address])
