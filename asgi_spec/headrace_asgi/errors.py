@@ -6,6 +6,7 @@
     `ConfigurationError`     ours: a setting, URL or version that cannot work; says what to do
     `LayerUnavailable`       Redis is not there; nothing was executed
         `OutcomeUnknown`     the connection broke before the answer came: executed or not, nobody knows
+        `LayerRefused`       Redis is there and does not serve us any more, for a wrong password or its age
     `PeerError`              something another program sent
         `BadMessage`         a message that breaks the message specification
         `UnreadableEntry`    bytes in Redis that are no envelope we can read
@@ -20,6 +21,7 @@ __all__ = [
     "ChannelFull",
     "ConfigurationError",
     "HeadraceError",
+    "LayerRefused",
     "LayerUnavailable",
     "MessageTooLarge",
     "OutcomeUnknown",
@@ -53,6 +55,10 @@ class OutcomeUnknown(LayerUnavailable):
 
     Only idempotent calls are repeated by the layer; the caller decides about the others.
     """
+
+
+class LayerRefused(LayerUnavailable):
+    """The layer served us and now refuses to: somebody has to put that right. It tries again by itself."""
 
 
 class PeerError(HeadraceError):

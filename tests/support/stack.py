@@ -141,11 +141,17 @@ class Stack:
         return process
 
     def close(self) -> None:
-        """End whatever still runs."""
+        """End whatever still runs, all of it; then tell of the first that did not end in order."""
+        errors = []
         for process in reversed(self.processes):
             if process.popen.poll() is None:
-                process.end()
+                try:
+                    process.end()
+                except AssertionError as error:
+                    errors.append(error)
             process.log.close()
+        if errors:
+            raise errors[0]
 
     @classmethod
     @contextlib.contextmanager

@@ -20,7 +20,7 @@ from headrace.signals import consumer_finished, consumer_started, worker_ready
 from headrace.worker import Pace, Worker, apply_channel_filters
 from headrace_asgi import InMemoryChannelLayer
 from headrace_asgi.contract import Delivery, Out, RefusedHandler
-from headrace_asgi.errors import LayerUnavailable, OutcomeUnknown
+from headrace_asgi.errors import LayerRefused, LayerUnavailable, OutcomeUnknown
 from headrace_asgi.layers.memory_port import MemoryWorkerPort
 from tests.support.workers import layer_with, work_off, worker_for
 
@@ -192,6 +192,23 @@ def test_w5_a_lost_layer_is_logged_once_and_waited_for(caplog: pytest.LogCapture
     assert lines[0].startswith("The channel layer is unavailable (nobody there)")
     assert lines[1].startswith("The channel layer is back after")
     assert worker.counters["unknown"] == 1
+
+
+def test_w5_a_lost_layer_that_then_refuses_us_is_told_once_more(caplog: pytest.LogCaptureFixture) -> None:
+    layer = layer_with([route("work", echo)])
+    layer.channel_layer = flaky = FlakyLayer()
+    worker = Worker(layer)
+    worker.step()
+    flaky.faults = [LayerUnavailable("it broke"), *[LayerRefused("refused the login")] * 3]
+    for _ in range(5):
+        worker.step()
+    lines = [record.message for record in caplog.records if record.name == "headrace.layer"]
+    assert [line.partition("(")[0] for line in lines[:2]] == [
+        "The channel layer is unavailable ",
+        "The channel layer refuses us ",
+    ]
+    assert lines[1].endswith("(refused the login); trying again until that is put right")
+    assert lines[2].startswith("The channel layer is back")
 
 
 def test_a_fault_of_the_layer_itself_costs_one_item_not_the_worker() -> None:

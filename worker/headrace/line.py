@@ -19,7 +19,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from headrace_asgi.contract import Delivery, Out, Outcome, WorkerPort
-from headrace_asgi.errors import ConfigurationError, HeadraceError, LayerUnavailable, OutcomeUnknown
+from headrace_asgi.errors import (
+    ConfigurationError,
+    HeadraceError,
+    LayerRefused,
+    LayerUnavailable,
+    OutcomeUnknown,
+)
 
 from .conf import Settings
 from .log import Seldom, layer_log, worker_log
@@ -90,6 +96,8 @@ class Line:
         self._backoff = Backoff()
         self._no_flush_before = 0.0
         self._lost_since: float | None = None
+        #: Whether the log says of this outage that the layer refuses us.
+        self._told_refusal = False
         self._seldom = Seldom(clock=clock)
 
     @property
@@ -310,7 +318,11 @@ class Line:
         """Note that the layer is away; how long to pause now."""
         if self._lost_since is None:
             self._lost_since = self._clock()
+            self._told_refusal = isinstance(error, LayerRefused)
             layer_log.warning("The channel layer is unavailable (%s); trying again until it is back", error)
+        elif isinstance(error, LayerRefused) and not self._told_refusal:
+            self._told_refusal = True
+            layer_log.error("The channel layer refuses us (%s); trying again until that is put right", error)
         return self._backoff.next_seconds()
 
     def _back(self) -> None:

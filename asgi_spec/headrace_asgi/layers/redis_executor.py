@@ -12,7 +12,7 @@ from typing import Any
 
 import hiredis
 
-from ..errors import ChannelFull, HeadraceError, LayerUnavailable, OutcomeUnknown
+from ..errors import ChannelFull, HeadraceError, LayerRefused, LayerUnavailable, OutcomeUnknown
 from .redis_call import Call, as_is
 from .redis_clock import RedisClock
 from .redis_facts import NOT_NOW, error_code
@@ -110,7 +110,7 @@ class RedisExecutor:
         except HeadraceError as error:
             # What worked once works again: a wrong setting of Redis shall end no process.
             if self._has_connected:
-                raise LayerUnavailable(str(error)) from None
+                raise LayerRefused(str(error)) from None
             raise
         if not self._has_connected:
             self._has_connected = True
