@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple, Protocol
 
+from .enums import quick
 from .envelope import Message
 from .errors import ChannelFull, MessageTooLarge
 from .limits import RECEIVE_SECONDS, STOP_SECONDS, Capacities
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 
+@quick
 class Outcome(IntEnum):
     """What became of something asked of the layer. The numbers are those that the Lua scripts answer."""
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from headrace_asgi.enums import quick
+
 __all__ = ["Action"]
 
 
+@quick
 class Action(StrEnum):
     """One thing to do."""
 

@@ -17,6 +17,7 @@ from enum import StrEnum
 
 from headrace_asgi import messages
 from headrace_asgi.contract import Outcome
+from headrace_asgi.enums import quick
 from headrace_asgi.envelope import Message
 from headrace_asgi.errors import BadMessage
 
@@ -26,6 +27,7 @@ from .deadlines import RUNNING_NOTICE_SECONDS, Deadlines
 __all__ = ["TABLE", "Event", "HttpExchange", "State"]
 
 
+@quick
 class State(StrEnum):
     """Where a request is."""
 
@@ -39,6 +41,7 @@ class State(StrEnum):
     DONE = "done"
 
 
+@quick
 class Event(StrEnum):
     """What can happen to it."""
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from enum import Enum
 
+from headrace_asgi.enums import quick
+
 from .deadlines import OFF, Deadlines
 
 __all__ = ["BODY_RATE", "Owed", "Patience"]
@@ -15,6 +17,7 @@ __all__ = ["BODY_RATE", "Owed", "Patience"]
 BODY_RATE = 1000
 
 
+@quick
 class Owed(Enum):
     """What a client has to do next."""
 

@@ -16,6 +16,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from headrace_asgi.contract import Outcome
+from headrace_asgi.enums import quick
 
 from .websocket_actions import (
     BUSY,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["TABLE", "Exchange", "Fact", "State", "Step"]
 
 
+@quick
 class State(StrEnum):
     """Where a socket stands."""
 
@@ -58,6 +60,7 @@ class State(StrEnum):
     ENDED = "ended"
 
 
+@quick
 class Fact(StrEnum):
     """What may happen to a socket."""
 
@@ -85,6 +88,7 @@ class Fact(StrEnum):
     OVERDUE = "overdue"
 
 
+@quick
 class Step(StrEnum):
     """What a transition does; each is one action, made from what came with the fact."""
 

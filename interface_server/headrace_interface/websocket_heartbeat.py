@@ -6,6 +6,8 @@ import math
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from headrace_asgi.enums import quick
+
 if TYPE_CHECKING:
     from .deadlines import Deadlines
 
@@ -24,6 +26,7 @@ _FREE_INFLATION, _MOST_CHARGE = 4, 16
 FLOOD_SECONDS = 10.0
 
 
+@quick
 class Beat(Enum):
     """What a look at a socket decides."""
 
@@ -35,6 +38,7 @@ class Beat(Enum):
     AGED = "aged"
 
 
+@quick
 class Pace(Enum):
     """What a client's control frames say about it."""
 
