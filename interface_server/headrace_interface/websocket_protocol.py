@@ -229,6 +229,7 @@ class WebSocketShell:
             return 0
         if self.departed and not site.departed.is_first(self):
             self._perform(exchange.hold())
+            site.waiting_room.leave(self)  # its time begins with its turn
             return 0
         if site.draining:
             room = shares.most

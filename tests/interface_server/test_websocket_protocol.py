@@ -605,9 +605,14 @@ def test_with_the_first_of_the_departed_all_of_its_address_are_given_up(lab: Lab
     shells = leave_with_frames(lab, 3)
     for each in lab.port.of("frame"):
         each.answer(Outcome.FULL)
+    lab.port.auto = Outcome.FULL
+    lab.reactor.until(lambda: not any(shell.waiting for shell in shells[1:]))
+    assert shells[0].waiting
     shells[0].give_up()
-    assert [asked.local for asked in lab.port.of("disconnect")] == [shell.local for shell in shells]
+    lab.reactor.until(lambda: len(lab.port.of("disconnect")) == 3)
+    assert {asked.local for asked in lab.port.of("disconnect")} == {shell.local for shell in shells}
     assert not lab.site.waiting_room
+    lab.port.auto = Outcome.SENT
     lab.open()
 
 
