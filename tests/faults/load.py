@@ -24,11 +24,12 @@ from .account import Account
 
 __all__ = ["Load", "running"]
 
-HTTP_CLIENTS = 8
+#: More than a fault may leave waiting for the answer to a request of which nobody knows whether it was sent.
+HTTP_CLIENTS = 24
 #: Half of them are ordered.
 SOCKETS = 40
 #: Seconds between two units of one client.
-HTTP_PAUSE_SECONDS = 0.02
+HTTP_PAUSE_SECONDS = 0.06
 FRAME_PAUSE_SECONDS = 0.1
 GROUP_PAUSE_SECONDS = 0.25
 BACKGROUND_PAUSE_SECONDS = 0.05
