@@ -6,16 +6,15 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from .waiting_room import Waiter
+
 __all__ = ["Departed", "Departing"]
 
 
-class Departing(Protocol):
+class Departing(Waiter, Protocol):
     """A socket's shell whose client is gone."""
 
     address: str
-
-    def send_on(self) -> int:
-        """Send what may be sent now."""
 
     def give_up_alone(self) -> None:
         """Drop what could not be sent."""
@@ -30,6 +29,10 @@ class Departed:
     def join(self, shell: Departing) -> None:
         """One more is gone."""
         self._queues.setdefault(shell.address, {})[shell] = None
+
+    def count(self, address: str) -> int:
+        """How many of an address are gone and left something unsaid."""
+        return len(self._queues.get(address, ()))
 
     def is_first(self, shell: Departing) -> bool:
         """Whether it is its turn."""

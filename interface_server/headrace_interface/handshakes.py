@@ -21,18 +21,18 @@ class Handshakes:
         #: (when it expires, address) of those whose client left, about in the order in which they expire.
         self._left: deque[tuple[float, str]] = deque()
 
-    def may_begin(self, address: str, now: float) -> bool:
-        """Whether one more may ask the application."""
+    def may_begin(self, address: str, now: float, departed: int = 0) -> bool:
+        """Whether one more may ask; `departed` clients of its address left something unsaid."""
         while self._left and self._left[0][0] <= now:
             self.ended(self._left.popleft()[1])
-        return not self._most or self._waiting[address] < self._most
+        return not self._most or self._waiting[address] + departed < self._most
 
     def begun(self, address: str) -> None:
-        """One more asks, or has left something behind."""
+        """One more asks."""
         self._waiting[address] += 1
 
     def ended(self, address: str) -> None:
-        """One was answered, or nothing of it is left."""
+        """One was answered."""
         self._waiting[address] -= 1
         if self._waiting[address] <= 0:
             del self._waiting[address]

@@ -110,6 +110,13 @@ class Shares:
             account.messages += messages
             account.weight += weight
 
+    def has_room_for_one(self, put_at: int) -> bool:
+        """Whether one light message of a socket needs no account: there is room, and nothing of it is there.
+
+        `put_at` is how many messages the channel had ever had after the last one of the socket.
+        """
+        return self.roomy and put_at <= self.taken
+
     def room(self, local: str, address: str, next_weight: int, departed: bool = False) -> Room:
         """What a socket may put now, if its next message has this weight.
 

@@ -132,7 +132,7 @@ class WaitingRoom:
         self._asked = False
         for waiter in [*self._for_time, *self._for_room]:
             waiter.waiting = None
-            self._try(waiter)
+            self.try_now(waiter)
         self._run()
 
     def _run(self) -> None:
@@ -181,7 +181,7 @@ class WaitingRoom:
             if now >= min(waiting.refused_at + patience, self._ends_at):
                 self._give_up(waiter)
             elif waiter in self._for_time and now >= waiting.again_at:
-                self._try(waiter)
+                self.try_now(waiter)
 
     def _let_in(self, now: float, room: int) -> None:
         """Let those go on who waited longest, as long as there is room for messages."""
@@ -194,9 +194,10 @@ class WaitingRoom:
             if waiting is not None and now < waiting.again_at:
                 queue.move_to_end(waiter)
             else:
-                room -= self._try(waiter)
+                room -= self.try_now(waiter)
 
-    def _try(self, waiter: Waiter) -> int:
+    def try_now(self, waiter: Waiter) -> int:
+        """Let one go on, and answer how many messages it sent."""
         self._for_room.pop(waiter, None)
         self._for_time.pop(waiter, None)
         try:

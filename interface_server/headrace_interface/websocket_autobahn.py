@@ -51,9 +51,6 @@ _TURN_SLICES = 2
 #: Pieces of a message that are kept apart; a piece of one byte takes 40.
 _MOST_PIECES = 1024
 
-#: The default of RFC 7692 7.1.2.1.
-_MAX_WINDOW_BITS = 15
-
 
 def _no_format(_: object) -> str:
     return ""
@@ -109,13 +106,13 @@ class Utf8Check:
 
     def validate(self, data: bytes) -> tuple[bool, bool, int, int]:
         """Whether this goes on well, whether it ends with a character, and where: in `data`, in all."""
-        before = len(self._rest)
+        unread = self._rest + data
         try:
-            _, used = utf_8_decode(self._rest + data, "strict", False)
+            _, used = utf_8_decode(unread, "strict", False)
         except UnicodeDecodeError as error:
             wrong = error.start if error.reason == "invalid start byte" else error.end
-            return False, False, max(0, wrong - before), self._read + wrong
-        self._rest = (self._rest + data)[used:]
+            return False, False, max(0, wrong - len(self._rest)), self._read + wrong
+        self._rest = unread[used:]
         self._read += used
         return True, not self._rest, len(data), self._read + len(self._rest)
 

@@ -79,7 +79,7 @@ class Opening:
         if full or may_not_wait or site.draining or not site.accepting:
             return BUSY
         address = self._head.client[0] if self._head.client else ""
-        if not site.handshakes.may_begin(address, site.timers.now()):
+        if not site.handshakes.may_begin(address, site.timers.now(), site.departed.count(address)):
             site.counters["address_handshakes"] += 1
             return BUSY
         site.handshakes.begun(address)

@@ -154,7 +154,7 @@ class WebSocketShell:
         if ws.state == OPEN and ws.current_frame is None and not (ws.data or ws.later or ws.inside_message):
             received, taken = take_messages(data, ws.factory.plain_limit, exchange.room)
             shares = self._site.shares
-            may_go = shares.quiet or (shares.roomy and self._put_at <= shares.taken)
+            may_go = shares.quiet or shares.has_room_for_one(self._put_at)
             frame = exchange.at_once(received[0]) if may_go and len(received) == 1 else None
             if frame is not None:
                 self._send_frame(frame)
@@ -352,7 +352,7 @@ class WebSocketShell:
             if self.waiting is not None or exchange.passed_weight >= HEAVY_BYTES:
                 self._got_through(outcome)
             elif not shares.quiet:
-                if exchange.passed == 1 and shares.roomy and self._put_at <= shares.taken:
+                if exchange.passed == 1 and shares.has_room_for_one(self._put_at):
                     self._put_at = shares.sent
                 else:
                     self._got_through(outcome)
@@ -398,7 +398,6 @@ class WebSocketShell:
         if self._exchange.state is State.EMPTYING:
             self.departed = True
             self._site.departed.join(self)
-            self._site.handshakes.begun(self.address)
         self._perform(actions)
 
     def on_pings(self, payloads: Sequence[bytes]) -> None:
@@ -545,10 +544,9 @@ class WebSocketShell:
 
     def _nothing_is_left(self) -> None:
         self.departed = False
-        self._site.handshakes.ended(self.address)
         following = self._site.departed.leave(self)
         if following is not None:
-            self._site.clock.callLater(0, following.send_on)
+            self._site.clock.callLater(0, self._site.waiting_room.try_now, following)
 
     def _accept(self, action: do.Accept) -> None:
         site, opening = self._site, self._opening

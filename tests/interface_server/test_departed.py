@@ -29,6 +29,7 @@ def test_one_of_an_address_has_its_turn_and_the_next_when_nothing_of_it_is_left(
         False,
         True,
     ]
+    assert [departed.count(address) for address in "abc"] == [3, 1, 0]
     assert departed.leave(second) is None  # not its turn: nobody waited for it
     assert departed.with_the_same_address(first) == [first, third]
     assert departed.leave(first) is third

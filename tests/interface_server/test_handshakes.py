@@ -16,6 +16,13 @@ def test_an_address_may_have_so_many_handshakes_and_others_as_many() -> None:
     assert handshakes.may_begin("a", 0)
 
 
+def test_clients_that_left_something_unsaid_count_as_well() -> None:
+    handshakes = Handshakes(2)
+    handshakes.begun("a")
+    assert handshakes.may_begin("a", 0, departed=0)
+    assert not handshakes.may_begin("a", 0, departed=1)
+
+
 def test_one_that_was_left_counts_until_it_expires() -> None:
     handshakes = Handshakes(1)
     handshakes.begun("a")

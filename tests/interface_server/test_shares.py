@@ -151,6 +151,9 @@ def test_there_is_room_for_all_until_an_address_could_be_beyond_its_share() -> N
     new.level(301, 250, 1_000)
     assert not new.roomy
     assert (new.sent, new.taken) == (301, 51)
+    new.level(302, 249, 1_000)
+    assert new.has_room_for_one(53)
+    assert not new.has_room_for_one(54)
 
 
 def test_what_a_client_left_behind_leaves_a_few_at_a_time_also_when_it_is_quiet() -> None:
