@@ -21,9 +21,9 @@ __all__ = ["DRAIN_SECONDS", "LEVEL_SECONDS", "LOOK_SECONDS", "Waiter", "Waiting"
 
 logger = logging.getLogger("headrace.interface")
 
-#: Between two questions how full the channel is, while somebody waits for room: about what a worker needs for
-#: the messages that one socket may have there.
-LEVEL_SECONDS = 0.002
+#: Between two questions how full the channel is, while somebody waits for room: twice what a worker needs for
+#: the messages that one socket may have there, so that one that floods alone leaves it time for the others.
+LEVEL_SECONDS = 0.004
 #: Between two looks at those who wait for something else; also how long the answer to a question is awaited.
 LOOK_SECONDS = 0.05
 #: Sockets that are looked at after one answer; the others have their turn after the next ones.
