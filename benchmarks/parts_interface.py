@@ -15,12 +15,12 @@ from typing import Any
 from twisted.internet.address import IPv4Address
 
 from headrace_asgi.contract import Done, InterfacePort, InterfaceReceiver, Outcome
-from headrace_interface.direct_send import Wire
-from headrace_interface.http_protocol import HttpProtocol
+from headrace_interface.context import ServerContext
+from headrace_interface.direct_send import DirectTransport
+from headrace_interface.http.protocol import HttpProtocol
 from headrace_interface.inbox import Inbox
-from headrace_interface.settings import Settings
-from headrace_interface.site import Site
-from headrace_interface.websocket_protocol import WebSocketShell
+from headrace_interface.settings import InterfaceSettings
+from headrace_interface.websocket.protocol import WebSocketShell
 
 from .samples import ACCEPT, CONNECT_BYTES, FRAME_BYTES, PROCESS, REQUEST_BYTES, RESPONSE, TEXT
 from .timing import Lap, Sample, timed
@@ -89,7 +89,7 @@ class _Clock:
         """Not called: a lap is over long before."""
 
 
-class _Transport(Wire):
+class _Transport(DirectTransport):
     """The socket of a client that reads everything at once."""
 
     protocol: Any = None
@@ -114,11 +114,11 @@ class _Server:
     def __init__(self) -> None:
         self.port = _Port()
         port: InterfacePort = self.port
-        self.site = Site(Settings(), port, _Clock())
-        self.inbox = Inbox(self.site)
+        self.context = ServerContext(InterfaceSettings(), port, _Clock())
+        self.inbox = Inbox(self.context)
         port.start(self.inbox)
         self.transports = [_Transport() for _ in range(CONNECTIONS)]
-        self.shells = [HttpProtocol(self.site, WebSocketShell) for _ in self.transports]
+        self.shells = [HttpProtocol(self.context, WebSocketShell) for _ in self.transports]
         for shell, transport in zip(self.shells, self.transports, strict=True):
             transport.protocol = shell
             shell.makeConnection(transport)

@@ -12,14 +12,14 @@ from django.core.handlers.wsgi import WSGIHandler
 
 from headrace import conf, route
 from headrace.asgi import ChannelLayerWrapper
-from headrace.dispatch import Dispatcher
 from headrace.handler import AsgiHandler, ViewConsumer
-from headrace.hooks import default_hooks
 from headrace.message import Message
+from headrace.worker.dispatch import Dispatcher
+from headrace.worker.hooks import default_hooks
 from headrace_asgi import InMemoryChannelLayer, RedisChannelLayer
 from headrace_asgi.contract import Delivery, Out, Outcome, Send
 from headrace_asgi.envelope import pack_message
-from headrace_asgi.layers.redis_call import Call, as_is
+from headrace_asgi.layers.redis.plan.command import RedisCommand, as_is
 from headrace_asgi.names import new_process_queue
 
 from .samples import FRAME, HEADERS, LOCAL, REQUEST, RESPONSE
@@ -135,8 +135,8 @@ class RedisTurn:
         used, took = time.process_time() - used, time.perf_counter() - began
         if len(taken) != BATCH:
             raise RuntimeError(f"a turn took {len(taken)} of {BATCH} messages")
-        answered = layer.ask(Call("0", (b"LLEN", self._queue), as_is))
-        layer.ask(Call("0", (b"DEL", self._queue), as_is))
+        answered = layer.ask(RedisCommand("0", (b"LLEN", self._queue), as_is))
+        layer.ask(RedisCommand("0", (b"DEL", self._queue), as_is))
         if answered != BATCH:
             raise RuntimeError(f"{answered} of {BATCH} replies are on the queue")
         yield f"worker: port turn on Redis, {BATCH} replies and {BATCH} messages", used, 1

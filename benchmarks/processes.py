@@ -17,7 +17,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from headrace_asgi.layers.embedded import server_binary
+from headrace_asgi.layers.embedded.layer import server_binary
 
 __all__ = ["APP", "Child", "Tiers", "can_measure", "cpu_seconds", "redis_server", "run_tiers"]
 

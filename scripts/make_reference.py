@@ -38,8 +38,11 @@ from headrace_asgi import (  # noqa: E402
     messages,
 )
 from headrace_asgi.layers import from_config  # noqa: E402
-from headrace_interface import actions, deadlines, http_exchange, websocket_exchange  # noqa: E402
+from headrace_interface import deadlines  # noqa: E402
 from headrace_interface import options as interface_options  # noqa: E402
+from headrace_interface.http import actions  # noqa: E402
+from headrace_interface.http import exchange as http_exchange  # noqa: E402
+from headrace_interface.websocket import exchange as websocket_exchange  # noqa: E402
 
 LAYERS = (RedisChannelLayer, IPCChannelLayer, InMemoryChannelLayer)
 #: Parameters of a layer that are for tests, not for `CONFIG`.

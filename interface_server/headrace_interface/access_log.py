@@ -9,7 +9,7 @@ import time
 from typing import Any, Protocol
 
 from .episodes import Episode
-from .http_head import RequestHead
+from .http.head import RequestHead
 from .timers import Clock
 
 __all__ = ["AccessLog", "Sink", "escape"]

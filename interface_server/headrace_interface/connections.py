@@ -8,10 +8,10 @@ from typing import Any, Protocol, cast
 
 from headrace_asgi.envelope import Message
 
-__all__ = ["Client", "Connections", "RequestCall", "SocketShell"]
+__all__ = ["Connections", "ReplyTarget", "RequestCall", "SocketShell"]
 
 
-class Client(Protocol):
+class ReplyTarget(Protocol):
     """What stands behind a local part."""
 
     @property
@@ -31,14 +31,14 @@ class Client(Protocol):
         """Drop the connection at once: our own code failed for this client."""
 
 
-class RequestCall(Client, Protocol):
+class RequestCall(ReplyTarget, Protocol):
     """A request that waits for its answer."""
 
     def data_lost(self) -> None:
         """The layer came back empty."""
 
 
-class SocketShell(Client, Protocol):
+class SocketShell(ReplyTarget, Protocol):
     """An open or opening WebSocket."""
 
     local: str
@@ -58,7 +58,7 @@ class Connections:
     """Local parts ↔ clients of this process. A local part is never reused: 64 random bits."""
 
     def __init__(self) -> None:
-        self._clients: dict[str, Client] = {}
+        self._clients: dict[str, ReplyTarget] = {}
         self._sockets: dict[str, SocketShell] = {}
         self._random = ""
         self._at = 0
@@ -75,7 +75,7 @@ class Connections:
         self._clients[local] = self._sockets[local] = shell
         return local
 
-    def get(self, local: str) -> Client | None:
+    def get(self, local: str) -> ReplyTarget | None:
         """The client with this local part, if it is still there."""
         return self._clients.get(local)
 

@@ -17,12 +17,12 @@ from typing import Any
 
 from twisted.internet import tcp, unix
 
-__all__ = ["DirectTCP", "DirectUNIX", "Wire", "install", "wire_of"]
+__all__ = ["DirectTCP", "DirectTransport", "DirectUNIX", "direct_transport_of", "install"]
 
 _INT = struct.Struct("i")
 
 
-class Wire:
+class DirectTransport:
     """What connections ask of the transport below them. Mixed into a Twisted server transport."""
 
     #: Whether bytes wait for the client.
@@ -51,7 +51,7 @@ class Wire:
         return self.pending_bytes
 
 
-class _DirectSend(Wire):
+class _DirectSend(DirectTransport):
     @property
     def unread_bytes(self) -> int:
         this: Any = self
@@ -120,8 +120,8 @@ def install(port: Any) -> Any:
     return port
 
 
-def wire_of(transport: Any) -> Wire | None:
+def direct_transport_of(transport: Any) -> DirectTransport | None:
     """The transport at the bottom, under TLS and PROXY wrappers; None for a foreign kind (tests)."""
-    while transport is not None and not isinstance(transport, Wire):
+    while transport is not None and not isinstance(transport, DirectTransport):
         transport = getattr(transport, "transport", None)
     return transport

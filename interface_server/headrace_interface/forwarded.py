@@ -10,19 +10,19 @@ from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
-from .http_head import Origin, RequestHead
-from .settings import Network, Settings
+from .http.head import Endpoints, RequestHead
+from .settings import InterfaceSettings, Network
 
-__all__ = ["apply", "is_trusted", "origin_of"]
+__all__ = ["apply", "endpoints_of", "is_trusted"]
 
 
-def origin_of(peer: Any, host: Any, secure: bool, settings: Settings) -> Origin:
+def endpoints_of(peer: Any, host: Any, secure: bool, settings: InterfaceSettings) -> Endpoints:
     """What is known of a connection before its first request, from its two Twisted addresses."""
     client, server = _internet(peer), _internet(host)
     trusted = settings.proxy_headers and (
         settings.trust_unix if client is None else is_trusted(client[0], settings.trusted_proxies)
     )
-    return Origin("https" if secure else "http", client, server, settings.root_path, trusted)
+    return Endpoints("https" if secure else "http", client, server, settings.root_path, trusted)
 
 
 def _internet(address: Any) -> list[Any] | None:

@@ -14,10 +14,10 @@ from headrace_asgi.control import CREDIT_ASKED
 from headrace_asgi.envelope import Message
 from headrace_asgi.messages import WEBSOCKET_RECEIVE
 
-from .connections import Client
+from .connections import ReplyTarget
+from .context import ServerContext
 from .deadlines import OFF, spoken
-from .http_credit import tell_closed
-from .site import Site
+from .http.credit import tell_closed
 
 __all__ = ["Inbox"]
 
@@ -27,17 +27,17 @@ logger = logging.getLogger("headrace.interface")
 class Inbox:
     """Routes what the port hears to the clients of `site.connections`."""
 
-    def __init__(self, site: Site) -> None:
-        self._site = site
+    def __init__(self, context: ServerContext) -> None:
+        self._context = context
         self._grace: Any = None
         self._told = False
 
     def reply(self, local: str, message: Message) -> None:
         """A message for one client; one for a client that is gone is counted."""
-        client = self._site.connections.get(local)
+        client = self._context.connections.get(local)
         if client is None:
-            self._site.counters["discarded"] += 1
-            tell_closed(self._site, message.get("credit_channel"))
+            self._context.counters["discarded"] += 1
+            tell_closed(self._context, message.get("credit_channel"))
             return
         try:
             client.reply(message)
@@ -46,12 +46,12 @@ class Inbox:
 
     def group_message(self, group: str, members: Sequence[str], message: Message) -> None:
         """One message for many clients, with one cache for what they build of it."""
-        get = self._site.connections.get
+        get = self._context.connections.get
         frame_cache: dict[Any, Any] = {}
         for local in members:
             client = get(local)
             if client is None:
-                self._site.counters["discarded"] += 1
+                self._context.counters["discarded"] += 1
                 continue
             try:
                 client.group_message(message, frame_cache)
@@ -60,11 +60,11 @@ class Inbox:
 
     def control(self, kind: str, local: str, body: Message) -> None:
         """A note about one client."""
-        client = self._site.connections.get(local)
+        client = self._context.connections.get(local)
         if client is None:
-            self._site.counters["discarded"] += 1
+            self._context.counters["discarded"] += 1
             if kind == CREDIT_ASKED:
-                tell_closed(self._site, body.get("channel"))
+                tell_closed(self._context, body.get("channel"))
             return
         try:
             client.control(kind, body)
@@ -73,40 +73,40 @@ class Inbox:
 
     def layer_lost(self, reason: str) -> None:
         """Keep what is open; new requests wait, and after the grace sockets are closed 1013."""
-        site = self._site
+        context = self._context
         first = not self._told
         self._told = True
-        if not site.layer_up and not first:
+        if not context.layer_up and not first:
             return
-        site.layer_up = False
-        site.counters["layer_lost"] += 1
-        grace = site.settings.deadlines.layer_grace
+        context.layer_up = False
+        context.counters["layer_lost"] += 1
+        grace = context.settings.deadlines.layer_grace
         logger.warning(
             "The channel layer cannot be reached (%s). New requests wait %s, open WebSockets %s; "
             "it is tried again until it answers.",
             reason,
-            spoken(site.settings.deadlines.layer),
+            spoken(context.settings.deadlines.layer),
             spoken(grace),
         )
         if grace != OFF and self._grace is None:
-            self._grace = site.clock.callLater(grace, self._grace_over)
+            self._grace = context.clock.callLater(grace, self._grace_over)
 
     def layer_back(self) -> None:
         """Send what waited."""
-        site = self._site
+        context = self._context
         if self._told:
             logger.warning("The channel layer is back.")
         self._told = True
-        site.layer_up = True
-        site.accepting = True
+        context.layer_up = True
+        context.accepting = True
         if self._grace is not None:
             self._grace.cancel()
             self._grace = None
-        site.told_held_full = False
-        held, site.held = site.held, {}
+        context.told_held_full = False
+        held, context.held = context.held, {}
         for shell in held:
             self._each(shell, shell.layer_back)
-        site.waiting_room.layer_back()
+        context.waiting_room.layer_back()
 
     def fenced(self) -> None:
         """Others told our disconnects: the sockets must not live on."""
@@ -118,24 +118,24 @@ class Inbox:
 
     def is_open(self, local: str) -> bool:
         """Whether this client is still there."""
-        return self._site.connections.get(local) is not None
+        return self._context.connections.get(local) is not None
 
     def open_sockets(self) -> Iterable[OpenSocket]:
         """The sockets whose disconnect is still owed."""
         return [
             OpenSocket(shell.local, shell.path, *shell.progress)
-            for shell in self._site.connections.sockets()
+            for shell in self._context.connections.sockets()
             if shell.registered
         ]
 
     def level(self, channel: str, sent: int, waiting: int, capacity: int) -> None:
         """How full a channel is; that of frames decides who may go on."""
         if channel == WEBSOCKET_RECEIVE.channel:
-            self._site.waiting_room.level(sent, waiting, capacity)
+            self._context.waiting_room.level(sent, waiting, capacity)
 
     def data_lost(self) -> None:
         """Requests that no worker had taken will not be answered: say so as soon as that is sure."""
-        requests = self._site.connections.requests()
+        requests = self._context.connections.requests()
         logger.error(
             "The channel layer lost its data. Of %d open requests, those that no worker has taken are "
             "answered 503; WebSockets stay open.",
@@ -152,23 +152,23 @@ class Inbox:
 
     def _grace_over(self) -> None:
         self._grace = None
-        self._site.accepting = False
-        count = self._site.connections.socket_count
+        self._context.accepting = False
+        count = self._context.connections.socket_count
         logger.error("The channel layer is still away: %d WebSockets are closed with 1013.", count)
         self._close_sockets(1013, "service unavailable")
 
     def _close_sockets(self, code: int, reason: str) -> None:
-        for shell in self._site.connections.sockets():
+        for shell in self._context.connections.sockets():
             self._each(shell, lambda shell=shell: shell.close(code, reason))  # type: ignore[misc]
 
-    def _each(self, client: Client, act: Callable[[], None]) -> None:
+    def _each(self, client: ReplyTarget, act: Callable[[], None]) -> None:
         try:
             act()
         except Exception:
             self._broken(client, "a change of the layer")
 
-    def _broken(self, client: Client, what: str) -> None:
-        self._site.counters["client_errors"] += 1
+    def _broken(self, client: ReplyTarget, what: str) -> None:
+        self._context.counters["client_errors"] += 1
         logger.exception("Handling %s failed; this client's connection is dropped.", what)
         try:
             client.abort()

@@ -20,9 +20,9 @@ from zope.interface import implementer  # type: ignore[import-untyped]
 from headrace_asgi.errors import ConfigurationError
 
 from . import direct_send
+from .context import ServerContext
 from .episodes import Episode
-from .http_protocol import HttpProtocol, SocketFactory
-from .site import Site
+from .http.protocol import HttpProtocol, SocketFactory
 from .timers import Clock
 
 __all__ = ["HttpFactory", "Refusals", "accept_waiting", "addresses", "describe", "listen", "make_endpoints"]
@@ -40,15 +40,15 @@ class HttpFactory(protocol.Factory):
 
     noisy = False
 
-    def __init__(self, site: Site, make_socket: SocketFactory) -> None:
-        self._site = site
+    def __init__(self, context: ServerContext, make_socket: SocketFactory) -> None:
+        self._context = context
         self._make_socket = make_socket
 
     def acceptableProtocols(self) -> list[bytes]:
         return [b"http/1.1"]
 
     def buildProtocol(self, address: Any) -> Any:
-        return HttpProtocol(self._site, self._make_socket)
+        return HttpProtocol(self._context, self._make_socket)
 
 
 def make_endpoints(

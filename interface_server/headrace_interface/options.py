@@ -1,4 +1,4 @@
-"""The command line of `headrace-interface`, and what it means as `Settings`. Pure.
+"""The command line of `headrace-interface`, and what it means as `InterfaceSettings`. Pure.
 
 Options are those of daphne 1.4.2 where it had one; a hyphen and an underscore in a name are the same.
 """
@@ -16,7 +16,7 @@ from headrace_asgi import __version__
 from headrace_asgi.errors import ConfigurationError
 
 from .deadlines import OFF, Deadlines, rows
-from .settings import Network, Settings
+from .settings import InterfaceSettings, Network
 
 __all__ = ["make_parser", "normalised", "settings_from"]
 
@@ -201,7 +201,7 @@ _COUNTS = (
 
 def _add_limits(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("limits")
-    defaults = Settings()
+    defaults = InterfaceSettings()
     for option, name, text in _LIMITS:
         default: int = getattr(defaults, name)
         group.add_argument(
@@ -251,7 +251,7 @@ def normalised(arguments: Sequence[str]) -> list[str]:
     return changed
 
 
-def settings_from(options: argparse.Namespace) -> Settings:
+def settings_from(options: argparse.Namespace) -> InterfaceSettings:
     """What the options mean. Raises ConfigurationError."""
     given: dict[str, Any] = vars(options)
     deadlines = Deadlines(**{name: given[f"deadline_{name}"] for name, _, _ in rows()})
@@ -260,7 +260,7 @@ def settings_from(options: argparse.Namespace) -> Settings:
         raise ConfigurationError(
             "--trusted-proxies says whom to believe; add --proxy-headers to believe them"
         )
-    return Settings(
+    return InterfaceSettings(
         deadlines=deadlines,
         debug=options.debug,
         root_path=_root_path(options.root_path),

@@ -23,11 +23,11 @@ from headrace_asgi.errors import ConfigurationError
 from headrace_asgi.limits import STOP_SECONDS
 
 from .access_log import AccessLog
+from .context import ServerContext
 from .inbox import Inbox
 from .listeners import HttpFactory, Refusals, accept_waiting, describe, listen
-from .settings import Settings
-from .site import Site
-from .websocket_protocol import WebSocketShell
+from .settings import InterfaceSettings
+from .websocket.protocol import WebSocketShell
 
 __all__ = ["Server", "run"]
 
@@ -52,13 +52,13 @@ class Server:
         self,
         reactor: Any,
         port: InterfacePort,
-        settings: Settings,
+        settings: InterfaceSettings,
         endpoints: Sequence[tuple[str, Any]],
         access_log: AccessLog | None,
         when_stopped: Callable[[int], None],
     ) -> None:
-        self.site = Site(settings, port, reactor, access_log)
-        self.inbox = Inbox(self.site)
+        self.context = ServerContext(settings, port, reactor, access_log)
+        self.inbox = Inbox(self.context)
         self._reactor = reactor
         self._endpoints = endpoints
         self._when_stopped = when_stopped
@@ -72,34 +72,34 @@ class Server:
 
         Raises ConfigurationError if one of the endpoints cannot be listened on; the others are given up.
         """
-        factory = HttpFactory(self.site, WebSocketShell)
+        factory = HttpFactory(self.context, WebSocketShell)
         try:
             for endpoint in self._endpoints:
                 self._ports.append(await listen(endpoint, factory))
         except ConfigurationError:
             await self._stop_listening()
             raise
-        self.site.port.start(self.inbox)
+        self.context.port.start(self.inbox)
         return [describe(port) for port in self._ports]
 
     def stop(self, seconds: float | None = None) -> None:
         """Begin to end, or if it is ending, end within `seconds` (the drain deadline)."""
-        site = self.site
-        by = site.clock.seconds() + (site.settings.deadlines.drain if seconds is None else seconds)
-        if site.draining:
+        context = self.context
+        by = context.clock.seconds() + (context.settings.deadlines.drain if seconds is None else seconds)
+        if context.draining:
             self._stop_by = min(self._stop_by, by)
             return
         self._stop_by = by
-        site.draining = True
+        context.draining = True
         logger.info(
             "Stopping: %d WebSockets and %d requests are open.",
-            site.connections.socket_count,
-            len(site.connections) - site.connections.socket_count,
+            context.connections.socket_count,
+            len(context.connections) - context.connections.socket_count,
         )
         for port in self._ports:
             accept_waiting(port)
         defer.ensureDeferred(self._stop_listening())
-        for shell in list(site.http_shells):
+        for shell in list(context.http_shells):
             shell.drain()
         self._drain()
 
@@ -110,42 +110,42 @@ class Server:
 
     def _drain(self) -> None:
         """One turn: close some sockets; when all is gone or it is too late, stop the port."""
-        site = self.site
-        if not (site.http_shells or site.connections.socket_count):
+        context = self.context
+        if not (context.http_shells or context.connections.socket_count):
             self._stop_port()
             return
-        if site.clock.seconds() >= self._stop_by:
+        if context.clock.seconds() >= self._stop_by:
             self._abort_all()
             return
         # Sockets that are already closing ignore it, and stay listed until their client has answered.
-        waiting = [shell for shell in site.connections.sockets() if shell.local not in self._closed]
+        waiting = [shell for shell in context.connections.sockets() if shell.local not in self._closed]
         for shell in waiting[:_CLOSE_BATCH]:
             self._closed.add(shell.local)
             shell.close(1012, "server restarts")
-        site.clock.callLater(_CLOSE_INTERVAL_SECONDS, self._drain)
+        context.clock.callLater(_CLOSE_INTERVAL_SECONDS, self._drain)
 
     def _abort_all(self) -> None:
-        site = self.site
-        sockets = list(site.connections.sockets())
-        shells = list(site.http_shells)
+        context = self.context
+        sockets = list(context.connections.sockets())
+        shells = list(context.http_shells)
         late = len(sockets) + sum(shell.busy for shell in shells)
         if late:
             logger.warning("%d connections did not end in time and are cut.", late)
         for shell in (*sockets, *shells):
             shell.abort()
         # Their `connectionLost` comes in a later turn, and tells the disconnects.
-        site.clock.callLater(_CLOSE_INTERVAL_SECONDS, self._stop_port)
+        context.clock.callLater(_CLOSE_INTERVAL_SECONDS, self._stop_port)
 
     def _stop_port(self) -> None:
         if not self._stopped:
             self._stopped = True
             self.inbox.stop()
-            left = self._stop_by - self.site.clock.seconds()
-            self.site.port.stop(self._port_stopped, max(_PORT_SECONDS, min(left, STOP_SECONDS)))
+            left = self._stop_by - self.context.clock.seconds()
+            self.context.port.stop(self._port_stopped, max(_PORT_SECONDS, min(left, STOP_SECONDS)))
 
     def _port_stopped(self) -> None:
-        if self.site.access_log is not None:
-            self.site.access_log.close()
+        if self.context.access_log is not None:
+            self.context.access_log.close()
         logger.info("Stopped.")
         self._when_stopped(0)
 
@@ -193,7 +193,7 @@ class _Process:
             logger.exception("The server could not start.")
             self.end(1)
             return
-        where = server.site.port.label
+        where = server.context.port.label
         logger.info("Listening on %s; the channel layer is %s", ", ".join(addresses), where)
         if lifeline:
             threading.Thread(target=self._watch_lifeline, name="lifeline", daemon=True).start()
@@ -219,7 +219,7 @@ class _Process:
             self._reactor.callFromThread(self._server.stop, _ORPHAN_SECONDS)
 
     def _reopen_log(self) -> None:
-        log = None if self._server is None else self._server.site.access_log
+        log = None if self._server is None else self._server.context.access_log
         if log is not None:
             try:
                 log.reopen()
@@ -238,7 +238,7 @@ def _tell_ready(fd: int, addresses: Sequence[str]) -> None:
 
 def run(
     layer: ChannelLayer,
-    settings: Settings,
+    settings: InterfaceSettings,
     make_endpoints: Callable[[Any], Sequence[tuple[str, Any]]],
     open_access_log: Callable[[Any], AccessLog | None],
     *,

@@ -7,13 +7,13 @@ from ipaddress import IPv4Network, IPv6Network
 
 from .deadlines import Deadlines
 
-__all__ = ["Network", "Settings"]
+__all__ = ["InterfaceSettings", "Network"]
 
 Network = IPv4Network | IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class InterfaceSettings:
     """Everything that connections ask about. Sizes are in bytes; 0 means without a limit where it says so."""
 
     deadlines: Deadlines = field(default_factory=Deadlines)

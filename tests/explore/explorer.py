@@ -17,10 +17,10 @@ from typing import Any, Protocol
 import hiredis
 import msgpack
 
-from headrace_asgi.layers.places import Places
-from headrace_asgi.layers.redis_call import Call
-from headrace_asgi.layers.redis_plan import Plan
-from headrace_asgi.layers.redis_scripts import SCRIPTS, script
+from headrace_asgi.layers.redis.plan.command import RedisCommand
+from headrace_asgi.layers.redis.plan.places import Places
+from headrace_asgi.layers.redis.plan.plan import Plan
+from headrace_asgi.layers.redis.plan.scripts import SCRIPTS, script
 from headrace_asgi.limits import Capacities
 
 __all__ = ["PLACE", "Data", "Model", "Move", "Report", "Server", "Violation", "explore", "plan"]
@@ -75,7 +75,7 @@ class Move:
 
     label: str
     after: Callable[[Any], Actors]
-    call: Call | None = None
+    call: RedisCommand | None = None
 
 
 class Model(Protocol):

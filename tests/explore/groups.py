@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from headrace_asgi import control
 from headrace_asgi.contract import Outcome
 from headrace_asgi.envelope import decode, encode, pack_message, unpack_message
-from headrace_asgi.membership import Membership
+from headrace_asgi.layers.redis.plan.membership import Membership
 
 from .explorer import PLACE, Data, Move, Violation, plan
 

@@ -12,8 +12,8 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from headrace_asgi.contract import Outcome
-from headrace_asgi.layers.redis_call import Accepted, Call, no_answer
-from headrace_asgi.layers.redis_plan import ORDERED_CHANNELS
+from headrace_asgi.layers.redis.plan.command import Accepted, RedisCommand, no_answer
+from headrace_asgi.layers.redis.plan.plan import ORDERED_CHANNELS
 
 from . import sockets
 from .explorer import PLACE, Data, Move, Violation, plan
@@ -240,7 +240,7 @@ class Ordering:
             return
         orphaned = not self._is_alive(actors, data, k)
         if orphaned or actors.left[LAPSES]:
-            call = Call(PLACE, (b"DEL", self.keys[sockets.ORDER]), no_answer)
+            call = RedisCommand(PLACE, (b"DEL", self.keys[sockets.ORDER]), no_answer)
             used = actors if orphaned else _less(actors, LAPSES)
             running = any(worker == ("running", k) for worker in actors.workers)
             old = used.old if running else used.old | {k}
@@ -298,7 +298,7 @@ class Ordering:
         idle = _with(actors, at, Worker())
         return idle if outcome is Outcome.SENT else _fate(idle, k, "stale")
 
-    def _back(self, k: int, head: bool) -> Call:
+    def _back(self, k: int, head: bool) -> RedisCommand:
         channel = ORDERED_CHANNELS[0 if k == 0 else 2 if k == self.last else 1]
         return self.plan.back(SOCKET, k, PLACE, channel, entry(k, expires=k != self.last), head)
 

@@ -11,8 +11,8 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from headrace_asgi.contract import OpenSocket, Outcome
-from headrace_asgi.layers.redis_call import Accepted, Call, no_answer
-from headrace_asgi.layers.redis_plan import ORDERED_CHANNELS
+from headrace_asgi.layers.redis.plan.command import Accepted, RedisCommand, no_answer
+from headrace_asgi.layers.redis.plan.plan import ORDERED_CHANNELS
 
 from . import sockets
 from .explorer import PLACE, Data, Move, Violation, plan
@@ -77,7 +77,7 @@ class Repeats:
                 "the worker takes", partial(self._taken, actors), self.plan.take(PLACE, [RECEIVE], 1, None)
             )
         if actors.flushes:
-            call = Call(PLACE, (b"DEL", *self.keys), no_answer)
+            call = RedisCommand(PLACE, (b"DEL", *self.keys), no_answer)
             emptied = actors._replace(flushes=actors.flushes - 1, running=0, doubtful=actors.sent)
             yield Move("Redis is emptied", lambda _: emptied, call)
 
@@ -100,7 +100,7 @@ class Repeats:
                 yield Move(f"frames {first} to {last}, the answer is lost", lambda _, lost=lost: lost, call)
                 yield Move(f"frames {first} to {last} are lost on their way", lambda _, lost=lost: lost)
 
-    def _send(self, first: int, last: int) -> Call:
+    def _send(self, first: int, last: int) -> RedisCommand:
         if self.ordered:
             return self.plan.frame_ordered(SOCKET, first, entry(first))
         frames = [part for k in range(first, last + 1) for part in (LOCAL, k, entry(k, ordered=False))]

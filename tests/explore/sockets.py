@@ -6,7 +6,7 @@ import struct
 from typing import Any
 
 from headrace_asgi.envelope import decode, encode
-from headrace_asgi.layers.redis_plan import ORDERED_CHANNELS
+from headrace_asgi.layers.redis.plan.plan import ORDERED_CHANNELS
 
 from .explorer import PLACE, Data, plan
 

@@ -11,8 +11,8 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from headrace_asgi.contract import Outcome
-from headrace_asgi.layers.redis_call import Accepted, Call, no_answer
-from headrace_asgi.layers.redis_plan import ORDERED_CHANNELS
+from headrace_asgi.layers.redis.plan.command import Accepted, RedisCommand, no_answer
+from headrace_asgi.layers.redis.plan.plan import ORDERED_CHANNELS
 
 from . import sockets
 from .explorer import PLACE, Data, Move, Violation
@@ -80,7 +80,7 @@ class Verdict:
             call = self.plan.kick(SOCKET, PLACE, told=True)
             yield Move("somebody kicks the mailbox", lambda _: actors, call)
         if k is not None and not self._is_alive(actors, data, k):
-            call = Call(PLACE, (b"DEL", self.keys[sockets.ORDER]), no_answer)
+            call = RedisCommand(PLACE, (b"DEL", self.keys[sockets.ORDER]), no_answer)
             yield Move(f"the lease of {k} lapses", lambda _: actors._replace(lapsed=True), call)
 
     def _interface_moves(self, actors: Actors) -> Iterator[Move]:

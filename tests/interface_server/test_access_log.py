@@ -11,7 +11,7 @@ import pytest
 from twisted.internet import task
 
 from headrace_interface.access_log import AccessLog, escape
-from headrace_interface.http_head import RequestHead
+from headrace_interface.http.head import RequestHead
 
 LINE = re.compile(
     r'(\S+) - - \[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\] "(.*)" (\d+|-) (\d+|-)\n', re.ASCII

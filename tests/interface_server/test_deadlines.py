@@ -69,7 +69,7 @@ class Served:
         done: list[Any] = []
         defer.ensureDeferred(self.server.start()).addBoth(done.append)
         number = int(reactor.until(lambda: done)[0][0].rstrip("/").rpartition(":")[2])
-        reactor.until(lambda: self.server.site.layer_up)
+        reactor.until(lambda: self.server.context.layer_up)
         self.client = socket.create_connection(("127.0.0.1", number))
         self.client.setblocking(False)
 

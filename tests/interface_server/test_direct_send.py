@@ -16,7 +16,13 @@ import pytest
 from twisted.internet import endpoints, protocol
 from twisted.protocols.policies import WrappingFactory
 
-from headrace_interface.direct_send import DirectTCP, DirectUNIX, Wire, install, wire_of
+from headrace_interface.direct_send import (
+    DirectTCP,
+    DirectTransport,
+    DirectUNIX,
+    direct_transport_of,
+    install,
+)
 from tests.support.reactors import HandReactor, hand_reactor
 from tests.support.tls import certificate
 
@@ -102,33 +108,33 @@ def test_bytes_for_a_reader_that_stalls_arrive_in_order(
 ) -> None:
     text = f"unix:{tmp_path}/s" if kind == "unix" else kind
     with connected(reactor, text) as (server, client):
-        wire = wire_of(server.transport)
-        assert isinstance(wire, DirectUNIX if kind == "unix" else DirectTCP)
+        direct_transport = direct_transport_of(server.transport)
+        assert isinstance(direct_transport, DirectUNIX if kind == "unix" else DirectTCP)
         drained: list[bool] = []
-        wire.when_drained = lambda: drained.append(wire.backlogged)
+        direct_transport.when_drained = lambda: drained.append(direct_transport.backlogged)
         data = random.Random(1).randbytes(8_000_000)
         for at in range(0, len(data), 100_000):
             server.transport.write(data[at : at + 100_000])
-        assert wire.backlogged
-        assert 0 < wire.pending_bytes < len(data)
+        assert direct_transport.backlogged
+        assert 0 < direct_transport.pending_bytes < len(data)
         assert drain(reactor, client, len(data)) == data
         reactor.until(lambda: drained)
         assert drained == [False]
-        assert wire.pending_bytes == 0
+        assert direct_transport.pending_bytes == 0
         server.transport.write(b"and on")
         assert client.recv(100) == b"and on"
 
 
 def test_a_drained_transport_may_be_written_to_and_closed_by_its_listener(reactor: HandReactor) -> None:
     with connected(reactor) as (server, client):
-        wire = wire_of(server.transport)
-        assert wire is not None
+        direct_transport = direct_transport_of(server.transport)
+        assert direct_transport is not None
 
         def go_on() -> None:
             server.transport.write(b"z" * 6_000_000)
             server.transport.loseConnection()
 
-        wire.when_drained = go_on
+        direct_transport.when_drained = go_on
         server.transport.write(b"a" * 6_000_000)
         assert drain(reactor, client, 12_000_000) == b"a" * 6_000_000 + b"z" * 6_000_000
         reactor.until(lambda: server.lost)
@@ -179,7 +185,7 @@ def test_a_reset_is_told_once_and_never_inside_a_write(reactor: HandReactor) -> 
 def test_the_wire_is_found_below_tls(reactor: HandReactor, tmp_path: Path) -> None:
     pem = certificate(tmp_path)
     with connected(reactor, f"ssl:0:interface=127.0.0.1:privateKey={pem}:certKey={pem}") as (server, client):
-        assert isinstance(wire_of(server.transport), DirectTCP)
+        assert isinstance(direct_transport_of(server.transport), DirectTCP)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         secured = context.wrap_socket(client, do_handshake_on_connect=False)
@@ -199,6 +205,6 @@ def test_the_wire_is_found_below_tls(reactor: HandReactor, tmp_path: Path) -> No
 
 
 def test_a_foreign_transport_has_no_wire() -> None:
-    assert wire_of(object()) is None
-    assert wire_of(None) is None
-    assert not Wire().backlogged
+    assert direct_transport_of(object()) is None
+    assert direct_transport_of(None) is None
+    assert not DirectTransport().backlogged

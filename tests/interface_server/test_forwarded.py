@@ -7,9 +7,9 @@ from ipaddress import ip_network
 import pytest
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 
-from headrace_interface.forwarded import apply, is_trusted, origin_of
-from headrace_interface.http_head import RequestHead
-from headrace_interface.settings import Settings
+from headrace_interface.forwarded import apply, endpoints_of, is_trusted
+from headrace_interface.http.head import RequestHead
+from headrace_interface.settings import InterfaceSettings
 
 NETWORKS = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
 HOST = IPv4Address("TCP", "127.0.0.1", 8000)
@@ -83,20 +83,32 @@ def test_trust_is_by_network(host: str, trusted: bool) -> None:
 @pytest.mark.parametrize(
     ("peer", "settings", "trusted"),
     [
-        (IPv4Address("TCP", "10.0.0.1", 1), Settings(proxy_headers=True, trusted_proxies=NETWORKS), True),
-        (IPv4Address("TCP", "11.0.0.1", 1), Settings(proxy_headers=True, trusted_proxies=NETWORKS), False),
-        (IPv4Address("TCP", "10.0.0.1", 1), Settings(trusted_proxies=NETWORKS), False),
-        (UNIXAddress("/x"), Settings(proxy_headers=True), True),
-        (UNIXAddress("/x"), Settings(proxy_headers=True, trust_unix=False), False),
-        (UNIXAddress("/x"), Settings(), False),
+        (
+            IPv4Address("TCP", "10.0.0.1", 1),
+            InterfaceSettings(proxy_headers=True, trusted_proxies=NETWORKS),
+            True,
+        ),
+        (
+            IPv4Address("TCP", "11.0.0.1", 1),
+            InterfaceSettings(proxy_headers=True, trusted_proxies=NETWORKS),
+            False,
+        ),
+        (IPv4Address("TCP", "10.0.0.1", 1), InterfaceSettings(trusted_proxies=NETWORKS), False),
+        (UNIXAddress("/x"), InterfaceSettings(proxy_headers=True), True),
+        (UNIXAddress("/x"), InterfaceSettings(proxy_headers=True, trust_unix=False), False),
+        (UNIXAddress("/x"), InterfaceSettings(), False),
     ],
 )
-def test_trust_must_be_asked_for_st14(peer: object, settings: Settings, trusted: bool) -> None:
-    assert origin_of(peer, HOST, False, settings).trusted is trusted
+def test_trust_must_be_asked_for_st14(peer: object, settings: InterfaceSettings, trusted: bool) -> None:
+    assert endpoints_of(peer, HOST, False, settings).trusted is trusted
 
 
 def test_what_is_known_of_a_connection() -> None:
-    origin = origin_of(IPv6Address("TCP", "::1", 5), HOST, True, Settings(root_path="/app"))
-    assert (origin.scheme, origin.client, origin.server) == ("https", ["::1", 5], ["127.0.0.1", 8000])
-    assert origin.root_path == "/app"
-    assert origin_of(UNIXAddress("/x"), UNIXAddress("/x"), False, Settings()).client is None
+    endpoints = endpoints_of(IPv6Address("TCP", "::1", 5), HOST, True, InterfaceSettings(root_path="/app"))
+    assert (endpoints.scheme, endpoints.client, endpoints.server) == (
+        "https",
+        ["::1", 5],
+        ["127.0.0.1", 8000],
+    )
+    assert endpoints.root_path == "/app"
+    assert endpoints_of(UNIXAddress("/x"), UNIXAddress("/x"), False, InterfaceSettings()).client is None

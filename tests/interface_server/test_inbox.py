@@ -10,7 +10,7 @@ import pytest
 
 from headrace_asgi.contract import OpenSocket
 from headrace_interface.deadlines import OFF, Deadlines
-from headrace_interface.settings import Settings
+from headrace_interface.settings import InterfaceSettings
 from tests.support.http_lab import Lab
 
 
@@ -55,7 +55,7 @@ class Member:
 
 def test_messages_find_their_client() -> None:
     lab, member = Lab(), Member()
-    local = lab.site.connections.add(member)
+    local = lab.context.connections.add(member)
     lab.inbox.reply(local, {"text": "a"})
     lab.inbox.control("verdict", local, {"ordered": True})
     lab.inbox.group_message("g", [local], {"text": "b"})
@@ -72,25 +72,25 @@ def test_messages_for_nobody_are_counted() -> None:
     lab.inbox.reply("gone", {})
     lab.inbox.control("close", "gone", {})
     lab.inbox.group_message("g", ["gone", "away"], {})
-    assert lab.site.counters["discarded"] == 4
+    assert lab.context.counters["discarded"] == 4
     assert not lab.inbox.is_open("gone")
 
 
 def test_members_of_a_group_share_what_one_of_them_built() -> None:
     lab, members = Lab(), [Member() for _ in range(3)]
-    lab.inbox.group_message("g", [lab.site.connections.add(member) for member in members], {"text": "a"})
+    lab.inbox.group_message("g", [lab.context.connections.add(member) for member in members], {"text": "a"})
     assert [member.heard[0][2] for member in members] == [0, 0, 0]
 
 
 def test_a_client_that_fails_is_dropped_and_nobody_else(caplog: pytest.LogCaptureFixture) -> None:
     lab, bad, good = Lab(), Member(ValueError("bug")), Member()
-    locals_ = [lab.site.connections.add(member) for member in (bad, good)]
+    locals_ = [lab.context.connections.add(member) for member in (bad, good)]
     lab.inbox.group_message("g", locals_, {})
     lab.inbox.reply(locals_[0], {})
     lab.inbox.control("close", locals_[0], {})
     assert bad.heard.count(("abort",)) == 3
     assert len(good.heard) == 1
-    assert lab.site.counters["client_errors"] == 3
+    assert lab.context.counters["client_errors"] == 3
     assert "group g" in caplog.text
 
 
@@ -111,23 +111,23 @@ def test_the_layer_is_reported_lost_and_back_once_each(caplog: pytest.LogCapture
 def test_a_layer_that_is_there_at_once_is_no_news(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     lab = Lab()
-    assert lab.site.layer_up
+    assert lab.context.layer_up
     assert caplog.records == []
 
 
 def test_what_waited_is_told_when_the_layer_is_back() -> None:
     lab, waiting, bad = Lab(layer_up=False), Member(), Member(ValueError("bug"))
-    lab.site.held[bad] = lab.site.held[waiting] = None
+    lab.context.held[bad] = lab.context.held[waiting] = None
     lab.inbox.layer_back()
     assert waiting.heard == [("back",)]
     assert ("abort",) in bad.heard
-    assert not lab.site.held
+    assert not lab.context.held
 
 
 def test_sockets_survive_a_short_outage_and_are_closed_after_the_grace() -> None:
-    lab = Lab(Settings(deadlines=replace(Deadlines(), layer_grace=60)))
+    lab = Lab(InterfaceSettings(deadlines=replace(Deadlines(), layer_grace=60)))
     member = Member()
-    lab.site.connections.add_socket(member)
+    lab.context.connections.add_socket(member)
     lab.inbox.layer_lost("x")
     lab.clock.advance(59)
     lab.inbox.layer_back()
@@ -136,35 +136,35 @@ def test_sockets_survive_a_short_outage_and_are_closed_after_the_grace() -> None
     lab.inbox.layer_lost("x")
     lab.clock.advance(61)
     assert member.heard == [("close", 1013)]
-    assert not lab.site.accepting
+    assert not lab.context.accepting
     lab.inbox.layer_back()
-    assert lab.site.accepting
+    assert lab.context.accepting
 
 
 def test_a_layer_that_is_back_ends_no_drain() -> None:
     lab = Lab()
-    lab.site.draining = True
+    lab.context.draining = True
     lab.inbox.layer_back()
-    assert lab.site.draining
+    assert lab.context.draining
 
 
 def test_without_a_grace_sockets_stay() -> None:
-    lab = Lab(Settings(deadlines=replace(Deadlines(), layer_grace=OFF)))
+    lab = Lab(InterfaceSettings(deadlines=replace(Deadlines(), layer_grace=OFF)))
     lab.inbox.layer_lost("x")
     assert lab.clock.getDelayedCalls() == []
 
 
 def test_a_fenced_process_closes_every_socket() -> None:
     lab, member = Lab(), Member()
-    lab.site.connections.add_socket(member)
+    lab.context.connections.add_socket(member)
     lab.inbox.fenced()
     assert member.heard == [("close", 1012)]
 
 
 def test_the_sockets_that_owe_a_disconnect_are_listed() -> None:
     lab, owing, other = Lab(), Member(), Member()
-    owing.local = lab.site.connections.add_socket(owing)
-    lab.site.connections.add_socket(other)
+    owing.local = lab.context.connections.add_socket(owing)
+    lab.context.connections.add_socket(other)
     other.registered = False
     owing.progress = (7, True)
     assert list(lab.inbox.open_sockets()) == [OpenSocket(owing.local, "/chat", 7, True)]
@@ -173,8 +173,8 @@ def test_the_sockets_that_owe_a_disconnect_are_listed() -> None:
 def test_lost_data_is_told_to_requests_and_not_to_sockets(caplog: pytest.LogCaptureFixture) -> None:
     lab, request, socket, bad = Lab(), Member(), Member(), Member(ValueError("bug"))
     for member in (bad, request):
-        lab.site.connections.add(member)
-    lab.site.connections.add_socket(socket)
+        lab.context.connections.add(member)
+    lab.context.connections.add_socket(socket)
     lab.inbox.data_lost()
     assert request.heard == [("data lost",)]
     assert socket.heard == []

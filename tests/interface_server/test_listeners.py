@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IProtocolNegotiationFactory
 
 from headrace_asgi.errors import ConfigurationError
 from headrace_interface.direct_send import DirectTCP, DirectUNIX
-from headrace_interface.http_protocol import HttpProtocol
+from headrace_interface.http.protocol import HttpProtocol
 from headrace_interface.listeners import HttpFactory, Refusals, describe, listen, make_endpoints
 from tests.support.http_lab import Lab
 from tests.support.reactors import HandReactor, hand_reactor
@@ -28,7 +28,7 @@ class Place:
     def __init__(self, reactor: HandReactor) -> None:
         self.reactor = reactor
         self.lab = Lab()
-        self.factory = HttpFactory(self.lab.site, self.lab.upgrade)
+        self.factory = HttpFactory(self.lab.context, self.lab.upgrade)
         self.ports: list[Any] = []
 
     def listen(self, **where: Any) -> list[Any]:
@@ -153,7 +153,7 @@ def test_a_descriptor_must_be_a_listening_socket(tmp_path: Path) -> None:
 
 def test_the_factory_makes_connections() -> None:
     lab = Lab()
-    assert isinstance(HttpFactory(lab.site, lab.upgrade).buildProtocol(None), HttpProtocol)
+    assert isinstance(HttpFactory(lab.context, lab.upgrade).buildProtocol(None), HttpProtocol)
 
 
 def test_refused_connections_are_said_once_with_what_to_do(caplog: pytest.LogCaptureFixture) -> None:

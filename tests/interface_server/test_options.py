@@ -9,17 +9,17 @@ import pytest
 from headrace_asgi.errors import ConfigurationError
 from headrace_interface.deadlines import OFF, Deadlines, rows
 from headrace_interface.options import make_parser, normalised, settings_from
-from headrace_interface.settings import Settings
+from headrace_interface.settings import InterfaceSettings
 
 
-def settings(*arguments: str) -> Settings:
+def settings(*arguments: str) -> InterfaceSettings:
     return settings_from(make_parser().parse_args(normalised(arguments)))
 
 
 def test_without_options_everything_is_the_default() -> None:
     this = settings()
     assert this.deadlines == Deadlines()
-    assert this == Settings(trusted_proxies=this.trusted_proxies)
+    assert this == InterfaceSettings(trusted_proxies=this.trusted_proxies)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from headrace_asgi.errors import ConfigurationError
 from headrace_interface.deadlines import OFF, Deadlines
 from headrace_interface.listeners import make_endpoints
 from headrace_interface.server import Server, _tell_ready
-from headrace_interface.settings import Settings
+from headrace_interface.settings import InterfaceSettings
 from tests.support.http_lab import GET, answers, response
 from tests.support.reactors import HandReactor, hand_reactor
 from tests.support.recording_port import RecordingPort
@@ -31,7 +31,7 @@ UPGRADE = (
 class Running:
     """A started server and its clients."""
 
-    def __init__(self, reactor: HandReactor, settings: Settings | None = None) -> None:
+    def __init__(self, reactor: HandReactor, settings: InterfaceSettings | None = None) -> None:
         self.reactor = reactor
         self.port = RecordingPort()
         self.statuses: list[int] = []
@@ -39,7 +39,7 @@ class Running:
         self.server = Server(
             reactor,
             self.port,
-            settings or Settings(),
+            settings or InterfaceSettings(),
             make_endpoints(reactor, port=0),
             None,
             self.statuses.append,
@@ -125,7 +125,7 @@ def test_a_request_over_a_real_socket(running: Running) -> None:
 
 
 def test_a_refusal_is_read_by_a_client_that_is_still_sending(reactor: HandReactor) -> None:
-    this = Running(reactor, Settings(max_body_bytes=10))
+    this = Running(reactor, InterfaceSettings(max_body_bytes=10))
     client = this.connect(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n")
     for _ in range(20):
         reactor.turn(0.005)
@@ -140,7 +140,7 @@ def test_an_error_at_the_second_endpoint_gives_up_the_first(reactor: HandReactor
         texts = ["tcp:0:interface=127.0.0.1", f"tcp:{taken.getsockname()[1]}:interface=127.0.0.1"]
         port = RecordingPort()
         endpoints = make_endpoints(reactor, strings=texts)
-        server = Server(reactor, port, Settings(), endpoints, None, lambda status: None)
+        server = Server(reactor, port, InterfaceSettings(), endpoints, None, lambda status: None)
         done: list[Any] = []
         defer.ensureDeferred(server.start()).addBoth(done.append)
         reactor.until(lambda: done)
@@ -152,7 +152,7 @@ def test_an_error_at_the_second_endpoint_gives_up_the_first(reactor: HandReactor
 def test_an_idle_server_ends_at_once(reactor: HandReactor) -> None:
     this = Running(reactor)
     idle = this.connect()
-    reactor.until(lambda: this.server.site.http_shells)
+    reactor.until(lambda: this.server.context.http_shells)
     this.server.stop()
     assert this.read(idle, lambda data: False) == b""
     reactor.until(lambda: this.statuses)
@@ -164,7 +164,7 @@ def test_an_idle_server_ends_at_once(reactor: HandReactor) -> None:
 def test_a_request_on_the_wire_is_answered_by_a_server_that_ends(reactor: HandReactor) -> None:
     this = Running(reactor)
     client = this.connect()
-    reactor.until(lambda: this.server.site.http_shells)
+    reactor.until(lambda: this.server.context.http_shells)
     reactor.turn(1.1)
     client.sendall(GET)
     this.server.stop()
@@ -208,14 +208,14 @@ def test_a_request_behind_the_last_answer_does_not_reset_it(reactor: HandReactor
 
 def test_the_port_gets_what_is_left_of_the_drain_deadline(reactor: HandReactor) -> None:
     for settings, waits, least, most in (
-        (Settings(), False, 5, 5),
-        (Settings(deadlines=replace(Deadlines(), drain=3)), False, 1.5, 3),
-        (Settings(deadlines=replace(Deadlines(), drain=0.3)), True, 1, 1),
-        (Settings(deadlines=replace(Deadlines(), drain=OFF)), False, 5, 5),
+        (InterfaceSettings(), False, 5, 5),
+        (InterfaceSettings(deadlines=replace(Deadlines(), drain=3)), False, 1.5, 3),
+        (InterfaceSettings(deadlines=replace(Deadlines(), drain=0.3)), True, 1, 1),
+        (InterfaceSettings(deadlines=replace(Deadlines(), drain=OFF)), False, 5, 5),
     ):
         this = Running(reactor, settings)
         client = this.connect(GET if waits else b"")
-        reactor.until(lambda this=this: this.server.site.http_shells)
+        reactor.until(lambda this=this: this.server.context.http_shells)
         this.server.stop()
         reactor.until(lambda this=this: this.statuses)
         assert least <= this.port.stop_seconds <= most
@@ -240,7 +240,7 @@ def test_the_drain_refuses_new_ends_old_and_tells_every_socket_rt4(reactor: Hand
     told = this.port.of("websocket.disconnect")
     reactor.until(lambda: len(this.port.of("websocket.disconnect")) == 60)
     assert {asked.message["code"] for asked in this.port.of("websocket.disconnect")} == {1012}, told
-    assert this.server.site.connections.socket_count == 0
+    assert this.server.context.connections.socket_count == 0
     this.server.inbox.reply(this.port.requests[0].local, response(b"done"))
     [answer] = answers(this.read(busy, lambda data: False))
     assert (answer.body, answer.header("Connection")) == (b"done", "close")
@@ -251,7 +251,7 @@ def test_the_drain_refuses_new_ends_old_and_tells_every_socket_rt4(reactor: Hand
 
 
 def test_what_does_not_end_in_time_is_cut_and_told(reactor: HandReactor) -> None:
-    settings = Settings(deadlines=replace(Deadlines(), drain=0.3, close=60))
+    settings = InterfaceSettings(deadlines=replace(Deadlines(), drain=0.3, close=60))
     this = Running(reactor, settings)
     this.open_socket()
     this.connect(GET)
@@ -270,7 +270,7 @@ def test_a_second_stop_can_only_shorten(reactor: HandReactor) -> None:
     this.requested(1)
     this.server.stop()
     this.server.stop(100)
-    assert this.server._stop_by <= this.server.site.clock.seconds() + 25
+    assert this.server._stop_by <= this.server.context.clock.seconds() + 25
     this.server.stop(0.1)
     reactor.until(lambda: this.statuses, 5)
     for client in this.clients:
@@ -278,7 +278,7 @@ def test_a_second_stop_can_only_shorten(reactor: HandReactor) -> None:
 
 
 def test_a_handshake_during_the_drain_is_503(running: Running) -> None:
-    running.server.site.accepting = False
+    running.server.context.accepting = False
     client = running.connect(UPGRADE)
     received = running.read(client, lambda data: data.endswith(b"\n"))
     assert [answer.status for answer in answers(received)] == [503]

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from headrace_asgi.limits import MAX_MESSAGE_BYTES
-from headrace_interface.http_body import CHUNK_BYTES
-from headrace_interface.settings import Settings
+from headrace_interface.http.body import CHUNK_BYTES
+from headrace_interface.settings import InterfaceSettings
 
 
 def test_every_size_has_a_limit_by_default() -> None:
-    this = Settings()
+    this = InterfaceSettings()
     for name in ("head", "target", "body", "pending", "early", "websocket_message", "websocket_frame"):
         assert getattr(this, f"max_{name}_bytes") > 0, name
 
 
 def test_what_is_sent_fits_into_a_message() -> None:
-    this = Settings()
+    this = InterfaceSettings()
     assert this.inline_body_bytes + 2 * this.max_head_bytes < MAX_MESSAGE_BYTES
     assert this.inline_body_bytes <= this.spool_memory_bytes <= this.max_bodies_memory_bytes
     assert CHUNK_BYTES < MAX_MESSAGE_BYTES
@@ -22,5 +22,5 @@ def test_what_is_sent_fits_into_a_message() -> None:
 
 
 def test_nobody_is_believed_by_default_s3() -> None:
-    assert not Settings().proxy_headers
-    assert Settings().trusted_proxies == ()
+    assert not InterfaceSettings().proxy_headers
+    assert InterfaceSettings().trusted_proxies == ()

@@ -9,7 +9,7 @@ import pytest
 
 from headrace_asgi import control
 from headrace_interface.deadlines import Deadlines
-from headrace_interface.settings import Settings
+from headrace_interface.settings import InterfaceSettings
 from headrace_interface.untaken import Untaken
 from tests.support.http_lab import GET, Lab, response
 from tests.support.reactors import hand_reactor
@@ -96,7 +96,7 @@ def test_the_page_says_it_only_where_one_debugs() -> None:
         (True, b"No worker has taken http.request at memory"),
         (False, b"The server is busy"),
     ):
-        lab = Lab(Settings(debug=debug, deadlines=Deadlines(queue=8)))
+        lab = Lab(InterfaceSettings(debug=debug, deadlines=Deadlines(queue=8)))
         client = lab.connect()
         client.send(GET)
         lab.wait(9)
@@ -126,7 +126,7 @@ def test_warnings_are_warnings(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_workers_that_are_too_slow_are_said_once(caplog: pytest.LogCaptureFixture) -> None:
-    lab = Lab(Settings(deadlines=Deadlines(queue=4)))
+    lab = Lab(InterfaceSettings(deadlines=Deadlines(queue=4)))
     for _ in range(3):
         lab.connect().send(GET)
     lab.wait(4.5)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from headrace_asgi import RedisChannelLayer
-from headrace_asgi.layers.redis_call import Call, as_is
+from headrace_asgi.layers.redis.plan.command import RedisCommand, as_is
 from tests.journeys.test_worker_restart import get
 from tests.support.stack import Process, Stack, eventually
 
@@ -81,7 +81,7 @@ def test_a_worker_announces_what_it_takes(redis_url: str) -> None:
     with large_takes(redis_url) as (stack, layer):
         stack.worker("--only-channels", "journey.background", "--only-channels", "journey.mark")
         home = layer.places.home
-        ask = Call(home, (b"ZRANGE", layer.plan.key(home, "takers"), 0, -1), as_is)
+        ask = RedisCommand(home, (b"ZRANGE", layer.plan.key(home, "takers"), 0, -1), as_is)
         eventually(lambda: sorted(layer.ask(ask)) == [b"journey.background", b"journey.mark"])
 
 

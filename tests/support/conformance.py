@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from headrace_asgi.contract import ChannelLayer
-from headrace_asgi.layers.memory import InMemoryChannelLayer
-from headrace_asgi.layers.memory_process import MemoryProcess
+from headrace_asgi.layers.memory.layer import InMemoryChannelLayer
+from headrace_asgi.layers.memory.process import MemoryProcess
 
 
 class HandClock:

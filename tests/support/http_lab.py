@@ -12,11 +12,11 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
-from headrace_interface.direct_send import Wire
-from headrace_interface.http_protocol import HttpProtocol
+from headrace_interface.context import ServerContext
+from headrace_interface.direct_send import DirectTransport
+from headrace_interface.http.protocol import HttpProtocol
 from headrace_interface.inbox import Inbox
-from headrace_interface.settings import Settings
-from headrace_interface.site import Site
+from headrace_interface.settings import InterfaceSettings
 
 from .recording_port import Asked, RecordingPort
 
@@ -82,7 +82,7 @@ def _body(answer: Answer, data: bytes) -> tuple[bytes, bytes]:
 class Upgraded:
     """Stands for the WebSocket shell: notes what it is given."""
 
-    def __init__(self, site: Site, transport: Any, head: Any, early: bytes) -> None:
+    def __init__(self, context: ServerContext, transport: Any, head: Any, early: bytes) -> None:
         self.transport = transport
         self.head = head
         self.received = early
@@ -99,7 +99,7 @@ class Upgraded:
         self.lost = True
 
 
-class SlowTransport(StringTransport, Wire):
+class SlowTransport(StringTransport, DirectTransport):
     """A transport whose client reads nothing unless it is told to."""
 
     #: What the client sends is handed over at once.
@@ -129,7 +129,7 @@ class Client:
 
     def __init__(self, lab: Lab, transport: StringTransport) -> None:
         self._lab = lab
-        self.protocol = HttpProtocol(lab.site, lab.upgrade)
+        self.protocol = HttpProtocol(lab.context, lab.upgrade)
         self.transport = transport
         self.protocol.makeConnection(self.transport)
 
@@ -172,11 +172,11 @@ class Client:
 class Lab:
     """A site with a layer that is there, and whatever connects to it."""
 
-    def __init__(self, settings: Settings | None = None, layer_up: bool = True) -> None:
+    def __init__(self, settings: InterfaceSettings | None = None, layer_up: bool = True) -> None:
         self.clock = task.Clock()
         self.port = RecordingPort()
-        self.site = Site(settings or Settings(), self.port, self.clock)
-        self.inbox = Inbox(self.site)
+        self.context = ServerContext(settings or InterfaceSettings(), self.port, self.clock)
+        self.inbox = Inbox(self.context)
         self.upgraded: list[Upgraded] = []
         self.port.start(self.inbox)
         if layer_up:
@@ -186,9 +186,9 @@ class Lab:
         """A new connection, over a transport that takes everything if none is given."""
         return Client(self, StringTransport() if transport is None else transport)
 
-    def upgrade(self, site: Site, transport: Any, head: Any, early: bytes) -> Upgraded:
+    def upgrade(self, context: ServerContext, transport: Any, head: Any, early: bytes) -> Upgraded:
         """Takes over connections that are upgraded."""
-        self.upgraded.append(Upgraded(site, transport, head, early))
+        self.upgraded.append(Upgraded(context, transport, head, early))
         return self.upgraded[-1]
 
     @property

@@ -10,11 +10,11 @@ import redis
 
 from headrace_asgi.contract import OpenSocket, Outcome
 from headrace_asgi.layers.options import hosts_option
-from headrace_asgi.layers.places import Places
-from headrace_asgi.layers.redis_call import Call
-from headrace_asgi.layers.redis_plan import Plan
-from headrace_asgi.layers.redis_target import parse_target
-from headrace_asgi.layers.redis_twisted import RedisInterfacePort
+from headrace_asgi.layers.redis.address import parse_address
+from headrace_asgi.layers.redis.plan.command import RedisCommand
+from headrace_asgi.layers.redis.plan.places import Places
+from headrace_asgi.layers.redis.plan.plan import Plan
+from headrace_asgi.layers.redis.twisted.interface_port import RedisInterfacePort
 from headrace_asgi.limits import Capacities
 
 from .reactors import HandReactor
@@ -85,7 +85,7 @@ class InterfaceSide:
         self.plan, self.url = plan_for(url, **limits)
         self.client = redis.Redis.from_url(self.url)
         self.receiver = Recorder()
-        self.port = RedisInterfacePort(self.plan, {self.plan.places.home: parse_target(self.url)}, reactor)
+        self.port = RedisInterfacePort(self.plan, {self.plan.places.home: parse_address(self.url)}, reactor)
 
     def start(self) -> InterfaceSide:
         """Start the port and wait until it is registered."""
@@ -97,7 +97,7 @@ class InterfaceSide:
         """Wait until the layer was there so many times."""
         self.reactor.until(lambda: len(self.receiver.of("back")) >= times)
 
-    def ask(self, call: Call) -> Any:
+    def ask(self, call: RedisCommand) -> Any:
         """Carry out a call as another process would."""
         return call.read(self.client.execute_command(*call.whole()))
 

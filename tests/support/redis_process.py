@@ -8,8 +8,8 @@ from typing import Any
 from headrace_asgi import control
 from headrace_asgi.contract import Outcome
 from headrace_asgi.envelope import Message, decode, encode, pack_message, unpack_message
-from headrace_asgi.layers.redis_blocking import RedisChannelLayer
-from headrace_asgi.layers.redis_call import Accepted, Call, names
+from headrace_asgi.layers.redis.blocking.layer import RedisChannelLayer
+from headrace_asgi.layers.redis.plan.command import Accepted, RedisCommand, names
 from headrace_asgi.names import local_part, new_process_queue
 
 __all__ = ["Heard", "RedisProcess", "let_leases_lapse"]
@@ -18,7 +18,7 @@ __all__ = ["Heard", "RedisProcess", "let_leases_lapse"]
 def let_leases_lapse(layer: RedisChannelLayer) -> None:
     """Do to all ordered messages in flight what the end of their leases does."""
     place, plan = layer.places.home, layer.plan
-    keys = layer.ask(Call(place, (b"KEYS", plan.flushed_sockets(place)), names))
+    keys = layer.ask(RedisCommand(place, (b"KEYS", plan.flushed_sockets(place)), names))
     if keys:
         layer.ask(plan.settle(place, keys))
 

@@ -11,12 +11,12 @@ from typing import Any
 from twisted.internet import protocol
 
 from headrace_asgi.contract import Outcome
+from headrace_interface.context import ServerContext
 from headrace_interface.direct_send import install
-from headrace_interface.http_head import RequestHead
-from headrace_interface.http_protocol import HttpProtocol
-from headrace_interface.settings import Settings
-from headrace_interface.site import Site
-from headrace_interface.websocket_protocol import WebSocketShell
+from headrace_interface.http.head import RequestHead
+from headrace_interface.http.protocol import HttpProtocol
+from headrace_interface.settings import InterfaceSettings
+from headrace_interface.websocket.protocol import WebSocketShell
 from tests.support.reactors import HandReactor
 
 __all__ = ["KEY", "Asked", "Client", "Lab", "NotingPort", "make_head", "masked", "request"]
@@ -155,12 +155,12 @@ def request(extra: bytes = b"", without: tuple[bytes, ...] = (), target: bytes =
 class Lab:
     """A site on a hand-turned reactor that listens on loopback: the real HTTP shell, then the real socket."""
 
-    def __init__(self, reactor: HandReactor, settings: Settings | None = None, **more: Any) -> None:
+    def __init__(self, reactor: HandReactor, settings: InterfaceSettings | None = None, **more: Any) -> None:
         self.reactor = reactor
         self.port = NotingPort(reactor)
         port: Any = self.port
-        self.site = Site(settings or Settings(), port, reactor, **more)
-        self.site.layer_up = True
+        self.context = ServerContext(settings or InterfaceSettings(), port, reactor, **more)
+        self.context.layer_up = True
         self.shells: list[WebSocketShell] = []
         self.clients: list[Client] = []
         factory = _Factory()
@@ -168,9 +168,11 @@ class Lab:
         self._listening = install(reactor.listenTCP(0, factory, interface="127.0.0.1"))
         self.address: tuple[str, int] = ("127.0.0.1", self._listening.getHost().port)
 
-    def upgrade(self, site: Site, transport: Any, head: RequestHead, early: bytes) -> WebSocketShell:
+    def upgrade(
+        self, context: ServerContext, transport: Any, head: RequestHead, early: bytes
+    ) -> WebSocketShell:
         """What the HTTP shell hands a connection over to."""
-        self.shells.append(WebSocketShell(site, transport, head, early))
+        self.shells.append(WebSocketShell(context, transport, head, early))
         return self.shells[-1]
 
     def client(self, handshake: bytes | None = None, receive_buffer: int = 0) -> Client:
@@ -212,7 +214,7 @@ class _Factory(protocol.Factory):
     lab: Lab
 
     def buildProtocol(self, _: Any) -> HttpProtocol:  # noqa: N802 (Twisted calls it)
-        return HttpProtocol(self.lab.site, self.lab.upgrade)
+        return HttpProtocol(self.lab.context, self.lab.upgrade)
 
 
 class Client:

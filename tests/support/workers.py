@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from headrace.asgi import ChannelLayerWrapper
-from headrace.conf import Settings
-from headrace.worker import Worker
+from headrace.conf import WorkerSettings
+from headrace.worker.single import Worker
 from headrace_asgi import InMemoryChannelLayer
 
 __all__ = ["Clock", "layer_with", "work_off", "worker_for"]
@@ -32,9 +32,9 @@ def layer_with(routing: Any, alias: str = "default", **config: Any) -> ChannelLa
     return ChannelLayerWrapper(InMemoryChannelLayer(**config), alias, routing)
 
 
-def worker_for(routing: Any, settings: Settings | None = None, **config: Any) -> Worker:
+def worker_for(routing: Any, settings: WorkerSettings | None = None, **config: Any) -> Worker:
     """A worker on a fresh memory layer."""
-    return Worker(layer_with(routing, **config), settings=settings or Settings(origin_check=False))
+    return Worker(layer_with(routing, **config), settings=settings or WorkerSettings(origin_check=False))
 
 
 def work_off(worker: Worker, until: Callable[[], Any] | None = None, seconds: float = 5) -> None:

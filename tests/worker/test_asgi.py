@@ -60,7 +60,7 @@ def test_a_wrapper_stands_in_for_its_layer() -> None:
 def test_a_layer_is_called_by_its_alias_and_by_the_place_that_it_says_it_is_at() -> None:
     layer = layer_with([], alias="jobs")
     layer.channel_layer.label = ""
-    assert str(layer) == "jobs (headrace_asgi.layers.memory.InMemoryChannelLayer)"
+    assert str(layer) == "jobs (headrace_asgi.layers.memory.layer.InMemoryChannelLayer)"
     layer.channel_layer.label = "redis://127.0.0.1:6379/0, prefix 'x'"
     assert str(layer) == "jobs (redis://127.0.0.1:6379/0, prefix 'x')"
 

@@ -13,7 +13,7 @@ from headrace_asgi.errors import ConfigurationError
 
 
 def test_every_key_has_a_default() -> None:
-    assert conf.settings() == conf.Settings()
+    assert conf.settings() == conf.WorkerSettings()
 
 
 def test_a_key_is_taken_over() -> None:

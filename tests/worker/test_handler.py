@@ -31,8 +31,8 @@ from django.views.decorators.csrf import csrf_exempt
 from headrace import outbox
 from headrace.exceptions import ResponseLater
 from headrace.handler import AsgiHandler, ViewConsumer
-from headrace.http_request import AsgiRequest
-from headrace.http_response import head_of
+from headrace.http.request import AsgiRequest
+from headrace.http.response import head_of
 from headrace.message import Message
 from headrace_asgi import InMemoryChannelLayer, messages
 from headrace_asgi.contract import Control, Outcome, Send

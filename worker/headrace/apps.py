@@ -6,7 +6,7 @@ from typing import Any
 
 from django.apps import AppConfig
 
-from . import broken_code
+from .development import broken_code
 
 __all__ = ["HeadraceConfig"]
 

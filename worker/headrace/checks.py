@@ -13,7 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from headrace_asgi.errors import ConfigurationError
 from headrace_asgi.layers.options import hosts_option
-from headrace_asgi.layers.redis_target import Target, parse_target
+from headrace_asgi.layers.redis.address import ServerAddress, parse_address
 from headrace_asgi.messages import KINDS
 from headrace_asgi.names import require_channel_name
 
@@ -214,14 +214,14 @@ def _databases(urls: Sequence[str], options: Any) -> set[tuple[str, int, int]]:
     found = set()
     for url in urls:
         try:
-            target = parse_target(url, {"db": options["db"]} if "db" in options else {})
+            target = parse_address(url, {"db": options["db"]} if "db" in options else {})
         except ConfigurationError:
             continue
         found.add(_database(target))
     return found
 
 
-def _database(target: Target) -> tuple[str, int, int]:
+def _database(target: ServerAddress) -> tuple[str, int, int]:
     if target.path is not None:
         return target.path, 0, target.db
     return "127.0.0.1" if target.host == "localhost" else target.host, target.port, target.db

@@ -23,7 +23,7 @@ from headrace_asgi.errors import ConfigurationError
 __all__ = [
     "EMBEDDED_BACKEND",
     "LayerConfig",
-    "Settings",
+    "WorkerSettings",
     "channel_layer_config",
     "channel_layer_configs",
     "channel_session_engine",
@@ -41,7 +41,7 @@ _WHOLE = range(2**31)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class WorkerSettings:
     """The dict `HEADRACE`: each key is a field in upper case."""
 
     #: A page of another site must not open a socket with the visitor's cookies: every `websocket.connect` is
@@ -81,18 +81,18 @@ class LayerConfig:
 
 
 @lru_cache(maxsize=1)
-def settings() -> Settings:
+def settings() -> WorkerSettings:
     """The dict `HEADRACE` with its defaults. Raises ImproperlyConfigured for an unknown key or wrong type."""
     given = getattr(django_settings, "HEADRACE", {})
     if not isinstance(given, Mapping):
         raise ImproperlyConfigured(f"HEADRACE must be a dict, not {type(given).__name__}")
-    known = {field.name.upper(): field for field in fields(Settings)}
+    known = {field.name.upper(): field for field in fields(WorkerSettings)}
     values: dict[str, Any] = {}
     for key, value in given.items():
         if key not in known:
             raise ImproperlyConfigured(_unknown(key, list(known)))
         values[known[key].name] = _checked(key, value, known[key].default)
-    return Settings(**values)
+    return WorkerSettings(**values)
 
 
 def channel_layer_configs() -> dict[str, dict[str, Any]]:

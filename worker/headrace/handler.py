@@ -23,6 +23,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, Strea
 from django.http.response import HttpResponseBase
 from django.urls import set_script_prefix
 
+from headrace_asgi.backoff import Backoff
 from headrace_asgi.contract import Control, Outcome
 from headrace_asgi.control import FAILED, note
 from headrace_asgi.errors import LayerUnavailable
@@ -31,9 +32,9 @@ from headrace_asgi.names import is_process_queue, local_part
 
 from . import conf, outbox
 from .exceptions import RequestAborted, RequestTimeout, ResponseLater
-from .http_request import AsgiRequest
-from .http_response import chunks_of, encode_response
-from .http_window import Window
+from .http.request import AsgiRequest
+from .http.response import chunks_of, encode_response
+from .http.window import Window
 from .log import Seldom
 from .message import Message
 
@@ -245,7 +246,7 @@ class ViewConsumer:
         collecting = outbox.current()
         if collecting is not None:
             collecting.before_immediate_send(name)
-        pause_seconds = FIRST_PAUSE_SECONDS
+        backoff = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
         started = time.monotonic()
         while True:
             (outcome,) = layer.send_many([(name, reply)])
@@ -254,8 +255,7 @@ class ViewConsumer:
             if time.monotonic() - started >= _retry_seconds(outcome):
                 self._give_up(message, name, outcome, collecting)
                 return False
-            time.sleep(pause_seconds)
-            pause_seconds = min(pause_seconds * 2, LONGEST_PAUSE_SECONDS)
+            time.sleep(backoff.next_seconds())
 
     def _give_up(
         self, message: Message, name: str, outcome: Outcome, collecting: outbox.Outbox | None

@@ -199,7 +199,7 @@ def _send_now(layer: Any, item: Send | SendGroup, retry_seconds: float, counters
         return
 
 
-class _Queue:
+class _HeldQueue:
     """What waits for one channel or group, in its order: each item with the time of its first refusal."""
 
     __slots__ = ("due", "items", "outcome")
@@ -228,7 +228,7 @@ class Unsent:
         self._retry_seconds = retry_seconds
         self._counters = counters
         self._clock = clock
-        self._held: dict[str, _Queue] = {}
+        self._held: dict[str, _HeldQueue] = {}
         self._again: list[Out] = []
         #: Held items that are being tried now, by identity, with the time of their first refusal.
         self._tried: dict[int, tuple[Out, float]] = {}
@@ -313,7 +313,7 @@ class Unsent:
         if now - since >= limit and not isinstance(item, Finish):
             self._lost(item, outcome)
             return
-        queue = self._held.setdefault(_queue_of(item), _Queue())
+        queue = self._held.setdefault(_queue_of(item), _HeldQueue())
         queue.items.append((item, since))
         queue.outcome, queue.due = outcome, now + _PAUSE_SECONDS[outcome]
 

@@ -75,10 +75,10 @@ class Route:
         kwargs = self.filters.match(message.content)
         return None if kwargs is None else (self.consumer, kwargs)
 
-    def entries(self, prefix: Filters) -> list[tuple[str, Entry]]:
+    def entries(self, prefix: Filters) -> list[tuple[str, CompiledRoute]]:
         """This route behind an include's prefix, once per channel."""
         filters = prefix.then(self.filters)
-        return [(name, Entry(filters, self.consumer, self)) for name in sorted(self.channel_names())]
+        return [(name, CompiledRoute(filters, self.consumer, self)) for name in sorted(self.channel_names())]
 
     def __str__(self) -> str:
         channels = "/".join(sorted(self.channel_names()))
@@ -114,7 +114,7 @@ class Include:
         """The consumer and its keyword arguments, None if no inner route matches."""
         return _first([entry for name, entry in self.entries(EMPTY) if name == message.channel_name], message)
 
-    def entries(self, prefix: Filters) -> list[tuple[str, Entry]]:
+    def entries(self, prefix: Filters) -> list[tuple[str, CompiledRoute]]:
         """All inner routes behind this include's prefix."""
         filters = prefix.then(self.filters)
         return [entry for inner in self.routing for entry in _entries(inner, filters)]
@@ -128,7 +128,7 @@ route_class = RouteClass
 include = Include
 
 
-class Entry:
+class CompiledRoute:
     """One line of a channel's compiled table."""
 
     __slots__ = ("consumer", "filters", "foreign", "match")
@@ -164,7 +164,7 @@ class Router:
         """
         self._setting = setting
         self.channels: set[str] = set()
-        self._tables: dict[str, list[Entry]] = {}
+        self._tables: dict[str, list[CompiledRoute]] = {}
         self._ordering: dict[str, bool | str] = {}
         for item in resolve_routing(routing, setting):
             self.add_route(item)
@@ -245,7 +245,7 @@ def accept_consumer(message: Message) -> None:
 class _UnroutedConnect:
     """The default for handshakes that no route takes: accept those whose later messages have one."""
 
-    def __init__(self, takers: list[Entry]) -> None:
+    def __init__(self, takers: list[CompiledRoute]) -> None:
         self._takers = takers
         self._seldom = Seldom()
 
@@ -296,13 +296,13 @@ def resolve_routing(routing: Any, setting: str = "routing") -> list[Any]:
     return list(resolved)
 
 
-def _entries(item: Any, prefix: Filters) -> list[tuple[str, Entry]]:
+def _entries(item: Any, prefix: Filters) -> list[tuple[str, CompiledRoute]]:
     if isinstance(item, Route | Include):
         return item.entries(prefix)
-    return [(name, Entry(prefix, None, item)) for name in sorted(item.channel_names())]
+    return [(name, CompiledRoute(prefix, None, item)) for name in sorted(item.channel_names())]
 
 
-def _first(entries: list[Entry], message: Message) -> Match | None:
+def _first(entries: list[CompiledRoute], message: Message) -> Match | None:
     return next((match for entry in entries if (match := entry.match(message)) is not None), None)
 
 

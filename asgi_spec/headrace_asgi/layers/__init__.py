@@ -1,1 +1,1 @@
-"""The channel layers: one module each, and the plan and executors that the Redis ones share."""
+"""The channel layers: a folder each."""

@@ -13,7 +13,7 @@ from ..contract import ChannelLayer, InterfacePort
 from ..errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from .redis_connection import Reactor
+    from .redis.twisted.connection import Reactor
 
 __all__ = ["interface_port", "layer_from_config", "layer_from_url"]
 
@@ -180,7 +180,7 @@ def interface_port(layer: ChannelLayer, reactor: Reactor, version_label: str = "
     Blocks while an embedded server starts, up to 5 s. Raises ConfigurationError for a layer that only lives
     in one process, or where the embedded server cannot run.
     """
-    from .redis_blocking import RedisChannelLayer
+    from .redis.blocking.layer import RedisChannelLayer
 
     if not isinstance(layer, RedisChannelLayer):
         reason = "lives in one process only" if layer.local_only else "has no line for an interface server"
@@ -189,15 +189,15 @@ def interface_port(layer: ChannelLayer, reactor: Reactor, version_label: str = "
             "take RedisChannelLayer (redis://…), or IPCChannelLayer (ipc://NAME) for one machine"
         )
     try:
-        from .redis_twisted import RedisInterfacePort
+        from .redis.twisted.interface_port import RedisInterfacePort
     except ImportError as error:
         raise ConfigurationError(
             f"an interface server needs a package that is not installed ({error.name}); "
             "pip install headrace[interface]"
         ) from error
-    from .redis_target import parse_target
+    from .redis.address import parse_address
 
-    targets = {place: parse_target(url, layer.connection_kwargs) for place, url in layer.places.urls.items()}
+    targets = {place: parse_address(url, layer.connection_kwargs) for place, url in layer.places.urls.items()}
     layer.prepare()
     return RedisInterfacePort(
         layer.plan,

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from headrace.management.commands.runserver import layer_config
-from headrace_asgi.layers.embedded import runtime_directory
+from headrace_asgi.layers.embedded.layer import runtime_directory
 from tests.support.stack import SOURCES, eventually
 from tests.support.wsclient import open_socket
 

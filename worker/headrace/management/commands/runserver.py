@@ -23,22 +23,23 @@ from django.db import connections
 from django.utils import autoreload
 from django.utils.autoreload import DJANGO_AUTORELOAD_ENV
 
-from headrace import __version__, broken_code, conf
+from headrace import __version__, conf
 from headrace.asgi import (
     DEFAULT_CHANNEL_LAYER,
     ChannelLayerWrapper,
     InvalidChannelLayerError,
     channel_layers,
 )
-from headrace.interface_child import InterfaceChild, listening_socket
+from headrace.development import broken_code
+from headrace.development.interface_child import InterfaceChild, listening_socket
+from headrace.development.request_lines import request_line
 from headrace.log import setup_logging
 from headrace.management.commands.runworker import stop_before_reload
-from headrace.request_lines import request_line
 from headrace.routing import Consumer, import_named
 from headrace.signals import worker_process_ready
-from headrace.supervisor import stop_on_signals
-from headrace.worker import Worker
-from headrace.worker_threads import ThreadedWorker
+from headrace.worker.single import Worker
+from headrace.worker.supervisor import stop_on_signals
+from headrace.worker.threads import ThreadedWorker
 from headrace_asgi.errors import ConfigurationError, HeadraceError
 from headrace_asgi.layers.from_config import layer_from_config
 

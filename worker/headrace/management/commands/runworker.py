@@ -11,14 +11,15 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import autoreload
 
-from headrace import broken_code, conf
+from headrace import conf
 from headrace.asgi import DEFAULT_CHANNEL_LAYER, ChannelLayerWrapper, InvalidChannelLayerError, channel_layers
+from headrace.development import broken_code
 from headrace.log import setup_logging, worker_log
 from headrace.routing import Consumer, import_named
 from headrace.signals import worker_process_ready
-from headrace.supervisor import Supervisor, prepare_fork, stop_in_child, stop_on_signals
-from headrace.worker import Worker, apply_channel_filters
-from headrace.worker_threads import ThreadedWorker
+from headrace.worker.single import Worker, apply_channel_filters
+from headrace.worker.supervisor import Supervisor, prepare_fork, stop_in_child, stop_on_signals
+from headrace.worker.threads import ThreadedWorker
 from headrace_asgi.errors import ConfigurationError
 
 __all__ = ["Command", "stop_before_reload"]

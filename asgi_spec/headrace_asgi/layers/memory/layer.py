@@ -1,0 +1,166 @@
+"""The channel layer of one process: for tests, and for trying things out.
+
+It stores encoded envelopes and enforces the real limits, so that what passes on it passes on Redis.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from headrace_asgi.contract import ChannelLayer, Outcome, RefusedHandler
+from headrace_asgi.envelope import Message, pack_message
+from headrace_asgi.errors import ChannelFull
+from headrace_asgi.limits import (
+    DEFAULT_CAPACITY,
+    DEFAULT_EXPIRY_SECONDS,
+    DEFAULT_GROUP_EXPIRY_SECONDS,
+    LEASE_MARGIN_SECONDS,
+    MAX_MESSAGE_BYTES,
+    Capacities,
+)
+from headrace_asgi.names import (
+    new_single_reader,
+    require_channel_name,
+    require_channel_names,
+    require_group_name,
+)
+
+from ..options import number_option, seconds_option
+from .hub import Hub
+from .process import MemoryProcess
+from .store import Store
+from .worker_port import MemoryWorkerPort
+
+__all__ = ["InMemoryChannelLayer"]
+
+
+class InMemoryChannelLayer(ChannelLayer):
+    """A channel layer whose messages never leave this process.
+
+    Thread-safe. It keeps its messages for as long as the object lives, whatever `close` says. A forked child
+    that uses it gets ConfigurationError from every method.
+    """
+
+    extensions = ("groups", "flush", "statistics", "batch", "ordering")
+    local_only = True
+    label = "memory"
+
+    def __init__(
+        self,
+        expiry: float = DEFAULT_EXPIRY_SECONDS,
+        group_expiry: float = DEFAULT_GROUP_EXPIRY_SECONDS,
+        capacity: int = DEFAULT_CAPACITY,
+        channel_capacity: Mapping[Any, int] | None = None,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+        ordering_lease_seconds: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Take the limits, in seconds, messages and bytes. Messages and memberships expire on `clock`.
+
+        Raises ConfigurationError for a limit that cannot work.
+        """
+        self.expiry = seconds_option("expiry", expiry)
+        self.group_expiry = seconds_option("group_expiry", group_expiry)
+        self.capacities = Capacities(capacity, channel_capacity)
+        self.max_message_bytes = number_option("max_message_bytes", max_message_bytes)
+        lease = seconds_option(
+            "ordering_lease_seconds",
+            max(expiry + LEASE_MARGIN_SECONDS, expiry * 1.5)
+            if ordering_lease_seconds is None
+            else ordering_lease_seconds,
+        )
+        store = Store(self.capacities, int(expiry * 1000), int(group_expiry * 1000), int(lease * 1000))
+        self._hub = Hub(store, clock)
+
+    def send(self, channel: str, message: Message) -> None:
+        """Put a message on a channel. Never blocks. One for a process that is gone is dropped."""
+        if self.send_many([(channel, message)]) == [Outcome.FULL]:
+            raise ChannelFull(
+                f"Channel {channel} holds {self.capacities.of(channel)} messages, as many as it may"
+            )
+
+    def send_many(self, messages: Sequence[tuple[str, Message]]) -> list[Outcome]:
+        """Send several messages, one Outcome each. Never blocks."""
+        packed = [
+            (require_channel_name(channel), pack_message(message, self.max_message_bytes))
+            for channel, message in messages
+        ]
+        with self._hub as store:
+            expiry_ms = self._expiry_ms()
+            return [store.send(channel, payload, expiry_ms) for channel, payload in packed]
+
+    def receive_many(
+        self, channels: Iterable[str], limit: int = 1, timeout_seconds: float = 0
+    ) -> list[tuple[str, Message]]:
+        """Take up to `limit` messages, waiting up to `timeout_seconds` for the first; all of one channel."""
+        taken = self._hub.take(require_channel_names(channels), limit, timeout_seconds)
+        return [(one.channel, message) for one, message in taken]
+
+    def new_channel(self, pattern: str) -> str:
+        """A channel name never used before, for a pattern that ends with `?` or `!`."""
+        return new_single_reader(pattern)
+
+    def group_add(self, group: str, channel: str) -> None:
+        """Make a channel a member; ignored for a channel of a process that is gone."""
+        require_group_name(group)
+        require_channel_name(channel)
+        with self._hub as store:
+            store.join(group, channel, self._hub.now_ms())
+
+    def group_discard(self, group: str, channel: str) -> None:
+        """End a membership, if there is one."""
+        require_group_name(group)
+        require_channel_name(channel)
+        with self._hub as store:
+            store.leave(group, channel)
+
+    def group_channels(self, group: str) -> list[str]:
+        """Full names of the members, in the order they joined."""
+        require_group_name(group)
+        with self._hub as store:
+            return store.members(group, self._hub.now_ms())
+
+    def send_group(self, group: str, message: Message) -> None:
+        """Send a copy to every member; copies for full channels are dropped."""
+        require_group_name(group)
+        payload = pack_message(message, self.max_message_bytes)
+        with self._hub as store:
+            store.send_group(group, payload, self._expiry_ms(), self._hub.now_ms())
+
+    def flush(self) -> None:
+        """Remove all messages, mailboxes, groups and counters, not the processes."""
+        with self._hub as store:
+            store.clear()
+
+    def statistics(self, channel: str) -> dict[str, int]:
+        """Counters of one shared channel: sent, shed, dropped, taken, expired, unreadable; and pending."""
+        require_channel_name(channel)
+        with self._hub as store:
+            return store.counted(channel)
+
+    def announce(self, channels: Iterable[str]) -> None:
+        """Say that a worker takes these channels: `MemoryProcess.taken_channels` tells."""
+        listed = [require_channel_name(channel) for channel in channels]
+        with self._hub as store:
+            store.announce(listed, self._hub.now_ms())
+
+    def open_worker_port(self, on_refused: RefusedHandler) -> MemoryWorkerPort:
+        """A line for one worker thread of this process."""
+        return MemoryWorkerPort(self._hub, on_refused, self.expiry, self.max_message_bytes)
+
+    def open_process(self) -> MemoryProcess:
+        """Play an interface process, in a test: register sockets, send their frames, hear the replies."""
+        return MemoryProcess(self._hub)
+
+    def put_raw(self, channel: str, entry: bytes) -> None:
+        """Put bytes on a channel as they are, in a test of how rubbish is met."""
+        with self._hub as store:
+            store.push(channel, entry)
+
+    def close(self) -> None:
+        """Nothing to close: the messages live as long as the layer."""
+
+    def _expiry_ms(self) -> int:
+        return self._hub.now_ms() + int(self.expiry * 1000)

@@ -1,0 +1,1 @@
+"""Redis as a channel layer: one plan of what to ask, and two executors that carry it out."""

@@ -1,0 +1,1 @@
+"""The plan carried out by blocking connections: for workers, views and commands."""

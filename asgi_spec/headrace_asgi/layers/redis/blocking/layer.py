@@ -1,0 +1,358 @@
+"""The Redis layer with blocking calls: for workers, views, commands, threads, and foreign programs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from headrace_asgi import control, names
+from headrace_asgi.contract import ChannelLayer, Outcome, RefusedHandler, WorkerPort
+from headrace_asgi.envelope import Message, encode, pack_message
+from headrace_asgi.errors import ChannelFull, HeadraceError, LayerUnavailable
+from headrace_asgi.layers.options import hosts_option, mapping_option, number_option, seconds_option
+from headrace_asgi.limits import (
+    DEFAULT_CAPACITY,
+    DEFAULT_EXPIRY_SECONDS,
+    DEFAULT_GROUP_EXPIRY_SECONDS,
+    FORGOTTEN_PAUSE_SECONDS,
+    FORGOTTEN_SECONDS,
+    MAX_MESSAGE_BYTES,
+    Capacities,
+)
+
+from ..address import parse_address
+from ..plan.clock import RedisClock
+from ..plan.command import RedisCommand, as_is, text
+from ..plan.outgoing import Outgoing, group_copies, message_entry, outcomes_of
+from ..plan.places import Places
+from ..plan.plan import Plan
+from .connection import RedisAddress
+from .executor import RedisExecutor
+from .reader import ChannelReader
+from .silence import ANSWER_SECONDS
+
+__all__ = ["RedisChannelLayer"]
+
+#: Seconds that the processes of a group have to name their members.
+MEMBERS_SECONDS = 2.0
+
+
+class RedisChannelLayer(ChannelLayer):
+    """A channel layer over one Redis (7.0 or later) or Valkey (7.2 or later)."""
+
+    extensions = ("groups", "flush", "statistics", "batch", "ordering")
+
+    def __init__(
+        self,
+        hosts: Sequence[str | tuple[str, int]] = ("redis://127.0.0.1:6379/0",),
+        prefix: str = "",
+        expiry: float = DEFAULT_EXPIRY_SECONDS,
+        group_expiry: float = DEFAULT_GROUP_EXPIRY_SECONDS,
+        capacity: int = DEFAULT_CAPACITY,
+        channel_capacity: Mapping[Any, int] | None = None,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+        ordering_lease_seconds: float | None = None,
+        connection_kwargs: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Take where Redis is and the limits; nothing is connected before the first use.
+
+        `hosts` holds one URL (redis://, rediss://, unix://; its `?prefix=` counts if there is no `prefix`) or
+        (host, port); `expiry` and `group_expiry` are seconds, `capacity` is messages per channel and
+        `channel_capacity` its exceptions by glob or pattern; `connection_kwargs` go to redis-py.
+        Raises ConfigurationError for a value that cannot work.
+        """
+        urls, prefix = hosts_option(hosts, prefix)
+        self.expiry = seconds_option("expiry", expiry)
+        self.group_expiry = seconds_option("group_expiry", group_expiry)
+        self.capacities = Capacities(capacity, channel_capacity)
+        self.max_message_bytes = number_option("max_message_bytes", max_message_bytes)
+        lease = ordering_lease_seconds
+        if lease is not None:
+            lease = seconds_option("ordering_lease_seconds", lease)
+        self.places = Places(urls, prefix)
+        self.connection_kwargs = mapping_option("connection_kwargs", connection_kwargs)
+        self.label = self.places.label(self._server_label())
+        self.plan = Plan(self.places, self.capacities, self.expiry, self.group_expiry, lease)
+        self._executors = {
+            place: RedisExecutor(
+                RedisAddress(url, self.connection_kwargs), RedisClock(self.expiry), self.prepare
+            )
+            for place, url in self.places.urls.items()
+        }
+        self._readers = {
+            place: ChannelReader(self.plan, place, executor) for place, executor in self._executors.items()
+        }
+
+    def _server_label(self) -> str:
+        # The other options say how to connect, not where to.
+        database = {"db": self.connection_kwargs["db"]} if "db" in self.connection_kwargs else {}
+        return parse_address(self.places.urls[self.places.home], database).label
+
+    def prepare(self) -> None:
+        """See to it that there is a Redis. Nothing to do here; the embedded layer starts one."""
+
+    def executor(self, place: str) -> RedisExecutor:
+        """What carries out calls at a place."""
+        return self._executors[place]
+
+    def ask(self, command: RedisCommand, answer_seconds: float = ANSWER_SECONDS) -> Any:
+        """Carry out one call. Raises LayerUnavailable, OutcomeUnknown or ChannelFull (out of memory)."""
+        return self._executors[command.place].ask(command, answer_seconds)
+
+    def run(self, commands: Sequence[RedisCommand]) -> list[Any]:
+        """Carry out calls, in one write per place; an error takes the place of an answer."""
+        if len(self._executors) == 1 or len({command.place for command in commands}) == 1:
+            return self._executors[commands[0].place].run(commands) if commands else []
+        answers: list[Any] = [None] * len(commands)
+        for place, executor in self._executors.items():
+            here = [index for index, command in enumerate(commands) if command.place == place]
+            for index, answer in zip(here, executor.run([commands[index] for index in here]), strict=True):
+                answers[index] = answer
+        return answers
+
+    def now_ms(self, place: str) -> int:
+        """The clock of the Redis at a place. Connects if there was no connection yet."""
+        executor = self._executors[place]
+        try:
+            return executor.clock.now_ms()
+        except RuntimeError:
+            executor.put_back(executor.take_out())
+            return executor.clock.now_ms()
+
+    def expiry_ms(self, place: str, seconds: float | None = None) -> int:
+        """When a message sent now expires, on the Redis clock."""
+        return self.now_ms(place) + int((self.expiry if seconds is None else seconds) * 1000)
+
+    # Sending
+
+    def send(self, channel: str, message: Message) -> None:
+        names.require_channel_name(channel)
+        payload = pack_message(message, self.max_message_bytes)
+        give_up = time.monotonic() + FORGOTTEN_SECONDS
+        while True:
+            (outcome,) = self._send([(channel, payload)], raises=True)
+            if outcome is not Outcome.FORGOTTEN or time.monotonic() > give_up:
+                break
+            time.sleep(FORGOTTEN_PAUSE_SECONDS)
+        if outcome is Outcome.FULL:
+            raise ChannelFull(
+                f"the channel {channel} is full: {self.capacities.of(channel)} messages wait in it"
+            )
+
+    def send_many(self, messages: Sequence[tuple[str, Message]]) -> list[Outcome]:
+        packed = [
+            (names.require_channel_name(channel), pack_message(message, self.max_message_bytes))
+            for channel, message in messages
+        ]
+        return self._send(packed)
+
+    def _send(self, packed: Sequence[tuple[str, bytes]], raises: bool = False) -> list[Outcome]:
+        outcomes = [Outcome.UNAVAILABLE] * len(packed)
+        outgoing: Outgoing[int] = Outgoing(self.plan)
+        try:
+            expiry_ms = self.expiry_ms(self.places.home)
+        except LayerUnavailable:
+            if raises:
+                raise
+            return outcomes
+        for index, (channel, payload) in enumerate(packed):
+            outgoing.add(channel, message_entry(channel, payload, expiry_ms), index)
+        commands = outgoing.commands()
+        for (_, indices), answer in zip(
+            commands, self.run([command for command, _ in commands]), strict=True
+        ):
+            if raises and isinstance(answer, HeadraceError):
+                raise answer
+            for index, outcome in zip(indices, outcomes_of(answer, len(indices)), strict=True):
+                outcomes[index] = outcome
+        if Outcome.GONE in outcomes:
+            missed = {
+                index: names.non_local_name(packed[index][0])
+                for index, outcome in enumerate(outcomes)
+                if outcome is Outcome.GONE
+            }
+            fate = self.fates(missed.values())
+            for index, process in missed.items():
+                outcomes[index] = fate[process]
+        return outcomes
+
+    def fates(self, processes: Iterable[str]) -> dict[str, Outcome]:
+        """Of processes that are not registered: GONE for those that ended, FORGOTTEN for the others."""
+        wanted = list(dict.fromkeys(processes))
+        ended = self.run([self.plan.is_fenced(process) for process in wanted])
+        return {
+            process: Outcome.GONE if answer is True else Outcome.FORGOTTEN
+            for process, answer in zip(wanted, ended, strict=True)
+        }
+
+    def new_channel(self, pattern: str) -> str:
+        return names.new_single_reader(pattern)
+
+    # Receiving
+
+    def receive_many(
+        self, channels: Iterable[str], limit: int = 1, timeout_seconds: float = 0
+    ) -> list[tuple[str, Message]]:
+        listed = names.require_channel_names(channels)
+        deadline = time.monotonic() + timeout_seconds
+        place = self.places.home
+        while True:
+            left = deadline - time.monotonic() if timeout_seconds > 0 else 0
+            block_seconds = left if left > 0 else None
+            command, _ = self._readers[place].take(listed, limit, block_seconds)
+            taken = self.ask(command, (block_seconds or 0) + ANSWER_SECONDS)
+            if taken is None:
+                if block_seconds is None or time.monotonic() >= deadline:
+                    return []
+                continue
+            self._readers[place].served(listed, taken[0])
+            received = self._received(place, *taken)
+            if received:
+                return received
+
+    def _received(self, place: str, channel: str, entries: Sequence[bytes]) -> list[tuple[str, Message]]:
+        """The messages among entries that were taken. Ordered ones are finished: nobody else will."""
+        taken = self._readers[place].read(channel, entries)
+        finished = [
+            self.plan.finish(str(one.message.get("reply_channel")), one.order, place)
+            for one in taken.alive
+            if one.order is not None
+        ]
+        self.run(finished + taken.owed)
+        return [(one.channel, one.message) for one in taken.alive]
+
+    # Groups
+
+    def group_add(self, group: str, channel: str) -> None:
+        names.require_group_name(group)
+        names.require_channel_name(channel)
+        if not names.is_process_queue(channel):
+            self.ask(self.plan.group_join_plain(group, channel))
+            return
+        process = names.non_local_name(channel)
+        self._until_known(process, lambda: self._join(group, process, channel))
+
+    def _until_known(self, process: str, reached: Callable[[], bool]) -> None:
+        """Try to reach a process while Redis has forgotten it, not when it ended."""
+        give_up = time.monotonic() + FORGOTTEN_SECONDS
+        while not reached():
+            if self.ask(self.plan.is_fenced(process)) or time.monotonic() > give_up:
+                return
+            time.sleep(FORGOTTEN_PAUSE_SECONDS)
+
+    def _join(self, group: str, process: str, channel: str) -> bool:
+        """Register the process, then tell it of its member: in this order, over one connection."""
+        add = control.note(control.ADD, group=group, local=names.local_part(channel))
+        # Refused together when Redis is out of memory: a process counts what it is told.
+        told_of = self.plan.push_spare(process, [encode(pack_message(add), control=True)], [True])
+        commands = [self.plan.group_add(group, process), told_of]
+        if commands[0].place == commands[1].place:
+            registered, told = self.run(commands)
+        else:
+            registered = self.run(commands[:1])[0]
+            told = self.run(commands[1:])[0] if registered != Outcome.GONE else [Outcome.GONE]
+        for answer in (registered, told):
+            if isinstance(answer, HeadraceError):
+                raise answer
+        return registered != Outcome.GONE and told[0] is not Outcome.GONE
+
+    def _push_note(self, process: str, note: Message) -> RedisCommand:
+        return self.plan.push(process, [encode(pack_message(note), control=True)], [True])
+
+    def group_discard(self, group: str, channel: str) -> None:
+        names.require_group_name(group)
+        names.require_channel_name(channel)
+        if not names.is_process_queue(channel):
+            self.ask(self.plan.group_leave_plain(group, channel))
+            return
+        process = names.non_local_name(channel)
+        note = control.note(control.DISCARD, group=group, local=names.local_part(channel))
+        command = self._push_note(process, note)
+        self._until_known(process, lambda: self.ask(command) != [Outcome.GONE])
+
+    def group_channels(self, group: str) -> list[str]:
+        names.require_group_name(group)
+        processes, plain = self.ask(self.plan.group_read(group))
+        members: list[str] = list(plain)
+        if not processes:
+            return members
+        answer_to = self.new_channel("headrace.members?")
+        note = control.note(control.MEMBERS, group=group, answer=answer_to)
+        asked = self.run([self._push_note(process, note) for process in processes])
+        awaited = sum(answer == [Outcome.SENT] for answer in asked)
+        deadline = time.monotonic() + MEMBERS_SECONDS
+        while awaited > 0 and (left := deadline - time.monotonic()) > 0:
+            for _, message in self.receive_many([answer_to], awaited, left):
+                awaited -= 1
+                members += message["members"]
+        return members
+
+    def send_group(self, group: str, message: Message) -> None:
+        names.require_group_name(group)
+        payload = pack_message(message, self.max_message_bytes)
+        members = self.ask(self.plan.group_read(group))
+        outgoing: Outgoing[None] = Outgoing(self.plan)
+        expiry_ms = self.expiry_ms(self.places.home)
+        for channel, entry in group_copies(group, payload, members, expiry_ms):
+            outgoing.add_copy(channel, entry, None)
+        for answer in self.run([command for command, _ in outgoing.commands()]):
+            if isinstance(answer, HeadraceError) and not isinstance(answer, ChannelFull):
+                raise answer
+
+    # Upkeep
+
+    def flush(self) -> None:
+        for place in self.places.names:
+            # A glob such as "…:c:*" or the name of one key: its start says enough to choose among the found.
+            starts = tuple(pattern.rstrip("*") for pattern in self.plan.flushed_patterns(place))
+            sockets = self.plan.flushed_sockets(place).rstrip("*")
+            cursor: bytes = b"0"
+            while True:
+                args = (b"SCAN", cursor, b"MATCH", self.places.tag(place) + "*", b"COUNT", 1000)
+                cursor, keys = self.ask(RedisCommand(place, args, as_is, repeat=True))
+                found = [text(key) for key in keys]
+                doomed = [key for key in found if key.startswith(starts)]
+                if doomed:
+                    self.ask(RedisCommand(place, (b"UNLINK", *doomed), as_is, repeat=True))
+                in_flight = [key for key in found if key.startswith(sockets)]
+                if in_flight:
+                    self.ask(self.plan.settle(place, in_flight))
+                if cursor == b"0":
+                    break
+        self.ask(self.plan.flushed())
+
+    def statistics(self, channel: str) -> dict[str, int]:
+        names.require_channel_name(channel)
+        queue = names.non_local_name(channel)
+        totals = {"sent": 0, "shed": 0, "dropped": 0, "pending": 0}
+        answers = self.run(self.plan.statistics(queue))
+        for answer in answers:
+            if isinstance(answer, HeadraceError):
+                raise answer
+            if isinstance(answer, list):
+                totals["sent"] += answer[0]
+                totals["shed"] += answer[1]
+                totals["dropped"] += answer[2]
+            else:
+                totals["pending"] += answer
+        return totals
+
+    def announce(self, channels: Iterable[str]) -> None:
+        self.ask(self.plan.announce([names.require_channel_name(channel) for channel in channels]))
+
+    def ensure_usable(self) -> None:
+        for executor in self._executors.values():
+            try:
+                executor.put_back(executor.take_out())
+            except LayerUnavailable:
+                return
+
+    def open_worker_port(self, on_refused: RefusedHandler) -> WorkerPort:
+        from .worker_port import RedisWorkerPort
+
+        return RedisWorkerPort(self, on_refused)
+
+    def close(self) -> None:
+        for executor in self._executors.values():
+            executor.close()

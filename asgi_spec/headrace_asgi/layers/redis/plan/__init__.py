@@ -1,0 +1,1 @@
+"""What to ask of Redis and how to read its answers. Pure: nothing here opens a connection."""

@@ -1,0 +1,107 @@
+"""One command for Redis, and how its answer is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from headrace_asgi.contract import Outcome
+
+from .scripts import Script
+
+__all__ = [
+    "ALIVE",
+    "FENCED",
+    "LOST",
+    "UNMARKED",
+    "Accepted",
+    "Argument",
+    "BeatAnswer",
+    "Level",
+    "RedisCommand",
+    "as_is",
+    "names",
+    "no_answer",
+    "outcome",
+    "text",
+]
+
+Argument = bytes | str | int
+
+#: What `beat.lua` answers: all is in place; others declared the process dead; Redis lost its data; Redis lost
+#: nothing but the mark of the process.
+ALIVE, FENCED, LOST, UNMARKED = 1, -5, -6, -7
+
+
+@dataclass(slots=True)
+class RedisCommand:
+    """One command for one place.
+
+    `repeat` says that it may be sent again when its answer was lost. A `script` is asked for by digest and
+    sent whole if Redis does not know it: `EVAL source`, then the same arguments from `numkeys` on. `lean` is
+    asked instead when Redis is out of memory: what must not wait for memory, without what can.
+    """
+
+    place: str
+    args: tuple[Argument, ...]
+    read: Callable[[Any], Any]
+    script: Script | None = None
+    repeat: bool = False
+    lean: RedisCommand | None = None
+
+    @property
+    def needs_memory(self) -> bool:
+        """Whether this is a script that Redis refuses when its memory is full."""
+        return self.script is not None and self.script.needs_memory
+
+    def whole(self) -> tuple[Argument, ...]:
+        """The command with the script's source in place of its digest (after NOSCRIPT)."""
+        if self.script is None:
+            return self.args
+        return (b"EVAL", self.script.source, *self.args[2:])
+
+
+@dataclass(frozen=True, slots=True)
+class BeatAnswer:
+    """The answer to a heartbeat: a status, and what Redis says besides."""
+
+    status: int
+    now_ms: int
+    flushes: int
+    #: Channels that some worker takes, by its word of the last `ANNOUNCED_SECONDS`.
+    taken: frozenset[str]
+
+
+class Level(NamedTuple):
+    """How full the list of a shared channel is: messages ever put on it, and those that are there."""
+
+    sent: int
+    waiting: int
+
+
+class Accepted(NamedTuple):
+    """The answer to frames: one outcome each, and the level of their list if Redis looked at it."""
+
+    outcomes: list[Outcome]
+    level: Level | None
+
+
+def as_is(answer: Any) -> Any:
+    return answer
+
+
+def outcome(answer: Any) -> Outcome:
+    return Outcome(answer)
+
+
+def no_answer(answer: Any) -> None:
+    return None
+
+
+def names(answer: Any) -> list[str]:
+    return [text(name) for name in answer]
+
+
+def text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)

@@ -1,0 +1,57 @@
+"""What a Redis says of itself, and the errors by which it says that it cannot serve at present. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["NOT_NOW", "OLDEST", "ServerInfo", "error_code", "facts_of"]
+
+#: BLMPOP and scripts that declare flags came with this version.
+OLDEST = (7, 0)
+
+#: Codes of a Redis that starts, fails over, moves slots, or is no longer the one to ask. Nothing was
+#: executed: hold and try again.
+NOT_NOW = frozenset(
+    {
+        "LOADING",
+        "READONLY",
+        "MASTERDOWN",
+        "CLUSTERDOWN",
+        "TRYAGAIN",
+        "ASK",
+        "MOVED",
+        "BUSY",
+        "NOREPLICAS",
+        "MISCONF",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerInfo:
+    """Both are empty if INFO is forbidden. Identifiers of connections are unique within one `run_id`."""
+
+    version: str = ""
+    run_id: str = ""
+
+    @property
+    def too_old(self) -> bool:
+        """Whether this version cannot serve."""
+        numbers = re.match(r"(\d+)\.(\d+)", self.version)
+        return numbers is not None and (int(numbers[1]), int(numbers[2])) < OLDEST
+
+
+def facts_of(info: Any) -> ServerInfo:
+    """Read the answer to `INFO server`, which an ACL may forbid."""
+    if not isinstance(info, bytes):
+        return ServerInfo()
+    lines = (line.partition(":") for line in info.decode(errors="replace").splitlines())
+    found = {name: value.strip() for name, _, value in lines}
+    return ServerInfo(found.get("redis_version", ""), found.get("run_id", ""))
+
+
+def error_code(error: Exception) -> str:
+    """The first word of an error answer."""
+    return str(error).split(" ", 1)[0]

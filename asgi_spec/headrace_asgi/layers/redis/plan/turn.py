@@ -1,0 +1,68 @@
+"""What one reactor turn sends, gathered so that messages for one list travel in one script call. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from headrace_asgi.contract import Done
+
+from .command import Argument, RedisCommand
+from .outgoing import Outgoing
+from .plan import Plan
+
+__all__ = ["Batch", "Frame", "Turn"]
+
+
+@dataclass(slots=True)
+class Frame:
+    """One frame of a plain socket; `again` if Redis did not know the socket before."""
+
+    place: str
+    local: str
+    order: int
+    entry: bytes
+    done: Done
+    again: bool = False
+
+
+@dataclass(slots=True)
+class Batch:
+    """One call and who wants to know its outcomes, in their order; `frames` if it sends frames."""
+
+    command: RedisCommand
+    dones: list[Done]
+    frames: list[Frame]
+
+
+class Turn:
+    """Messages without a socket by channel, and frames of plain sockets by place, in the order they came."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._outgoing: Outgoing[Done] = Outgoing(plan)
+        self._frames: dict[str, list[Frame]] = {}
+        self.empty = True
+
+    def send(self, channel: str, entry: bytes, done: Done) -> None:
+        """Put an entry on a channel."""
+        self.empty = False
+        self._outgoing.add(channel, entry, done)
+
+    def frame(self, frame: Frame) -> None:
+        """Send a frame of a plain socket."""
+        self.empty = False
+        self._frames.setdefault(frame.place, []).append(frame)
+
+    def batches(self, process: str) -> list[Batch]:
+        """The calls by which `process` sends all of it; then the next turn begins."""
+        self.empty = True
+        batches = [Batch(command, dones, []) for command, dones in self._outgoing.commands(process)]
+        frames, self._frames = self._frames, {}
+        for place, listed in frames.items():
+            # All in one call: between two calls room could be made for a frame behind a refused one.
+            arguments: list[Argument] = []
+            for frame in listed:
+                arguments += (frame.local, frame.order, frame.entry)
+            command = self._plan.frames(place, process, arguments)
+            batches.append(Batch(command, [frame.done for frame in listed], listed))
+        return batches

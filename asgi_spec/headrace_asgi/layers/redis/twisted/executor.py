@@ -1,0 +1,109 @@
+"""Carries out calls over the links of a layer's places: sorts errors, repeats where that is allowed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from hiredis import ReplyError
+
+from headrace_asgi.errors import ChannelFull, LayerUnavailable
+
+from ..memory_watch import MemoryWatch
+from ..plan.command import RedisCommand
+from ..plan.server_info import NOT_NOW, error_code
+from .link import RedisLink
+
+__all__ = ["TwistedExecutor"]
+
+log = logging.getLogger("headrace.layer")
+
+
+class TwistedExecutor:
+    """Gets the answer to a call, or an exception in its place:
+
+    ChannelFull       Redis is out of memory; nothing was executed
+    OutcomeUnknown    the connection broke before the answer
+    LayerUnavailable  nothing was executed
+    """
+
+    def __init__(self, links: Mapping[str, RedisLink], memory: MemoryWatch) -> None:
+        """Take the links by place, and who tells people of a Redis that is out of memory."""
+        self._links = links
+        self._memory = memory
+        self._held: list[tuple[RedisCommand, Callable[[Any], None]]] = []
+        #: Whether `insist` may ask; false until this process is registered (again).
+        self.open = False
+        self._complained: set[str] = set()
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything awaits its answer or its chance."""
+        return bool(self._held) or any(link.unanswered for link in self._links.values())
+
+    @property
+    def holds(self) -> int:
+        """How many calls wait for their chance."""
+        return len(self._held)
+
+    def ask(self, command: RedisCommand, answered: Callable[[Any], None]) -> None:
+        """Ask once. `answered` is called once, later, or at once if there is no connection."""
+
+        def got(answer: Any) -> None:
+            if isinstance(answer, Exception):
+                self._refused(command, answered, answer)
+            else:
+                if self._memory.is_full and command.needs_memory:
+                    self._memory.accepted()
+                answered(command.read(answer))
+
+        self._links[command.place].send(command.args, got)
+
+    def insist(self, command: RedisCommand, answered: Callable[[Any], None]) -> None:
+        """Ask until Redis answers, through outages. Only for calls that may be repeated.
+
+        The only exception that `answered` may get is ChannelFull.
+        """
+        if not self.open:
+            self._held.append((command, answered))
+            return
+
+        def got(answer: Any) -> None:
+            if isinstance(answer, LayerUnavailable):
+                self._held.append((command, answered))
+            else:
+                answered(answer)
+
+        self.ask(command, got)
+
+    def resume(self) -> None:
+        """Ask for everything that waits, in the order it was asked first."""
+        held, self._held = self._held, []
+        for command, answered in held:
+            self.insist(command, answered)
+
+    def _refused(self, command: RedisCommand, answered: Callable[[Any], None], error: Exception) -> None:
+        if not isinstance(error, ReplyError):
+            answered(error)
+            return
+        said, code = str(error), error_code(error)
+        if code == "NOSCRIPT" and command.script is not None:
+            whole = RedisCommand(command.place, command.whole(), command.read, None, command.repeat)
+            self.ask(whole, answered)
+        elif code == "OOM":
+            self._memory.refused()
+            answered(ChannelFull(f"Redis is out of memory: {said}"))
+        elif code in NOT_NOW:
+            self._links[command.place].drop(f"Redis answers {said!r}")
+            answered(LayerUnavailable(said))
+        else:
+            self._complain(said)
+            answered(LayerUnavailable(said))
+
+    def _complain(self, said: str) -> None:
+        """Log what is a defect or a wrong permission, once per kind."""
+        kind = said[:40]
+        if kind not in self._complained and len(self._complained) < 100:
+            self._complained.add(kind)
+            log.error("Redis refuses a command of ours, which is treated as an outage: %s", said)

@@ -1,0 +1,522 @@
+"""An interface server's line to Redis, inside its Twisted reactor: the InterfacePort of `contract`.
+
+Two connections: one carries commands, everything of one reactor turn in one write; the other waits for the
+entries of the process queue. `Registration` keeps the process known, `TwistedExecutor` repeats what may be
+repeated.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+from hiredis import ReplyError
+
+from headrace_asgi import messages
+from headrace_asgi.contract import Done, InterfacePort, InterfaceReceiver, OpenSocket, Outcome
+from headrace_asgi.envelope import Message, encode, pack_message
+from headrace_asgi.errors import MessageTooLarge
+from headrace_asgi.limits import MAX_MESSAGE_BYTES, STOP_SECONDS
+
+from ..address import ServerAddress
+from ..memory_watch import MemoryWatch
+from ..plan.clock import RedisClock
+from ..plan.command import Accepted, Level, RedisCommand
+from ..plan.outgoing import message_entry, outcomes_of
+from ..plan.plan import Plan
+from ..plan.turn import Batch, Frame, Turn
+from .connection import Reactor
+from .executor import TwistedExecutor
+from .groups import Groups
+from .link import RedisLink
+from .reader import QueueReader
+from .registration import Registration
+from .withdrawal import withdraw
+
+__all__ = ["RedisInterfacePort"]
+
+log = logging.getLogger("headrace.layer")
+
+#: Entries in one answer of the process queue; and bytes, going by the entries of the last one: an answer is
+#: read as a whole, and everybody waits for it.
+TAKE_LIMIT = 100
+TAKE_BYTES = 2 * 1024 * 1024
+#: Seconds that one waiting take lasts; its connection is given up when Redis is silent for longer.
+TAKE_SECONDS = 30
+ANSWER_SECONDS = 5.0
+#: Seconds between two looks whether all answers have come, and those that `stop` keeps for the withdrawal.
+STOP_LOOK_SECONDS = 0.02
+WITHDRAW_SECONDS = 1.0
+#: Seconds that the answer to `group_channels` is kept for who asked.
+MEMBERS_EXPIRY_SECONDS = 10.0
+#: Order number and close code of a disconnect for a socket of which nothing else is known.
+LAST_ORDER = 2**31 - 1
+ABNORMAL = 1006
+_WHEN_FULL = "new requests get 503, new WebSockets and what they say are refused"
+
+
+@dataclass(slots=True)
+class _Open:
+    """Questions whose answer changes what this process owes."""
+
+    #: Sockets whose connect has not been answered.
+    connecting: set[str] = field(default_factory=set)
+    #: Those whose end has not: local part -> path, None if no disconnect is owed.
+    ending: dict[str, str | None] = field(default_factory=dict)
+    #: Sockets of a name that others declared dead, until their end: local part -> that name.
+    former: dict[str, str] = field(default_factory=dict)
+    #: What Redis called unregistered, until a beat has said why: (ask again, give up).
+    gone: list[tuple[Callable[[], None], Done]] = field(default_factory=list)
+
+
+class RedisInterfacePort(InterfacePort):
+    """See `contract.InterfacePort`, which says what every method does."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        addresses: Mapping[str, ServerAddress],
+        reactor: Reactor,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+        version_label: str = "",
+        monotonic: Callable[[], float] = time.monotonic,
+        label: str = "",
+    ) -> None:
+        """Take the plan and, for each of its places, where its Redis is; `label` is that of the layer."""
+        self._plan = plan
+        self._reactor = reactor
+        self._monotonic = monotonic
+        self._max_message_bytes = max_message_bytes
+        self.counters: Counter[str] = Counter()
+        self._links = {
+            place: self._link(place, address, self._link_up, ANSWER_SECONDS, self._gather)
+            for place, address in addresses.items()
+        }
+        self._take_link = self._link(
+            "take", addresses[plan.places.home], self._take_up, TAKE_SECONDS + ANSWER_SECONDS
+        )
+        self._clock = RedisClock(plan.expiry_seconds, monotonic)
+        memory = MemoryWatch(addresses[plan.places.home].label, _WHEN_FULL, monotonic)
+        self._executor = TwistedExecutor(self._links, memory)
+        self._groups = Groups(plan, self._executor, reactor.callLater, monotonic)
+        self._registration = Registration(
+            plan, self._executor, self._groups, self._clock, self, reactor.callLater, monotonic, version_label
+        )
+        self.process = self._registration.process
+        self.label = label or plan.places.label(addresses[plan.places.home].label)
+        self._turn = Turn(plan)
+        self._open = _Open()
+        #: Whether the receiver was told that the layer is there; None before it was told anything.
+        self._told_up: bool | None = None
+        self._stopping = False
+        self._receiver: InterfaceReceiver
+        self._reader: QueueReader
+
+    def _link(
+        self,
+        name: str,
+        address: ServerAddress,
+        on_up: Callable[[], None],
+        answer_seconds: float,
+        gather: Callable[[], None] | None = None,
+    ) -> RedisLink:
+        full_name = f"headrace-interface-{name}"
+        return RedisLink(address, self._reactor, full_name, on_up, self._link_down, gather, answer_seconds)
+
+    @property
+    def taken_channels(self) -> frozenset[str]:
+        return self._registration.taken_channels
+
+    def start(self, receiver: InterfaceReceiver) -> None:
+        self._receiver = receiver
+        self._reader = QueueReader(
+            receiver, self._groups, self._tell_members, self._registration.beat, self.counters
+        )
+        for link in (*self._links.values(), self._take_link):
+            link.start()
+
+    # Sending
+
+    def send(self, channel: str, message: Message, expiry_seconds: float, done: Done) -> None:
+        if not self._registration.is_here:
+            again = partial(self.send, channel, message, expiry_seconds, done)
+            self._wait(again, lambda outcome: done(Outcome.UNAVAILABLE))
+            return
+        payload = self._packed(message, done)
+        if payload is not None:
+            self._turn.send(channel, message_entry(channel, payload, self._expiry_ms(expiry_seconds)), done)
+            self._wake()
+
+    def connect(self, local: str, path: str, message: Message, expiry_seconds: float, done: Done) -> None:
+        if not self._registration.is_here:
+            self._wait(partial(self.connect, local, path, message, expiry_seconds, done), done)
+            return
+        payload = self._packed(message, done)
+        if payload is None:
+            return
+        seconds = min(expiry_seconds, self._plan.ordered_expiry_seconds)
+        entry = encode(payload, self._expiry_ms(seconds), order=0)
+        self._open.connecting.add(local)
+
+        def finished(outcome: Outcome) -> None:
+            self._open.connecting.discard(local)
+            done(outcome)
+
+        command = self._plan.connect(self.process + local, path, entry)
+        self._ask_registered(self._executor.insist, command, finished)
+
+    def frame(self, local: str, message: Message, order: int, ordered: bool, done: Done) -> None:
+        if not self._registration.is_here:
+            self._wait(partial(self.frame, local, message, order, ordered, done), done)
+            return
+        payload = self._packed(message, done)
+        if payload is None:
+            return
+        socket = self.process + local
+        if ordered:
+            entry = encode(payload, self._expiry_ms(self._plan.ordered_expiry_seconds), order=order)
+            self._ask_registered(self._ask_frame, self._plan.frame_ordered(socket, order, entry), done)
+            return
+        entry = encode(payload, self._expiry_ms(self._plan.expiry_seconds))
+        self._turn.frame(Frame(self._plan.places.of(socket), local, order, entry, done))
+        self._wake()
+
+    def ask_level(self, channel: str) -> None:
+        sent, waiting = self._plan.level(channel)
+        answers: list[Any] = []
+
+        def answered(answer: Any) -> None:
+            answers.append(answer)
+            if len(answers) == 2 and not any(isinstance(one, Exception) for one in answers):
+                self._tell_level(channel, Level(*answers))
+
+        self._executor.ask(sent, answered)
+        self._executor.ask(waiting, answered)
+
+    def disconnect(self, local: str, message: Message, order: int, done: Done) -> None:
+        self._gather()  # frames of this turn come before the disconnect
+        entry = encode(pack_message(message), order=order)
+        self._end(local, message["path"], lambda socket: self._plan.disconnect(socket, order, entry), done)
+
+    def forget(self, local: str) -> None:
+        self._end(local, None, self._plan.forget, lambda outcome: None)
+
+    def leave_groups(self, local: str) -> None:
+        self._groups.close(local)
+
+    def _end(self, local: str, path: str | None, plan: Callable[[str], RedisCommand], done: Done) -> None:
+        """Unregister a socket, whatever it takes."""
+        self._groups.close(local)
+        self._open.ending[local] = path
+
+        def finished(outcome: Any) -> None:
+            # Redis takes these scripts even when its memory is full.
+            self._open.ending.pop(local, None)
+            done(outcome)
+
+        self._executor.insist(plan(self._open.former.pop(local, self.process) + local), finished)
+
+    def _packed(self, message: Message, done: Done) -> bytes | None:
+        """The message as bytes; None if it cannot be sent, which `done` learns."""
+        if self._stopping:
+            self._reactor.callLater(0, done, Outcome.UNAVAILABLE)
+            return None
+        try:
+            return pack_message(message, self._max_message_bytes)
+        except (MessageTooLarge, TypeError) as error:
+            self.counters["unsendable"] += 1
+            log.error("A message cannot be sent, its client is refused: %s", error)
+            self._reactor.callLater(0, done, Outcome.UNSENDABLE)
+            return None
+
+    def _wait(self, again: Callable[[], None], done: Done) -> None:
+        """Send it in a moment, if everything is just being registered again; else it cannot be sent."""
+        if self._told_up and self._registration.is_coming:
+            self._open.gone.append((again, done))
+        else:
+            self._reactor.callLater(0, done, Outcome.UNAVAILABLE)
+
+    def _expiry_ms(self, seconds: float) -> int:
+        return 0 if seconds == math.inf else self._clock.now_ms() + int(seconds * 1000)
+
+    def _wake(self) -> None:
+        for link in self._links.values():
+            link.wake()
+
+    def _gather(self) -> None:
+        """Ask for what this turn gathered; the link calls this before it writes."""
+        if self._turn.empty:
+            return
+        for batch in self._turn.batches(self.process):
+            self._executor.ask(batch.command, partial(self._answered, batch))
+
+    def _answered(self, batch: Batch, answer: Any) -> None:
+        if isinstance(answer, Accepted):
+            answer = self._leveled(answer)
+        outcomes = outcomes_of(answer, len(batch.dones))
+        if Outcome.GONE in outcomes and not batch.frames:
+            # No message of it was sent: Redis does not know the process, and said so before anything else.
+            self._told(Outcome.GONE, partial(self._repeat_sends, batch), partial(_tell_unsent, batch))
+            return
+        if batch.frames and Outcome.GONE in outcomes:
+            for frame, outcome in zip(batch.frames, outcomes, strict=True):
+                if frame.again:
+                    frame.done(outcome)
+                else:
+                    again = replace(frame, again=True)
+                    self._told(outcome, partial(self._turn.frame, again), frame.done)
+            return
+        _tell(batch, outcomes)
+
+    def _repeat_sends(self, batch: Batch) -> None:
+        """Ask once more; a process that is forgotten twice in a moment sends nothing for now."""
+
+        def answered(answer: Any) -> None:
+            outcomes = outcomes_of(answer, len(batch.dones))
+            if Outcome.GONE in outcomes:
+                outcomes = [Outcome.UNAVAILABLE] * len(outcomes)
+            _tell(batch, outcomes)
+
+        self._executor.ask(batch.command, answered)
+
+    def _ask_frame(self, command: RedisCommand, answered: Callable[[Any], None]) -> None:
+        def got(answer: Any) -> None:
+            answered(self._leveled(answer) if isinstance(answer, Accepted) else answer)
+
+        self._executor.ask(command, got)
+
+    def _leveled(self, answer: Accepted) -> list[Outcome]:
+        """The outcomes of frames; how full their channel is was told before."""
+        if answer.level is not None:
+            self._tell_level(messages.WEBSOCKET_RECEIVE.channel, answer.level)
+        return answer.outcomes
+
+    def _tell_level(self, channel: str, level: Level) -> None:
+        try:
+            self._receiver.level(channel, level.sent, level.waiting, self._plan.capacities.of(channel))
+        except Exception:
+            log.exception("Telling how full %s is failed; going on", channel)
+
+    # Not registered: told by somebody else, declared dead, or forgotten by Redis?
+
+    def _ask_registered(
+        self, ask: Callable[[RedisCommand, Done], None], command: RedisCommand, done: Done
+    ) -> None:
+        """Ask what Redis answers with GONE if it does not know the process or socket."""
+
+        def repeat() -> None:
+            ask(command, lambda answer: done(_outcome(answer)))
+
+        ask(command, lambda answer: self._told(_outcome(answer), repeat, done))
+
+    def _told(self, outcome: Outcome, repeat: Callable[[], None], done: Done) -> None:
+        """Pass an outcome on; a first GONE waits for a beat, and is asked again if Redis lost its data."""
+        if outcome is not Outcome.GONE:
+            done(outcome)
+            return
+        self._open.gone.append((repeat, done))
+        self._registration.beat()
+
+    def _settle(self, outcome: Outcome | None) -> None:
+        """End the wait of what was GONE: with this outcome, or by asking again."""
+        gone, self._open.gone = self._open.gone, []
+        for repeat, done in gone:
+            if outcome is None:
+                repeat()
+            else:
+                done(outcome)
+        if not self._turn.empty:
+            self._wake()
+
+    # The registration's owner
+
+    def sockets_to_register(self, data_lost: bool) -> Iterable[OpenSocket]:
+        sockets = [
+            socket
+            for socket in self._receiver.open_sockets()
+            if socket.local not in self._open.connecting
+            and socket.local not in self._open.ending
+            and socket.local not in self._open.former
+        ]
+        if data_lost:
+            # Only for their disconnect, which asks no number.
+            sockets += [
+                OpenSocket(local, path)
+                for local, path in self._open.ending.items()
+                if path is not None and local not in self._open.former
+            ]
+        return sockets
+
+    def registered(self, sockets: Mapping[str, str]) -> None:
+        known = (
+            {socket.local for socket in self._receiver.open_sockets()}
+            | self._open.connecting
+            | self._open.ending.keys()
+        )
+        for local, path in sockets.items():
+            if local in known:
+                continue
+            message = messages.WEBSOCKET_DISCONNECT.build(
+                reply_channel=self.process + local, code=ABNORMAL, path=path, order=LAST_ORDER
+            )
+            self.counters["strays"] += 1
+            self.disconnect(local, message, LAST_ORDER, lambda outcome: None)
+
+    def data_lost(self) -> None:
+        self._receiver.data_lost()
+
+    def renamed(self) -> None:
+        former, self.process = self.process, self._registration.process
+        for local, *_ in self._receiver.open_sockets():
+            if local not in self._open.connecting:  # those learn now that they are GONE
+                self._open.former.setdefault(local, former)
+        self._settle(Outcome.GONE)
+        self._take_link.drop("the process has a new name")
+        self._receiver.fenced()
+
+    def here(self) -> None:
+        self._executor.resume()
+        self._settle(None)
+        self._groups.changed()
+        self._tell_up()
+
+    def beaten(self) -> None:
+        self._settle(Outcome.GONE)
+        self._executor.resume()
+        self._groups.remove_stale_members()
+        for place in self._plan.places.names:
+            command = self._plan.overdue(place, self._clock.now_ms())
+            self._executor.ask(command, partial(self._kick, place))
+
+    def _kick(self, place: str, sockets: Any) -> None:
+        """Move on mailboxes whose lease has lapsed; harmless if others do it too.
+
+        Whoever a message was lost of is told first: the process of the socket, which may be another one.
+        """
+        if isinstance(sockets, Exception):
+            return
+        for socket in sockets:
+            kicked = partial(self._kicked, place, socket)
+            self._executor.ask(self._plan.kick(socket, place, told=False), kicked)
+
+    def _kicked(self, place: str, socket: str, answer: Any) -> None:
+        if answer == Outcome.LAPSED:
+            log.warning(
+                "A message of the ordered socket %s was lost with its worker; its process is told", socket
+            )
+            self._executor.ask(self._plan.lapsed(socket), partial(self._told_lapse, place, socket))
+
+    def _told_lapse(self, place: str, socket: str, answer: Any) -> None:
+        # Not told: the next beat finds the mailbox as it is, and tells again.
+        if not isinstance(answer, Exception):
+            self._executor.ask(self._plan.kick(socket, place, told=True), lambda answer: None)
+
+    def _tell_members(self, channel: str, members: tuple[str, ...]) -> None:
+        body = {"members": [self.process + local for local in members]}
+        self.send(channel, body, MEMBERS_EXPIRY_SECONDS, lambda outcome: None)
+
+    # Connections
+
+    def _link_up(self) -> None:
+        if not all(link.is_open for link in self._links.values()):
+            return
+        for link in self._links.values():
+            if link.eviction_policy not in ("", "noeviction"):
+                log.warning(
+                    "Redis at %s has maxmemory-policy %s and may throw messages away; set it to noeviction",
+                    link.address.label,
+                    link.eviction_policy,
+                )
+        self._registration.connected()
+
+    def _link_down(self, reason: str) -> None:
+        if not all(link.is_open for link in self._links.values()):
+            self._registration.disconnected()
+            self._settle(Outcome.UNAVAILABLE)
+        if self._told_up is not False:
+            self._told_up = False
+            self._receiver.layer_lost(reason)
+
+    def _tell_up(self) -> None:
+        if self._told_up is not True and self._registration.is_here and self._take_link.is_open:
+            self._told_up = True
+            self._receiver.layer_back()
+
+    # Hearing
+
+    def _take_up(self) -> None:
+        self._take_limit = 0
+        self._limit_take(TAKE_LIMIT)
+        self._take()
+        self._tell_up()
+
+    def _limit_take(self, limit: int) -> None:
+        if limit != self._take_limit:
+            self._take_limit = limit
+            self._take_call = self._plan.take(self._plan.places.home, [self.process], limit, TAKE_SECONDS)
+
+    def _take(self) -> None:
+        self._take_link.send(self._take_call.args, self._taken)
+        self._take_link.flush()
+
+    def _taken(self, answer: Any) -> None:
+        if isinstance(answer, ReplyError):
+            self._take_link.drop(f"Redis answers {str(answer)!r} to a take")
+        elif not isinstance(answer, Exception):
+            taken = self._take_call.read(answer)
+            if taken is not None:
+                entries = taken[1]
+                self._reader.read(entries)
+                entry_bytes = sum(map(len, entries)) // len(entries)
+                self._limit_take(max(1, min(TAKE_LIMIT, TAKE_BYTES // max(entry_bytes, 1))))
+            self._take()
+
+    # The end
+
+    def stop(self, done: Callable[[], None], seconds: float = STOP_SECONDS) -> None:
+        self._stopping = True
+        withdraw_seconds = min(WITHDRAW_SECONDS, seconds / 2)
+        self._wind_up(self._monotonic() + seconds - withdraw_seconds, withdraw_seconds, done)
+
+    def _wind_up(self, deadline: float, withdraw_seconds: float, done: Callable[[], None]) -> None:
+        """Wait for the answers that are due, and for sockets whose last frames are on their way."""
+        self._gather()
+        owed = any(True for _ in self._receiver.open_sockets())
+        if (self._executor.busy or owed) and self._monotonic() < deadline:
+            self._reactor.callLater(STOP_LOOK_SECONDS, self._wind_up, deadline, withdraw_seconds, done)
+            return
+        self._registration.stop()
+        self._groups.stop()
+        if owed or not self._executor.open or self._executor.holds:
+            self._close(done)  # what is still owed stays registered, for others to tell
+            return
+        last = self._reactor.callLater(withdraw_seconds, self._close, done)
+        withdraw(self._plan, self._executor, self.process, lambda: last.active() and last.reset(0))
+
+    def _close(self, done: Callable[[], None]) -> None:
+        for link in (*self._links.values(), self._take_link):
+            link.stop()
+        done()
+
+
+def _tell(batch: Batch, outcomes: Sequence[Outcome]) -> None:
+    for done, outcome in zip(batch.dones, outcomes, strict=True):
+        try:
+            done(outcome)
+        except Exception:  # one client's failure must not keep the others of the batch from their answers
+            log.exception("Telling a client what became of its message failed; going on with the next")
+
+
+def _tell_unsent(batch: Batch, why: Outcome) -> None:
+    """Whether the connection broke or the process has a new name: nothing was executed."""
+    _tell(batch, [Outcome.UNAVAILABLE] * len(batch.dones))
+
+
+def _outcome(answer: Any) -> Outcome:
+    return answer if isinstance(answer, Outcome) else outcomes_of(answer, 1)[0]

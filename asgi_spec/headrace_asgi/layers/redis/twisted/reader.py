@@ -1,0 +1,121 @@
+"""Reads the entries of one process queue and gives each to whom it concerns."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from headrace_asgi import control
+from headrace_asgi.contract import InterfaceReceiver
+from headrace_asgi.envelope import Message, decode, unpack_message
+from headrace_asgi.errors import UnreadableEntry
+from headrace_asgi.names import local_part
+
+from .groups import Groups
+
+__all__ = ["QueueReader"]
+
+log = logging.getLogger("headrace.layer")
+
+
+class QueueReader:
+    """Replies go to the receiver, group notes to the groups, other notes to the receiver.
+
+    Entries are not dropped for their age: the queue is read at once, and a late message is better than a gap.
+    """
+
+    def __init__(
+        self,
+        receiver: InterfaceReceiver,
+        groups: Groups,
+        tell_members: Callable[[str, tuple[str, ...]], None],
+        forgotten: Callable[[], None],
+        counters: Counter[str],
+    ) -> None:
+        """`tell_members(channel, locals)` answers who is in a group; `forgotten` hears that somebody found
+        this process unregistered."""
+        self._receiver = receiver
+        self._groups = groups
+        self._tell_members = tell_members
+        self._counters = counters
+        self._notes: dict[str, Callable[[Message], None]] = {
+            control.ADD: self._add,
+            control.DISCARD: self._discard,
+            control.GROUP: self._group,
+            control.MEMBERS: self._members,
+            control.FORGOTTEN: lambda body: forgotten(),
+        }
+
+    def read(self, entries: Iterable[bytes]) -> None:
+        """Deliver what was taken from the queue. Never raises: one bad entry costs no other."""
+        reply = self._receiver.reply
+        for raw in entries:
+            try:
+                entry = decode(raw)
+                message = unpack_message(entry.payload)
+                if entry.control:
+                    self._note(message)
+                elif entry.channel is not None:
+                    reply(local_part(entry.channel), message)
+                else:
+                    self._count("misdirected", "an entry without a channel name came")
+            except UnreadableEntry as error:
+                self._count("unreadable", str(error))
+            except Exception:
+                self._counters["failed"] += 1
+                log.exception("Delivering an entry of the process queue failed; going on with the next")
+
+    def _note(self, body: Message) -> None:
+        kind = body.get("control")
+        if not isinstance(kind, str):
+            self._count("unreadable", "a control entry does not say its kind")
+            return
+        handler = self._notes.get(kind)
+        try:
+            if handler is not None:
+                handler(body)
+            else:
+                self._receiver.control(kind, _named(body, "local"), body)
+        except _Incomplete as error:
+            self._count("unreadable", f"a control entry {kind!r} has no {error}")
+
+    def _add(self, body: Message) -> None:
+        group, local = _named(body, "group"), _named(body, "local")
+        self._groups.add(group, local, self._receiver.is_open(local))
+
+    def _discard(self, body: Message) -> None:
+        self._groups.discard(_named(body, "group"), _named(body, "local"))
+
+    def _group(self, body: Message) -> None:
+        group, packed = _named(body, "group"), body.get("packed")
+        if not isinstance(packed, bytes):
+            raise _Incomplete("packed")
+        members = self._groups.membership.members(group)
+        if members:
+            self._receiver.group_message(group, members, unpack_message(packed))
+        else:
+            self._counters["group_without_members"] += 1
+            self._groups.unexpected(group)
+
+    def _members(self, body: Message) -> None:
+        members = self._groups.membership.members(_named(body, "group"))
+        self._tell_members(_named(body, "answer"), members)
+
+    def _count(self, what: str, why: str) -> None:
+        """Count something odd; log the first of its kind."""
+        self._counters[what] += 1
+        if self._counters[what] == 1:
+            log.error("Discarded from the process queue, further ones are only counted: %s", why)
+
+
+class _Incomplete(Exception):
+    """A control entry lacks something."""
+
+
+def _named(body: Message, key: str) -> str:
+    value: Any = body.get(key)
+    if not isinstance(value, str):
+        raise _Incomplete(key)
+    return value

@@ -1,0 +1,124 @@
+"""What every connection of one interface process shares."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from .connections import Connections
+from .episodes import Episode
+from .http.spool import Bodies
+from .settings import InterfaceSettings
+from .timers import Clock, Timers
+from .untaken import Watch
+from .websocket.departed import Departed
+from .websocket.frame_buffer import SlowSockets
+from .websocket.handshakes import Handshakes
+from .websocket.shares import Shares
+from .websocket.waiting_room import WaitingRoom
+from .write_buffer import Backlog
+
+if TYPE_CHECKING:
+    from headrace_asgi.contract import InterfacePort
+
+    from .access_log import AccessLog
+
+__all__ = ["ServerContext"]
+
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+class ServerContext:
+    """One per process: settings, the line to the layer, who is connected, clock, log and counters."""
+
+    #: Whether new work is taken: not while the layer is lost beyond its grace.
+    accepting = True
+    #: The process ends: no new sockets, and the next answer on a connection is its last.
+    draining = False
+    layer_up = False
+    #: Whether it was said that no more requests may wait for the layer.
+    told_held_full = False
+
+    def __init__(
+        self,
+        settings: InterfaceSettings,
+        port: InterfacePort,
+        clock: Clock,
+        access_log: AccessLog | None = None,
+    ) -> None:
+        self.settings = settings
+        self.port = port
+        #: The reactor, for what else it can do (`IReactorTime` for Autobahn).
+        self.clock: Any = clock
+        #: None when it is off, so that it costs nothing.
+        self.access_log = access_log
+        self.connections = Connections()
+        self.timers = Timers(clock)
+        self.counters: Counter[str] = Counter()
+        #: What the bodies of requests take.
+        self.bodies = Bodies(settings)
+        #: What waits for slow HTTP clients.
+        self.backlog = Backlog()
+        #: WebSockets whose clients have yet to read.
+        self.slow_sockets = SlowSockets(settings, self.timers)
+        #: Shells whose request waits for the layer, oldest first.
+        self.held: dict[Any, None] = {}
+        #: What the WebSockets have put on the channel of their frames, and those whose frames wait for room.
+        self.shares = Shares(settings)
+        self.waiting_room = WaitingRoom(self)
+        self.handshakes = Handshakes(settings.max_address_handshakes)
+        self.departed = Departed()
+        #: Shells of all HTTP connections, for the drain.
+        self.http_shells: set[Any] = set()
+        #: Whether workers take the requests, and the handshakes.
+        self.request_watch = Watch(clock, "http.request", lambda: port.label, self._asked)
+        self.handshake_watch = Watch(clock, "websocket.connect", lambda: port.label, self._asked)
+        self._episodes: dict[str, Episode] = {}
+        self._date_second = -1
+        self._date = b""
+
+    def full(self, channel: str) -> None:
+        """A client was answered 503 because its message was refused."""
+        self._turned_away(
+            channel,
+            f"{channel} is full, so clients are answered 503: workers do not keep up with it, or Redis has "
+            "no memory left. More workers, a larger capacity or more memory for Redis make room.",
+            f"{channel} was full: {{count}} clients were answered 503 within {{seconds}} s.",
+        )
+
+    def late(self, watch: Watch) -> None:
+        """A client was answered 503 because no worker took its message in time."""
+        channel = watch.channel
+        if watch.text:
+            return  # that nobody takes anything was said already
+        self._turned_away(
+            channel + " late",
+            f"{channel} is not taken before the queue deadline, so clients are answered 503: there are too "
+            "few workers, or they are busy for too long.",
+            f"{channel} was taken too late: {{count}} clients were answered 503 within {{seconds}} s.",
+        )
+
+    def _turned_away(self, kind: str, begins: str, ends: str) -> None:
+        episode = self._episodes.get(kind)
+        if episode is None:
+            episode = self._episodes[kind] = Episode(self.clock, begins, ends)
+        episode.happened()
+
+    def _asked(self) -> Iterable[tuple[str, float] | None]:
+        """What the clients ask of the workers; while the layer is away that is no worker's fault."""
+        return self.connections.asked() if self.layer_up else ()
+
+    def date(self) -> bytes:
+        """The value of a Date header (RFC 9110 5.6.7), made once a second."""
+        second = int(time.time())
+        if second != self._date_second:
+            self._date_second = second
+            at = time.gmtime(second)
+            self._date = (
+                f"{_DAYS[at.tm_wday]}, {at.tm_mday:02d} {_MONTHS[at.tm_mon - 1]} {at.tm_year} "
+                f"{at.tm_hour:02d}:{at.tm_min:02d}:{at.tm_sec:02d} GMT"
+            ).encode("ascii")
+        return self._date

@@ -1,0 +1,1 @@
+"""One HTTP connection and its requests."""

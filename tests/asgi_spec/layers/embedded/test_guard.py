@@ -1,0 +1,50 @@
+"""What the guard of an embedded server decides by; test_embedded.py has it at work."""
+
+from __future__ import annotations
+
+import fcntl
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from headrace_asgi.layers.embedded import guard as embedded_guard
+from headrace_asgi.layers.embedded.guard import FILES, GUARD, USERS, clear, end_server, is_guarded
+
+
+def test_a_directory_without_a_server_is_cleared(tmp_path: Path) -> None:
+    directory = tmp_path / "one"
+    directory.mkdir()
+    for name in FILES:
+        (directory / name).touch()
+    assert FILES[-1] == USERS
+    assert end_server(directory)
+    clear(directory)
+    assert not directory.exists()
+    clear(directory)
+
+
+def test_what_somebody_else_put_there_stays(tmp_path: Path) -> None:
+    (tmp_path / "dump.rdb").touch()
+    (tmp_path / USERS).touch()
+    clear(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["dump.rdb"]
+
+
+def test_to_look_whether_there_is_a_guard_is_in_nobodys_way(tmp_path: Path) -> None:
+    assert not is_guarded(tmp_path)
+    with (tmp_path / GUARD).open("a") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        assert not is_guarded(tmp_path)
+    with (tmp_path / GUARD).open("a") as guard:
+        fcntl.flock(guard, fcntl.LOCK_EX)
+        assert is_guarded(tmp_path)
+
+
+def test_a_second_guard_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with (tmp_path / GUARD).open("a") as guard:
+        fcntl.flock(guard, fcntl.LOCK_EX)
+        command = [sys.executable, "-I", "-S", embedded_guard.__file__, str(tmp_path)]
+        assert subprocess.run(command, timeout=20, check=False).returncode == 0
+    assert not is_guarded(tmp_path)

@@ -1,0 +1,106 @@
+"""RedisSocket and RedisAddress: logging in, refusing what cannot serve, ending what was before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from headrace_asgi.errors import ConfigurationError
+from headrace_asgi.layers.redis.blocking.connection import LinkBroken, RedisAddress, RedisSocket
+from headrace_asgi.layers.redis.blocking.layer import RedisChannelLayer
+from headrace_asgi.layers.redis.plan import server_info as redis_facts
+from headrace_asgi.layers.redis.plan.clock import RedisClock
+from headrace_asgi.layers.redis.plan.command import RedisCommand, as_is
+from headrace_asgi.layers.redis.plan.resp import pack
+from tests.support.services import RedisServer, valkey_binary
+
+
+@pytest.fixture
+def layer(redis_url: str) -> Iterator[RedisChannelLayer]:
+    made = RedisChannelLayer([redis_url])
+    yield made
+    made.close()
+
+
+def raw(layer: RedisChannelLayer, *args: bytes | str | int) -> object:
+    return layer.ask(RedisCommand("0", args, as_is))
+
+
+def opened(url: str) -> RedisSocket:
+    link = RedisSocket(RedisAddress(url), RedisClock(60))
+    link.open()
+    return link
+
+
+def test_an_answer_of_megabytes_is_read_and_written_whole(redis_server: RedisServer) -> None:
+    for url in (redis_server.url, redis_server.tcp_url):
+        link = opened(url)
+        large = bytes(range(256)) * 40_000
+        link.write(pack((b"ECHO", large)) + pack((b"PING",)))
+        assert link.read() == large
+        assert link.read() == b"PONG"
+        link.close()
+
+
+def test_a_server_that_says_nothing_breaks_the_connection(private_redis_server: RedisServer) -> None:
+    link = opened(private_redis_server.url)
+    private_redis_server.pause()
+    link.write(pack((b"PING",)))
+    with pytest.raises(LinkBroken, match="no answer within"):
+        link.read(0.1)
+    assert not link.is_open
+    private_redis_server.resume()
+
+
+def test_an_idle_connection_that_was_closed_is_noticed(private_redis_server: RedisServer) -> None:
+    link = opened(private_redis_server.url)
+    assert not link.lost_its_peer()
+    private_redis_server.kill()
+    assert link.lost_its_peer()
+    link.close()
+
+
+def test_a_reconnecting_connection_ends_the_one_before_it(layer: RedisChannelLayer) -> None:
+    executor = layer.executor("0")
+    link = executor.link()
+    executor.open(link)
+    before, connection = link.client_id, link._connection
+    # As after a broken network: the server still holds a connection that we gave up.
+    link._connection = None
+    link._sock = None
+    executor.open(link)
+    clients = raw(layer, "CLIENT", "LIST")
+    assert isinstance(clients, bytes)
+    assert b"id=%d " % before not in clients
+    assert b"id=%d " % link.client_id in clients
+    link.close()
+    connection.disconnect()
+
+
+def test_a_wrong_password_says_so_and_never_shows_it() -> None:
+    with RedisServer(valkey_binary(), ["--requirepass", "right"]) as server:
+        for query in ("", "?password=wrong-one"):
+            layer = RedisChannelLayer([server.url + query])
+            with pytest.raises(ConfigurationError, match="refused the login") as raised:
+                layer.send("test", {})
+            assert "wrong-one" not in str(raised.value)
+        layer = RedisChannelLayer([server.url + "?password=right"])
+        layer.send("test", {})
+        layer.close()
+
+
+def test_an_acl_that_lacks_something_is_told_with_what_is_needed() -> None:
+    acl = ["--user", "reader", "on", ">pw", "~*", "+@read", "+@connection", "+info", "+time"]
+    with RedisServer(valkey_binary(), acl) as server:
+        layer = RedisChannelLayer([server.tcp_url.replace("//", "//reader:pw@")])
+        with pytest.raises(ConfigurationError, match=r"ACL needs: .*\+@scripting"):
+            layer.send("test", {})
+
+
+def test_a_redis_that_is_too_old_is_named_with_what_is_needed(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_facts, "OLDEST", (99, 0))
+    with pytest.raises(ConfigurationError, match=r"is version 7.*needs Redis 7\.0 or Valkey 7\.2"):
+        RedisChannelLayer([redis_url]).send("test", {})

@@ -1,0 +1,104 @@
+"""ChannelReader: fair among channels, and robust against what is in them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from headrace_asgi.envelope import encode, pack_message
+from headrace_asgi.layers.redis.blocking import reader as redis_reader
+from headrace_asgi.layers.redis.blocking.layer import RedisChannelLayer
+from headrace_asgi.layers.redis.blocking.reader import ChannelReader
+from headrace_asgi.layers.redis.plan.command import RedisCommand
+from headrace_asgi.layers.redis.plan.scripts import script
+
+NEVER = 2**60
+
+
+@pytest.fixture
+def reader(redis_url: str) -> Iterator[ChannelReader]:
+    layer = RedisChannelLayer([redis_url])
+    executor = layer.executor("0")
+    executor.put_back(executor.take_out())
+    yield ChannelReader(layer.plan, "0", executor)
+    layer.close()
+
+
+def names_of(commands: list[RedisCommand]) -> list[str]:
+    return [command.script.name for command in commands if command.script is not None]
+
+
+def order(reader: ChannelReader, channels: list[str]) -> str:
+    command, _ = reader.take(channels, 1, None)
+    keys = command.args[2 : 2 + int(command.args[1])]
+    return "".join(str(key).rpartition(":")[2] for key in keys)
+
+
+def test_the_channel_served_last_goes_to_the_end_and_idle_ones_change_nothing(reader: ChannelReader) -> None:
+    channels = list("abcd")
+    assert order(reader, channels) == "abcd"
+    assert order(reader, channels) == "abcd"
+    orders = []
+    for served in "aaccda":
+        reader.served(channels, served)
+        orders.append(order(reader, channels))
+    assert orders == ["bcda", "bcda", "bdac", "bdac", "bacd", "bcda"]
+
+
+def test_each_list_of_channels_has_an_order_of_its_own(reader: ChannelReader) -> None:
+    reader.served(["a", "b"], "a")
+    assert order(reader, ["a", "b"]) == "ba"
+    assert order(reader, ["b", "a"]) == "ba"
+    assert order(reader, ["a", "b", "c"]) == "abc"
+
+
+def test_takes_are_kept_ready_and_their_number_is_bounded(
+    reader: ChannelReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert reader.take(["a"], 1, None)[0] is reader.take(["a"], 1, None)[0]
+    monkeypatch.setattr(redis_reader, "TAKES_KEPT", 3)
+    for limit in range(1, 20):
+        reader.take(["a", f"b{limit}"], limit, None)
+    assert len(reader._takes) <= 3
+    assert len(reader._orders) <= 3
+
+
+def test_what_cannot_be_read_is_counted_and_told_once(
+    reader: ChannelReader, caplog: pytest.LogCaptureFixture
+) -> None:
+    good = encode(pack_message({"n": 1}), NEVER)
+    with caplog.at_level(logging.ERROR, "headrace.layer"):
+        taken = reader.read("test", [b"", b"\x02rubbish of another version", good, encode(b"\xc1", NEVER)])
+    assert [one.message for one in taken.alive] == [{"n": 1}]
+    assert (reader.counters["test|taken"], reader.counters["test|unreadable"]) == (4, 3)
+    assert len(caplog.records) == 1
+
+
+def test_what_is_owed_for_dropped_entries_depends_on_what_they_were(reader: ChannelReader) -> None:
+    expired = encode(pack_message({"reply_channel": "hr1.0.x!a"}), 1, order=7)
+    unreadable = encode(b"\xc1", NEVER, order=8, channel="hr1.0.x!b")
+    taken = reader.read("websocket.receive", [expired, unreadable])
+    assert taken.alive == []
+    assert names_of(taken.owed) == ["push", "finish"] * 2
+    assert [command.args[-3] for command in taken.owed if command.script is script("finish")] == [7, 8]
+    unseen = encode(pack_message({"reply_channel": "hr1.0.x!a"}), 1, order=0)
+    assert names_of(reader.read("websocket.connect", [unseen]).owed) == ["drop_connect"]
+    seen = encode(pack_message({"reply_channel": "hr1.0.x!a"}), 1, order=0, retries=1)
+    assert names_of(reader.read("websocket.connect", [seen]).owed) == ["finish"]
+    foreign = encode(pack_message({"reply_channel": "daphne!a"}), 1, order=7)
+    assert names_of(reader.read("websocket.receive", [foreign]).owed) == ["finish"]
+    assert reader.read("test", [encode(pack_message({}), 1)]).owed == []
+
+
+def test_notes_between_processes_are_no_messages(reader: ChannelReader) -> None:
+    note = encode(pack_message({"control": "verdict"}), NEVER, control=True)
+    assert reader.read("test", [note]).alive == []
+
+
+def test_channels_of_one_reader_are_counted_together(reader: ChannelReader) -> None:
+    entry = encode(pack_message({"content": b""}), NEVER, channel=None)
+    for number in range(100):
+        reader.read(f"http.request.body?{number}", [entry])
+    assert dict(reader.counters) == {"http.request.body?|taken": 100}

@@ -1,0 +1,31 @@
+"""What INFO tells, and what an ACL or a strange build makes of it."""
+
+from __future__ import annotations
+
+import pytest
+from hiredis import ReplyError
+
+from headrace_asgi.layers.redis.plan.server_info import NOT_NOW, ServerInfo, error_code, facts_of
+
+
+def test_what_info_says_is_read() -> None:
+    facts = facts_of(b"# Server\r\nredis_version:7.2.4\r\nrun_id:abc\r\nos:Linux 6.1\r\n")
+    assert facts == ServerInfo("7.2.4", "abc")
+
+
+def test_a_server_that_does_not_say_is_taken_as_it_is() -> None:
+    assert facts_of(ReplyError("NOPERM")) == ServerInfo()
+    assert not ServerInfo().too_old
+
+
+@pytest.mark.parametrize(
+    ("version", "too_old"),
+    [("6.2.9", True), ("7.0.0", False), ("8.1", False), ("10.0.1", False), ("dev", False)],
+)
+def test_an_old_version_cannot_serve(version: str, too_old: bool) -> None:
+    assert ServerInfo(version).too_old is too_old
+
+
+def test_an_error_begins_with_its_code() -> None:
+    assert error_code(ReplyError("LOADING Redis is loading the dataset in memory")) in NOT_NOW
+    assert error_code(ReplyError("BUSYKEY Target key name already exists.")) not in NOT_NOW

@@ -1,0 +1,238 @@
+"""A connection that comes back by itself, to a real server."""
+
+from __future__ import annotations
+
+import select
+import socket
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import pytest
+
+from headrace_asgi.errors import LayerUnavailable
+from headrace_asgi.layers.redis.address import ServerAddress, parse_address
+from headrace_asgi.layers.redis.plan.scripts import SCRIPTS
+from headrace_asgi.layers.redis.twisted.link import FIRST_WAIT_SECONDS, LAST_WAIT_SECONDS, RedisLink
+from tests.support.reactors import HandReactor, hand_reactor
+from tests.support.services import RedisServer, valkey_binary
+
+
+@pytest.fixture
+def reactor() -> Iterator[HandReactor]:
+    with hand_reactor() as reactor:
+        yield reactor
+        for linked in Linked.started:
+            linked.link.stop()
+        Linked.started.clear()
+
+
+class Linked:
+    """A link and how often it came and went; the end of the test stops it."""
+
+    started: ClassVar[list[Linked]] = []
+
+    def __init__(self, reactor: HandReactor, address: ServerAddress, **options: Any) -> None:
+        self.reactor = reactor
+        self.ups = 0
+        self.downs: list[str] = []
+        self.link = RedisLink(address, reactor, "headrace-test", self.up, self.downs.append, **options)
+        self.link.start()
+        self.started.append(self)
+
+    def up(self) -> None:
+        self.ups += 1
+
+    def until_up(self, times: int = 1) -> RedisLink:
+        self.reactor.until(lambda: self.ups >= times)
+        return self.link
+
+    def ask(self, *args: Any) -> Any:
+        answers: list[Any] = []
+        self.link.send(args, answers.append)
+        self.reactor.until(lambda: answers)
+        return answers[0]
+
+
+def test_a_link_is_let_in_with_password_database_and_name(reactor: HandReactor) -> None:
+    with RedisServer(valkey_binary(), ["--requirepass", "s@crt"]) as server:
+        linked = Linked(reactor, parse_address(f"unix://:s%40crt@{server.path}?db=3"))
+        linked.until_up()
+        assert b"db=3" in linked.ask("CLIENT", "INFO")
+        assert linked.ask("CLIENT", "GETNAME") == b"headrace-test"
+        assert linked.ask("SCRIPT", "EXISTS", *(script.sha for script in SCRIPTS)) == [1] * len(SCRIPTS)
+
+
+def test_a_user_of_the_access_list_is_let_in(reactor: HandReactor, private_redis_server: RedisServer) -> None:
+    private_redis_server.command("ACL", "SETUSER", "me", "on", ">pw", "~*", "+@all")
+    linked = Linked(reactor, parse_address(f"redis://me:pw@127.0.0.1:{private_redis_server.port}"))
+    linked.until_up()
+    assert linked.ask("ACL", "WHOAMI") == b"me"
+
+
+def test_a_user_who_may_only_do_the_necessary_is_let_in(
+    reactor: HandReactor, private_redis_server: RedisServer
+) -> None:
+    """Without CLIENT, CONFIG and INFO we know less, but work."""
+    private_redis_server.command(
+        "ACL", "SETUSER", "me", "on", ">pw", "~*", "+@all", "-client", "-config", "-info"
+    )
+    linked = Linked(reactor, parse_address(f"redis://me:pw@127.0.0.1:{private_redis_server.port}"))
+    linked.until_up()
+    linked.link.drop("the test says so")
+    linked.until_up(2)
+    assert linked.link.eviction_policy == ""
+
+
+def test_a_wrong_password_is_said_and_tried_again(reactor: HandReactor) -> None:
+    with RedisServer(valkey_binary(), ["--requirepass", "right"]) as server:
+        linked = Linked(reactor, parse_address(f"unix://:wrong@{server.path}"))
+        reactor.until(lambda: len(linked.downs) >= 2)
+        assert "WRONGPASS" in linked.downs[0]
+        assert "wrong@" not in linked.downs[0]
+        assert not linked.link.is_open
+
+
+def test_commands_of_one_turn_leave_in_one_write(reactor: HandReactor, redis_server: RedisServer) -> None:
+    gathered: list[int] = []
+    linked = Linked(reactor, parse_address(redis_server.url), gather=lambda: gathered.append(1))
+    link = linked.until_up()
+    writes: list[bytes] = []
+    wire: Any = link._wire
+    real = wire.transport.writeSomeData
+    wire.transport.writeSomeData = lambda data: writes.append(data) or real(data)
+    answers: list[Any] = []
+    for number in range(50):
+        link.send((b"ECHO", number), answers.append)
+    assert not writes
+    reactor.until(lambda: len(answers) == 50)
+    assert len(writes) == 1
+    assert len(gathered) == 1
+
+
+def test_a_link_comes_back_and_ends_its_previous_connection(
+    reactor: HandReactor, redis_server: RedisServer
+) -> None:
+    linked = Linked(reactor, parse_address(redis_server.url))
+    link = linked.until_up()
+    identity = linked.ask("CLIENT", "ID")
+    wire: Any = link._wire
+    # The old connection looks dead to us but not to Redis: it would still pop.
+    answers: list[Any] = []
+    link.send((b"BLPOP", "a-list-of-this-test", 0), answers.append)
+    link.flush()
+    reactor.turn(0.02)
+    kept = wire.transport.socket.dup()
+    link.drop("the test says so")
+    linked.until_up(2)
+    assert isinstance(answers[0], LayerUnavailable)
+    assert f"id={identity} ".encode() not in linked.ask("CLIENT", "LIST")
+    kept.close()
+
+
+def test_a_restarted_server_is_not_asked_to_end_somebody_elses_connection(
+    reactor: HandReactor, private_redis_server: RedisServer
+) -> None:
+    linked = Linked(reactor, parse_address(private_redis_server.url))
+    linked.until_up()
+    private_redis_server.kill()
+    reactor.until(lambda: linked.downs)
+    private_redis_server.start()
+    linked.until_up(2)
+    assert b"cmdstat_client|kill" not in linked.ask("INFO", "commandstats")
+    assert linked.ask("SCRIPT", "EXISTS", SCRIPTS[0].sha) == [1]
+
+
+def test_waits_grow_to_a_cap_and_are_jittered(reactor: HandReactor) -> None:
+    waits: list[float] = []
+
+    class Clock:
+        def callLater(self, delay: float, command: Any, *args: Any) -> Any:  # noqa: N802
+            waits.append(delay)
+            return reactor.callLater(0, command, *args)
+
+        def connectTCP(self, *args: Any, **options: Any) -> Any:  # noqa: N802
+            raise NotImplementedError
+
+        def connectUNIX(self, address: str, factory: Any, timeout: float = 0) -> Any:  # noqa: N802
+            return reactor.connectUNIX(address, factory, timeout=timeout)
+
+    downs: list[str] = []
+    link = RedisLink(
+        ServerAddress(path="/nowhere/v.sock"),
+        Clock(),
+        "x",
+        lambda: None,
+        downs.append,
+        random_part=lambda: 1.0,
+    )
+    link.start()
+    reactor.until(lambda: len(waits) >= 9)
+    link.stop()
+    assert waits[:3] == [FIRST_WAIT_SECONDS, 2 * FIRST_WAIT_SECONDS, 4 * FIRST_WAIT_SECONDS]
+    assert waits[8] == LAST_WAIT_SECONDS
+
+
+def test_waits_grow_while_a_server_lets_us_in_but_does_not_serve(
+    reactor: HandReactor, redis_server: RedisServer
+) -> None:
+    linked = Linked(reactor, parse_address(redis_server.url))
+    counts = []
+    for times in (1, 2, 3):
+        linked.until_up(times)
+        linked.link.drop("the test says so")
+        reactor.until(lambda times=times: len(linked.downs) == times)
+        counts.append(linked.link._backoff.failures)
+    assert counts == [1, 2, 3]
+
+
+def test_without_a_connection_a_command_is_not_sent(reactor: HandReactor) -> None:
+    linked = Linked(reactor, ServerAddress(path="/nowhere/v.sock"))
+    assert type(linked.ask("PING")) is LayerUnavailable
+
+
+def test_a_redis_that_is_too_old_is_named(reactor: HandReactor) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        linked = Linked(reactor, ServerAddress("127.0.0.1", listener.getsockname()[1]))
+        reactor.until(lambda: select.select([listener], [], [], 0)[0])
+        peer, _ = listener.accept()
+        with peer:
+            info = b"redis_version:6.2.9\r\nrun_id:abc\r\n"
+            answers = b"+sha\r\n" * len(SCRIPTS) + b"$%d\r\n%b\r\n" % (len(info), info)
+            peer.sendall(answers + b":1\r\n*0\r\n+OK\r\n")
+            reactor.until(lambda: linked.downs)
+    assert "Redis 6.2.9 is too old" in linked.downs[0]
+    linked.link.stop()
+
+
+@pytest.mark.parametrize("when", ["connecting", "open", "waiting"])
+def test_a_stopped_link_stays_down(reactor: HandReactor, redis_server: RedisServer, when: str) -> None:
+    address = ServerAddress(path="/nowhere/v.sock") if when == "waiting" else parse_address(redis_server.url)
+    linked = Linked(reactor, address)
+    if when == "open":
+        linked.until_up()
+    elif when == "waiting":
+        reactor.until(lambda: linked.downs)
+    before = len(linked.downs)
+    linked.link.stop()
+    reactor.turn(0.1)
+    assert linked.ups == (when == "open")
+    assert len(linked.downs) == before
+    assert not linked.link.is_open
+    assert linked.link._wire is None
+    assert not [command for command in reactor.getDelayedCalls() if command.active()]
+
+
+def test_a_link_that_is_stopped_while_it_is_let_in_ends(
+    reactor: HandReactor, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    greet = RedisLink._greet
+
+    def greet_and_stop(link: RedisLink, wire: Any) -> None:
+        greet(link, wire)
+        link.stop()
+
+    monkeypatch.setattr(RedisLink, "_greet", greet_and_stop)
+    linked = Linked(reactor, parse_address(redis_server.url))
+    reactor.until(lambda: linked.link._give_up is None)
+    assert linked.ups == 0
+    assert linked.link._wire is None

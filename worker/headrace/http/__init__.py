@@ -1,0 +1,1 @@
+"""HTTP requests and responses as messages, on the worker's side."""
