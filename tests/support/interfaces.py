@@ -99,7 +99,7 @@ class InterfaceSide:
 
     def ask(self, call: RedisCommand) -> Any:
         """Carry out a call as another process would."""
-        return call.read(self.client.execute_command(*call.whole()))
+        return call.read(self.client.execute_command(*call.whole().args))
 
     def key(self, kind: str, name: str = "") -> str:
         """A key at the only place."""

@@ -35,7 +35,7 @@ class Desk:
             self.do(command)
 
     def do(self, command: RedisCommand) -> Any:
-        return command.read(self.client.execute_command(*command.whole()))
+        return command.read(self.client.execute_command(*command.whole().args))
 
     def frame_ordered(self, local: str, order: int) -> list[Outcome]:
         """Send a frame through the mailbox; one outcome."""
