@@ -112,7 +112,7 @@ def after(seconds: float, act: Callable[[], object]) -> threading.Timer:
     return timer
 
 
-def test_replies_of_one_turn_to_one_process_travel_as_one_call(worker: Worker) -> None:
+def test_replies_of_one_turn_to_one_process_travel_as_one_command(worker: Worker) -> None:
     before = worker.calls_of("evalsha")
     out: list[Out] = [
         Control(worker.reply, control.note(control.VERDICT, local="client", ordered=False)),

@@ -21,7 +21,7 @@ def outgoing() -> Outgoing[int]:
     return Outgoing(Plan(Places(["redis://localhost"]), Capacities(100), 60, 86400))
 
 
-def test_there_is_one_call_per_queue_with_its_entries_in_order(outgoing: Outgoing[int]) -> None:
+def test_there_is_one_command_per_queue_with_its_entries_in_order(outgoing: Outgoing[int]) -> None:
     for number, channel in enumerate((PROCESS + "a", "test", PROCESS + "b", "foreign!x", "foreign!y")):
         outgoing.add(channel, b"entry %d" % number, number)
     commands = outgoing.commands()
