@@ -75,6 +75,18 @@ class _Open:
     gone: list[tuple[Callable[[], None], Done]] = field(default_factory=list)
 
 
+@dataclass(slots=True)
+class _Known:
+    """What people and the receiver know of the connections."""
+
+    #: Whether the receiver was told that the layer is there; None before it was told anything.
+    up: bool | None = None
+    #: Whether it was said, since the layer was there, that Redis refuses us.
+    refused: bool = False
+    #: What was said of the settings of a Redis that serves.
+    advice: set[str] = field(default_factory=set)
+
+
 class RedisInterfacePort(InterfacePort):
     """See `contract.InterfacePort`, which says what every method does."""
 
@@ -112,11 +124,7 @@ class RedisInterfacePort(InterfacePort):
         self.label = label or plan.places.label(addresses[plan.places.home].label)
         self._turn = Turn(plan)
         self._open = _Open()
-        #: Whether the receiver was told that the layer is there; None before it was told anything.
-        self._told_up: bool | None = None
-        self._told_refusal = False
-        #: What was said of the settings of a Redis that serves.
-        self._advised: set[str] = set()
+        self._known = _Known()
         self._stopping = False
         self._receiver: InterfaceReceiver
         self._reader: QueueReader
@@ -240,7 +248,7 @@ class RedisInterfacePort(InterfacePort):
 
     def _wait(self, again: Callable[[], None], done: Done) -> None:
         """Send it in a moment, if everything is just being registered again; else it cannot be sent."""
-        if self._told_up and self._registration.is_coming:
+        if self._known.up and self._registration.is_coming:
             self._open.gone.append((again, done))
         else:
             self._reactor.callLater(0, done, Outcome.UNAVAILABLE)
@@ -430,8 +438,8 @@ class RedisInterfacePort(InterfacePort):
         if not all(link.is_open for link in self._links.values()):
             return
         for link in self._links.values():
-            if link.advice and link.advice not in self._advised:
-                self._advised.add(link.advice)
+            if link.advice and link.advice not in self._known.advice:
+                self._known.advice.add(link.advice)
                 log.warning("%s", link.advice)
         self._registration.connected()
 
@@ -440,16 +448,16 @@ class RedisInterfacePort(InterfacePort):
             self._registration.disconnected()
             self._settle(Outcome.UNAVAILABLE)
         refused = isinstance(error, LayerRefused)
-        if self._told_up is not False:
-            self._told_up, self._told_refusal = False, refused
+        if self._known.up is not False:
+            self._known.up, self._known.refused = False, refused
             self._receiver.layer_lost(str(error))
-        elif refused and not self._told_refusal:
-            self._told_refusal = True
+        elif refused and not self._known.refused:
+            self._known.refused = True
             log.error("The channel layer refuses us (%s); trying again until that is put right", error)
 
     def _tell_up(self) -> None:
-        if self._told_up is not True and self._registration.is_here and self._take_link.is_open:
-            self._told_up = True
+        if self._known.up is not True and self._registration.is_here and self._take_link.is_open:
+            self._known.up = True
             self._receiver.layer_back()
 
     # Hearing
