@@ -3,12 +3,11 @@
     version u8 · flags u8 · expiry u64 (ms on the Redis clock of its place, 0 = never)
     [ORDER]   order number u32            always right behind the header: Lua reads it there
     [CHANNEL] length u8, full channel name
-    [TRACE]   24 bytes                    room for a trace context
     [RETRIES] u8
     payload (msgpack)
 
 All numbers are big-endian. A CONTROL entry's payload is a note between processes (see `control.py`), not a
-message for a consumer; it ignores the queue's capacity unless it is COUNTED too. A BELL has no payload.
+message for a consumer; it ignores the queue's capacity unless it is COUNTED too.
 """
 
 from __future__ import annotations
@@ -30,13 +29,12 @@ VERSION = 1
 
 ORDER = 0x01
 CHANNEL = 0x02
-TRACE = 0x04
 RETRIES = 0x08
 CONTROL = 0x10
-BELL = 0x20
 COUNTED = 0x40
 
-TRACE_BYTES = 24
+#: Bits that no version so far has a meaning for.
+_UNKNOWN = 0xFF & ~(ORDER | CHANNEL | RETRIES | CONTROL | COUNTED)
 
 _HEAD = struct.Struct(">BBQ")
 _HEAD_ORDER = struct.Struct(">BBQI")
@@ -126,7 +124,7 @@ def encode(
 def decode(entry: bytes) -> Entry:
     """Read an envelope without unpacking its payload.
 
-    Raises UnreadableEntry for another version or a truncated header.
+    Raises UnreadableEntry for another version, an unknown flag or a truncated header.
     """
     try:
         version, flags, expiry_ms = _HEAD.unpack_from(entry)
@@ -144,6 +142,8 @@ def decode(entry: bytes) -> Entry:
 
 
 def _decode_flagged(entry: bytes, flags: int, expiry_ms: int, at: int) -> Entry:
+    if flags & _UNKNOWN:
+        raise UnreadableEntry(f"an entry has flags {flags:#04x} that this process does not know")
     order = channel = None
     retries = 0
     if flags & ORDER:
@@ -153,8 +153,6 @@ def _decode_flagged(entry: bytes, flags: int, expiry_ms: int, at: int) -> Entry:
         end = at + 1 + entry[at]
         channel = entry[at + 1 : end].decode("ascii")
         at = end
-    if flags & TRACE:
-        at += TRACE_BYTES
     if flags & RETRIES:
         retries = entry[at]
         at += 1

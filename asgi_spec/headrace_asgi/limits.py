@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -86,14 +85,14 @@ class Capacities:
         ]
         self._known: dict[str, int] = {}
 
-    def of(self, channel: str, places: int = 1) -> int:
-        """Capacity of one channel's list at one of `places` places."""
+    def of(self, channel: str) -> int:
+        """Capacity of one channel."""
         known = self._known.get(channel)
         if known is None:
             known = next((n for pattern, n in self._rules if pattern.match(channel)), self.default)
             if len(self._known) < 10_000:  # bounds memory: names with random parts are unlimited
                 self._known[channel] = known
-        return known if places == 1 else math.ceil(known / places)
+        return known
 
 
 def _compiled(key: Any) -> re.Pattern[str]:

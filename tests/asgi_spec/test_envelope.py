@@ -90,10 +90,10 @@ def test_more_retries_than_a_byte_holds_stay_at_255() -> None:
     assert envelope.decode(envelope.encode(b"", retries=300)).retries == 255
 
 
-def test_a_trace_is_skipped() -> None:
-    raw = bytes((1, envelope.TRACE | envelope.RETRIES)) + bytes(8) + b"t" * 24 + b"\x02" + b"payload"
-    entry = envelope.decode(raw)
-    assert (entry.retries, entry.payload) == (2, b"payload")
+@pytest.mark.parametrize("flag", [0x04, 0x20, 0x80])
+def test_an_unknown_flag_is_unreadable_for_what_it_adds_may_stand_anywhere(flag: int) -> None:
+    with pytest.raises(UnreadableEntry, match="that this process does not know"):
+        envelope.decode(bytes((1, flag | envelope.RETRIES)) + bytes(8) + b"\x02" + b"payload")
 
 
 def test_another_version_is_named() -> None:

@@ -35,10 +35,6 @@ def test_the_answer_is_the_same_each_time_and_for_any_number_of_names() -> None:
             assert capacities.of(f"one.{number}") == 1
 
 
-def test_several_places_share_a_capacity_rounded_up() -> None:
-    assert [Capacities(10).of("x", places) for places in (1, 3, 20)] == [10, 4, 1]
-
-
 @pytest.mark.parametrize("value", [0, -1, 1.5, "10", True, None])
 def test_a_capacity_that_is_no_positive_integer_is_a_configuration_error(value: Any) -> None:
     with pytest.raises(ConfigurationError, match="capacity must be a positive integer"):

@@ -216,11 +216,13 @@ def test_a_redis_that_refuses_the_login_later_ends_nobody_and_is_told_once(priva
             client.client_kill_filter(_type="normal")
         interface.wait_for(r"The channel layer cannot be reached")
         worker.wait_for(r"The channel layer is unavailable")
-        worker.wait_for(r"The channel layer .*refused the login.*check user and password")
+        for process in (interface, worker):
+            process.wait_for(r"The channel layer .*refused the login.*check user and password")
         private_redis_server.restart()
         with urllib.request.urlopen(f"http://127.0.0.1:{stack.port}/hello", timeout=15) as response:
             assert response.read() == b"Hello, world!"
         eventually(lambda: "is back" in worker.output())
         assert worker.output().count("is unavailable") == 1
-        assert worker.output().count("refused the login") == 1
+        for process in (interface, worker):
+            assert process.output().count("refused the login") == 1
         assert "Traceback" not in worker.output() + interface.output()

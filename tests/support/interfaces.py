@@ -97,9 +97,9 @@ class InterfaceSide:
         """Wait until the layer was there so many times."""
         self.reactor.until(lambda: len(self.receiver.of("back")) >= times)
 
-    def ask(self, call: RedisCommand) -> Any:
-        """Carry out a call as another process would."""
-        return call.read(self.client.execute_command(*call.whole()))
+    def ask(self, command: RedisCommand) -> Any:
+        """Carry out a command as another process would."""
+        return command.read(self.client.execute_command(*command.whole().args))
 
     def key(self, kind: str, name: str = "") -> str:
         """A key at the only place."""

@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from headrace_asgi.errors import LayerUnavailable
+from headrace_asgi.layers.redis.address import ServerAddress
+
 __all__ = ["ScriptedLink"]
 
 
 class ScriptedLink:
     """Stands for a RedisLink; each command waits until the test answers it."""
 
+    address = ServerAddress("scripted")
+
     def __init__(self) -> None:
         self.sent: list[tuple[tuple[Any, ...], Callable[[Any], None]]] = []
-        self.dropped: list[str] = []
+        self.dropped: list[LayerUnavailable] = []
 
     @property
     def unanswered(self) -> int:
@@ -22,8 +27,8 @@ class ScriptedLink:
     def send(self, args: Sequence[Any], answered: Callable[[Any], None]) -> None:
         self.sent.append((tuple(args), answered))
 
-    def drop(self, why: str) -> None:
-        self.dropped.append(why)
+    def drop(self, error: LayerUnavailable) -> None:
+        self.dropped.append(error)
 
     @property
     def commands(self) -> list[tuple[Any, ...]]:

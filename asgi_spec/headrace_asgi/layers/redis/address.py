@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from redis.connection import SSLConnection, UnixDomainSocketConnection, parse_url
-
 from headrace_asgi.errors import ConfigurationError
 
-__all__ = ["ServerAddress", "Tls", "parse_address"]
+from .redis_py import is_tls, is_unix, url_options
+
+__all__ = ["ServerAddress", "Tls", "keepalive_options", "parse_address"]
 
 #: Seconds to wait for a connection to be made.
 CONNECT_TIMEOUT_SECONDS = 5.0
+#: A peer that vanished without a word is noticed after 45 s even if nothing is asked of it.
+_KEEPALIVE = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3))
 
 _TLS_OPTIONS = {
     "ssl_ca_certs": "ca_file",
@@ -63,6 +66,11 @@ class ServerAddress:
         return f"redis{'s' if self.tls else ''}://{self.host}:{self.port}/{self.db}"
 
 
+def keepalive_options() -> dict[int, int]:
+    """The options of a TCP socket by which the kernel finds dead peers, as far as this system has them."""
+    return {getattr(socket, name): value for name, value in _KEEPALIVE if hasattr(socket, name)}
+
+
 def parse_address(url: str, options: Mapping[str, Any] | None = None) -> ServerAddress:
     """Read a URL (redis://, rediss://, unix://) and redis-py's connection options, which win over it.
 
@@ -70,14 +78,14 @@ def parse_address(url: str, options: Mapping[str, Any] | None = None) -> ServerA
     option that cannot work.
     """
     try:
-        values: dict[str, Any] = dict(parse_url(url))  # type: ignore[no-untyped-call]
+        values = url_options(url)
     except ValueError as error:
         # The text of an error may hold a piece of a password that ended early.
         reason = _NOT_ENCODED if _user_breaks(url) else error
         raise ConfigurationError(f"{_without_password(url)!r} is no URL of a Redis: {reason}") from None
     values.update(options or {})
     kind = values.pop("connection_class", None)
-    unix = isinstance(kind, type) and issubclass(kind, UnixDomainSocketConnection)
+    unix = is_unix(kind)
     if unix and not values.get("path"):
         raise ConfigurationError("unix:// needs the path of a socket, as in unix:///run/valkey/valkey.sock")
     database = "" if unix else urlsplit(url).path.strip("/")
@@ -85,7 +93,7 @@ def parse_address(url: str, options: Mapping[str, Any] | None = None) -> ServerA
         raise ConfigurationError(
             f"a Redis URL ends with the number of a database, such as /0, not with /{database}"
         )
-    secure = values.pop("ssl", False) or (isinstance(kind, type) and issubclass(kind, SSLConnection))
+    secure = values.pop("ssl", False) or is_tls(kind)
     tls = _tls(values) if secure else None
     for name in values:
         if name.startswith(_REFUSED):

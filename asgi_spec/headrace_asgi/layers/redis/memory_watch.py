@@ -15,7 +15,7 @@ OVER_SECONDS = 5.0
 
 
 class MemoryWatch:
-    """Hears of each refusal for want of memory, and of calls that needed memory and were carried out."""
+    """Hears of each refusal for want of memory, and of commands that needed memory and were carried out."""
 
     def __init__(self, label: str, consequence: str, monotonic: Callable[[], float] = time.monotonic) -> None:
         """`label` is where Redis is; `consequence` says what its refusals mean here."""
@@ -27,7 +27,7 @@ class MemoryWatch:
         self.is_full = False
 
     def refused(self) -> None:
-        """Redis refused a call."""
+        """Redis refused a command."""
         self._refused_at = self._monotonic()
         if not self.is_full:
             self.is_full = True
@@ -38,7 +38,7 @@ class MemoryWatch:
             )
 
     def accepted(self) -> None:
-        """Redis carried out a call that it refuses without memory."""
+        """Redis carried out a command that it refuses without memory."""
         if self.is_full and self._monotonic() - self._refused_at >= OVER_SECONDS:
             self.is_full = False
             log.warning("Redis at %s has memory again: everything is accepted", self._label)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from headrace_asgi.errors import ConfigurationError
-from headrace_asgi.layers.redis.address import ServerAddress, Tls, parse_address
+from headrace_asgi.layers.redis.address import ServerAddress, Tls, keepalive_options, parse_address
 
 
 @pytest.mark.parametrize(
@@ -51,6 +53,12 @@ def test_what_cannot_work_is_named(url: str, options: dict[str, object], names: 
     with pytest.raises(ConfigurationError, match=names) as caught:
         parse_address(url, options)
     assert "secret" not in str(caught.value)
+
+
+def test_dead_peers_are_found_within_a_minute() -> None:
+    options = keepalive_options()
+    assert options[socket.TCP_KEEPINTVL] * options[socket.TCP_KEEPCNT] <= 30
+    assert all(isinstance(name, int) for name in options)
 
 
 def test_the_label_for_log_lines_has_no_password() -> None:

@@ -1,8 +1,4 @@
-"""One blocking connection to one Redis: opened by redis-py (TLS, ACL, unix sockets), used as bare RESP2.
-
-redis-py's own `read_response` cannot wait for two descriptors and costs as much as Redis itself, so after the
-handshake its socket is read by hiredis directly.
-"""
+"""One blocking connection to one Redis. redis-py opens its socket (TLS, unix sockets), the rest is ours."""
 
 from __future__ import annotations
 
@@ -11,105 +7,119 @@ import select
 import socket
 import ssl
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, cast
 
-import hiredis
-import redis
-from redis.connection import ConnectionPool
+from headrace_asgi.errors import ConfigurationError, LayerRefused, LayerUnavailable
 
-from headrace_asgi.errors import ConfigurationError, LayerUnavailable
-
-from ..address import parse_address
+from ..address import ServerAddress, keepalive_options, parse_address
 from ..plan.clock import RedisClock
-from ..plan.resp import pack
-from ..plan.scripts import SCRIPTS
-from ..plan.server_info import ServerInfo, facts_of
+from ..plan.handshake import Handshake, Identity
+from ..plan.outcomes import connection_lost
+from ..plan.resp import NOTHING, ProtocolError, Reader, pack
+from ..redis_py import SocketOpener
 from .silence import ANSWER_SECONDS, SilenceTimeout
 
-__all__ = ["LinkBroken", "RedisAddress", "RedisSocket", "loads"]
+__all__ = ["ConnectionBroken", "RedisAddress", "RedisConnection"]
 
 READ_BYTES = 65536
-#: What a user of an ACL must be allowed to do.
-ACL = "+@read +@write +@blocking +@scripting +@connection +client|kill +client|unblock +info +time"
+#: What CLIENT LIST shows, unless the option `client_name` says something else.
+CLIENT_NAME = "headrace"
 
 
-def loads() -> bytes:
-    """The commands that load every script."""
-    return b"".join(pack((b"SCRIPT", b"LOAD", one.source)) for one in SCRIPTS)
-
-
-class LinkBroken(LayerUnavailable):
+class ConnectionBroken(LayerUnavailable):
     """The connection ended before an answer. `written` says whether Redis may have seen the command."""
 
-    def __init__(self, text: str, written: bool = True) -> None:
-        super().__init__(text)
+    def __init__(self, label: str, why: str, written: bool = True) -> None:
+        super().__init__(f"the connection to Redis at {label} broke: {why}")
+        self._label = label
+        self._why = why
         self.written = written
+
+    def outcome(self, written: bool) -> LayerUnavailable:
+        """What became of a command, by whether it may have been written."""
+        return connection_lost(self._label, self._why, written)
 
 
 class RedisAddress:
-    """Where a Redis is and how to log in, from a URL; makes connections."""
+    """Where a Redis is and how to log in, from a URL; opens sockets to it."""
 
     def __init__(self, url: str, connection_kwargs: Mapping[str, Any] | None = None) -> None:
         """Check the URL and redis-py's connection options without connecting. Raises ConfigurationError."""
         self.address = parse_address(url)
-        self.unix = self.address.path is not None
         #: The address without password, for log lines.
         self.label = self.address.label
-        self._connection_class, self._kwargs = self._options(url, connection_kwargs or {})
-
-    def _options(self, url: str, extra: Mapping[str, Any]) -> tuple[type[Any], dict[str, Any]]:
         options: dict[str, Any] = {"socket_timeout": ANSWER_SECONDS, "socket_connect_timeout": ANSWER_SECONDS}
-        if not self.unix:
-            options["socket_keepalive"] = True
+        if self.address.path is None:
+            options |= {"socket_keepalive": True, "socket_keepalive_options": keepalive_options()}
         try:
-            pool = ConnectionPool.from_url(url, **{**options, **extra})
-            # Our reader speaks RESP2 only, whatever the default of the installed redis-py is.
-            kwargs = {**pool.connection_kwargs, "protocol": 2}
-            pool.connection_class(**kwargs)
-        except (TypeError, ValueError, redis.RedisError) as error:
+            self._opener = SocketOpener(url, {**options, **(connection_kwargs or {})})
+        except ValueError as error:
             raise ConfigurationError(
                 f"the Redis URL or the connection_kwargs for {self.label} have a wrong option: {error}"
             ) from None
-        return pool.connection_class, kwargs
 
-    def open(self) -> Any:
-        """A connected, authenticated redis-py connection. Raises ConfigurationError or LayerUnavailable."""
-        connection = self._connection_class(**self._kwargs)
+    def open(self) -> tuple[socket.socket, Callable[[], object]]:
+        """A connected socket, and what closes it.
+
+        Raises LayerUnavailable, LayerRefused for certificates that cannot be read.
+        """
         try:
-            connection.connect()
-        except redis.BusyLoadingError:
-            raise LayerUnavailable(f"Redis at {self.label} is loading its data") from None
-        except (redis.AuthenticationError, redis.exceptions.NoPermissionError) as error:
-            raise self.refused_login(str(error)) from None
-        except redis.ResponseError as error:
-            hint = ""
-            if "DB index" in str(error):
-                hint = "; the number at the end of the URL must be that of a database this server has"
-            raise ConfigurationError(f"Redis at {self.label} refused the connection: {error}{hint}") from None
-        except (redis.RedisError, OSError) as error:
+            return self._opener.open()
+        except OSError as error:
+            wrong = _unusable_certificates(self._opener.options)
+            if wrong:
+                raise LayerRefused(
+                    f"the certificates for TLS to {self.label} cannot be used: {wrong}"
+                ) from None
             raise LayerUnavailable(f"Redis at {self.label} cannot be reached: {error}") from None
-        return connection
 
-    def refused_login(self, reason: str) -> ConfigurationError:
-        """The error for a wrong or missing password."""
-        return ConfigurationError(
-            f"Redis at {self.label} refused the login ({reason}); "
-            "check user and password in the URL, redis://user:password@host:port/db"
-        )
+    def handshake(self, before: Identity | None) -> Handshake:
+        """What to say first over such a socket. Raises LayerUnavailable without credentials."""
+        name = self._opener.options.get("client_name") or CLIENT_NAME
+        return Handshake(self._login(), name, before)
+
+    def _login(self) -> ServerAddress:
+        options = self._opener.options
+        user, password = options.get("username"), options.get("password")
+        provider = options.get("credential_provider")
+        if provider is not None:
+            try:
+                *users, password = provider.get_credentials()
+            except Exception as error:  # somebody else's code, which may ask a service that is away
+                raise LayerUnavailable(f"there are no credentials for {self.label}: {error!r}") from error
+            user = users[0] if users else None
+        return replace(self.address, username=user, password=password, db=int(options.get("db") or 0))
 
 
-class RedisSocket:
+def _unusable_certificates(options: Mapping[str, Any]) -> str:
+    """What is wrong with the certificates in redis-py's options; empty if nothing is."""
+    authorities = options.get("ssl_ca_certs"), options.get("ssl_ca_data")
+    own, key = options.get("ssl_certfile"), options.get("ssl_keyfile")
+    context = ssl.create_default_context()
+    try:
+        if any(authorities):
+            context.load_verify_locations(authorities[0], cadata=authorities[1])
+        if own:
+            context.load_cert_chain(own, key)
+    except (OSError, ValueError) as error:
+        return repr(error)
+    return ""
+
+
+class RedisConnection:
     """A connection that can be opened again. Not thread-safe."""
 
     __slots__ = (
         "_before",
-        "_connection",
+        "_close_socket",
         "_poll",
         "_reader",
         "_sock",
         "_tls",
         "address",
+        "advice",
         "client_id",
         "clock",
     )
@@ -119,9 +129,11 @@ class RedisSocket:
         self.clock = clock
         #: What Redis calls this connection; 0 if it does not say.
         self.client_id = 0
-        # (run id of the server, our client id there) of the connection before this one
-        self._before: tuple[str, int] | None = None
-        self._connection: Any = None
+        #: What its settings should be, if that is different; empty else.
+        self.advice = ""
+        # The connection before this one.
+        self._before: Identity | None = None
+        self._close_socket: Callable[[], object] | None = None
         self._sock: socket.socket | None = None
         self._tls = False
 
@@ -135,18 +147,17 @@ class RedisSocket:
         return self._sock.fileno()
 
     def open(self) -> None:
-        """Connect, check the server, load the scripts and read its clock.
+        """Connect and be let in, with the scripts loaded and its clock read.
 
         Ends the connection before this one, so that nothing it still had to do runs late. Blocks for up to
-        some seconds. Raises LayerUnavailable, or ConfigurationError for a Redis that cannot serve.
+        some seconds. Raises LayerUnavailable, and LayerRefused for a Redis that cannot serve us.
         """
-        self._connection = self.address.open()
-        self._sock = cast(socket.socket, self._connection._sock)
+        self._sock, self._close_socket = self.address.open()
         self._sock.setblocking(False)
         self._tls = isinstance(self._sock, ssl.SSLSocket)
         self._poll = select.poll()
         self._poll.register(self._sock, select.POLLIN)
-        self._reader = hiredis.Reader()
+        self._reader = Reader()
         try:
             self._greet()
         except BaseException:
@@ -154,52 +165,30 @@ class RedisSocket:
             raise
 
     def _greet(self) -> None:
-        self.write(pack((b"INFO", b"server")) + pack((b"CLIENT", b"ID")) + pack((b"TIME",)) + loads())
-        info_text, client_id, now = (self.read() for _ in range(3))
-        loaded = [self.read() for _ in SCRIPTS]
-        facts = facts_of(info_text)
-        self._check(info_text, facts, (now, *loaded))
-        self.clock.sample_answer(now)
-        self.client_id = client_id if isinstance(client_id, int) else 0
-        run_id = facts.run_id
-        # Client ids start again with the server: only the same run knows ours.
-        if self._before is not None and run_id and self._before[0] == run_id:
-            self.write(pack((b"CLIENT", b"KILL", b"ID", self._before[1])))
-            self.read()
-        self._before = (run_id, self.client_id) if self.client_id else None
-
-    def _check(self, info_text: Any, facts: ServerInfo, answers: Sequence[Any]) -> None:
-        for answer in (info_text, *answers):
-            text = str(answer) if isinstance(answer, hiredis.ReplyError) else ""
-            if text.startswith(("NOAUTH", "WRONGPASS")):
-                raise self.address.refused_login(text)
-            if text.startswith(("LOADING", "MASTERDOWN", "BUSY")):
-                raise LayerUnavailable(f"Redis at {self.address.label} is not ready: {text}")
-        if facts.too_old:
-            raise ConfigurationError(
-                f"Redis at {self.address.label} is version {facts.version}; "
-                "Headrace needs Redis 7.0 or Valkey 7.2"
-            )
-        for answer in answers:
-            if isinstance(answer, hiredis.ReplyError):
-                raise ConfigurationError(
-                    f"Redis at {self.address.label} refused a command that Headrace needs ({answer}); "
-                    f"a user of an ACL needs: {ACL}"
-                )
+        handshake = self.address.handshake(self._before)
+        self.write(b"".join(map(pack, handshake.commands)))
+        while not handshake.is_over:
+            further = handshake.heard(self.read())
+            if further is not None:
+                self.write(pack(further))
+        self.clock.sample_answer(handshake.time)
+        self.client_id = handshake.client_id
+        self.advice = handshake.advice
+        self._before = handshake.identity
 
     def close(self) -> None:
         """Close the connection; `open` opens the next one."""
-        connection, self._connection, self._sock = self._connection, None, None
-        if connection is not None:
+        close, self._close_socket, self._sock = self._close_socket, None, None
+        if close is not None:
             with contextlib.suppress(Exception):
-                connection.disconnect()
+                close()
 
     def lost_its_peer(self) -> bool:
         """Whether an idle connection was closed by the other side. Costs one system call."""
         return bool(self._poll.poll(0))
 
     def write(self, data: bytes) -> None:
-        """Send bytes, waiting while the socket is full. Raises LinkBroken."""
+        """Send bytes, waiting while the socket is full. Raises ConnectionBroken."""
         sent = 0
         rest: bytes | memoryview = data
         while True:
@@ -221,11 +210,14 @@ class RedisSocket:
             raise self._broken("it takes no more commands")
 
     def next_answer(self) -> Any:
-        """An answer that was received already, else False (a value that RESP2 does not have)."""
-        return self._reader.gets()
+        """An answer that was received already, else NOTHING. Raises ConnectionBroken."""
+        try:
+            return self._reader.gets()
+        except ProtocolError as error:
+            raise self._no_redis(error) from None
 
     def receive(self) -> None:
-        """Take in what has arrived. Does not block. Raises LinkBroken."""
+        """Take in what has arrived. Does not block. Raises ConnectionBroken."""
         assert self._sock is not None
         try:
             data = self._sock.recv(READ_BYTES)
@@ -242,28 +234,34 @@ class RedisSocket:
         return self._tls and cast(ssl.SSLSocket, self._sock).pending() > 0
 
     def read(self, timeout_seconds: float = ANSWER_SECONDS, silence: SilenceTimeout | None = None) -> Any:
-        """The next answer; an error answer is returned, not raised. Raises LinkBroken.
+        """The next answer; an error answer is returned, not raised. Raises ConnectionBroken.
 
-        Waits for `timeout_seconds`, and then for as long as `patience` says.
+        Waits for `timeout_seconds`, and then for as long as `silence` says.
         """
-        answer = self._reader.gets()
-        if answer is not False:
-            return answer
-        deadline = time.monotonic() + timeout_seconds
-        while True:
-            if not self.has_buffered_tls():
-                left = deadline - time.monotonic()
-                if left <= 0 or not self._poll.poll(left * 1000):
-                    more_seconds = 0.0 if silence is None else silence.more_seconds()
-                    if not more_seconds:
-                        raise self._broken(f"no answer within {timeout_seconds:g} s")
-                    deadline = time.monotonic() + more_seconds
-                    continue
-            self.receive()
+        try:
             answer = self._reader.gets()
-            if answer is not False:
+            if answer is not NOTHING:
                 return answer
+            deadline = time.monotonic() + timeout_seconds
+            while True:
+                if not self.has_buffered_tls():
+                    left = deadline - time.monotonic()
+                    if left <= 0 or not self._poll.poll(left * 1000):
+                        more_seconds = 0.0 if silence is None else silence.more_seconds()
+                        if not more_seconds:
+                            raise self._broken(f"no answer within {timeout_seconds:g} s")
+                        deadline = time.monotonic() + more_seconds
+                        continue
+                self.receive()
+                answer = self._reader.gets()
+                if answer is not NOTHING:
+                    return answer
+        except ProtocolError as error:
+            raise self._no_redis(error) from None
 
-    def _broken(self, reason: str, written: bool = True) -> LinkBroken:
+    def _broken(self, reason: str, written: bool = True) -> ConnectionBroken:
         self.close()
-        return LinkBroken(f"the connection to Redis at {self.address.label} broke: {reason}", written)
+        return ConnectionBroken(self.address.label, reason, written)
+
+    def _no_redis(self, error: ProtocolError) -> ConnectionBroken:
+        return self._broken(f"it does not speak the Redis protocol: {error}")

@@ -1,4 +1,4 @@
-"""Carries out the plan's calls over blocking connections: pooled, reopened, repeated where that is safe."""
+"""Carries out the plan's commands over blocking connections: pooled, reopened, repeated where safe."""
 
 from __future__ import annotations
 
@@ -10,37 +10,40 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import hiredis
-
 from headrace_asgi.backoff import Backoff
-from headrace_asgi.errors import ChannelFull, HeadraceError, LayerRefused, LayerUnavailable, OutcomeUnknown
+from headrace_asgi.errors import (
+    ChannelFull,
+    ConfigurationError,
+    HeadraceError,
+    LayerRefused,
+    LayerUnavailable,
+    OutcomeUnknown,
+)
 
 from ..memory_watch import MemoryWatch
 from ..plan.clock import RedisClock
 from ..plan.command import RedisCommand, as_is
-from ..plan.resp import pack
+from ..plan.outcomes import Reaction, may_repeat, refusal_of
+from ..plan.resp import ReplyError, pack
 from ..plan.scripts import SCRIPTS
-from ..plan.server_info import NOT_NOW, error_code
-from .connection import LinkBroken, RedisAddress, RedisSocket, loads
+from .connection import ConnectionBroken, RedisAddress, RedisConnection
 from .silence import ANSWER_SECONDS
 
-__all__ = ["RedisExecutor", "error_for"]
+__all__ = ["RedisExecutor"]
 
 log = logging.getLogger("headrace.layer")
 
-#: Seconds that an error of `NOT_NOW` is held for before the caller gets it.
+#: Seconds that commands are held which Redis cannot serve at present, before the caller gets the error.
 HOLD_SECONDS = 5.0
 FIRST_PAUSE_SECONDS = 0.02
 LAST_PAUSE_SECONDS = 0.5
-#: How often a call whose answer was lost is repeated.
+#: How often a command whose answer was lost is repeated.
 REPEATS = 2
 
-_ADVICE = (
-    "Redis at %s has maxmemory-policy %s: it may delete messages and groups when memory is short; "
-    "set it to noeviction"
-)
 _WHEN_FULL = "what is sent to channels and groups is refused, replies and what is taken are not"
 _TIME = RedisCommand("", (b"TIME",), as_is, repeat=True)
+#: The commands that load every script.
+_LOAD = b"".join(pack((b"SCRIPT", b"LOAD", one.source)) for one in SCRIPTS)
 
 
 class RedisExecutor:
@@ -54,20 +57,20 @@ class RedisExecutor:
         self.clock = clock
         self._prepare = prepare
         self._pid = os.getpid()
-        self._idle: deque[RedisSocket] = deque()
+        self._idle: deque[RedisConnection] = deque()
         self._has_connected = False
         self.memory = MemoryWatch(address.label, _WHEN_FULL)
 
     def run(self, commands: Sequence[RedisCommand], answer_seconds: float = ANSWER_SECONDS) -> list[Any]:
-        """What each call answered, in order; an error takes the place of its answer.
+        """What each command answered, in order; an error takes the place of its answer.
 
-        One write, one wait, unless something went wrong: then calls that may be repeated are repeated, others
-        become OutcomeUnknown. Raises nothing but ConfigurationError.
+        One write, one wait, unless something went wrong: then what may be repeated is repeated, and the rest
+        becomes OutcomeUnknown. Raises nothing but ConfigurationError.
         """
         return _Run(self, commands, answer_seconds).run()
 
     def ask(self, command: RedisCommand, answer_seconds: float = ANSWER_SECONDS) -> Any:
-        """What one call answered. Raises the error instead, a HeadraceError."""
+        """What one command answered. Raises the error instead, a HeadraceError."""
         (answer,) = self.run((command,), answer_seconds)
         if isinstance(answer, HeadraceError):
             raise answer
@@ -88,64 +91,62 @@ class RedisExecutor:
         """Ask Redis for the time. Raises LayerUnavailable."""
         self.clock.sample_answer(self.ask(_TIME))
 
-    def link(self) -> RedisSocket:
+    def new_connection(self) -> RedisConnection:
         """A new connection, not opened, that the caller keeps for itself."""
-        return RedisSocket(self.address, self.clock)
+        return RedisConnection(self.address, self.clock)
 
-    def open(self, link: RedisSocket) -> None:
-        """Open a connection. Raises LayerUnavailable, and ConfigurationError if none ever worked here."""
+    def open(self, connection: RedisConnection) -> None:
+        """Open a connection.
+
+        Raises LayerUnavailable, and ConfigurationError if Redis refuses us and none ever worked here.
+        """
         if self._prepare is not None and not self._has_connected:
             self._prepare()
         try:
-            self._open(link)
+            self._open(connection)
+        except LayerRefused:
+            raise
         except LayerUnavailable:
             if self._prepare is None:
                 raise
             self._prepare()
-            self._open(link)
+            self._open(connection)
 
-    def _open(self, link: RedisSocket) -> None:
+    def _open(self, connection: RedisConnection) -> None:
         try:
-            link.open()
-        except LayerUnavailable:
-            raise
-        except HeadraceError as error:
+            connection.open()
+        except LayerRefused as error:
             # What worked once works again: a wrong setting of Redis shall end no process.
             if self._has_connected:
-                raise LayerRefused(str(error)) from None
-            raise
+                raise
+            raise ConfigurationError(str(error)) from None
         if not self._has_connected:
             self._has_connected = True
-            self._check_policy(link)
+            if connection.advice:
+                log.warning("%s", connection.advice)
 
-    def _check_policy(self, link: RedisSocket) -> None:
-        link.write(pack((b"CONFIG", b"GET", b"maxmemory-policy")))
-        answer = link.read()
-        if isinstance(answer, list) and len(answer) == 2 and answer[1] != b"noeviction":
-            log.warning(_ADVICE, self.address.label, answer[1].decode(errors="replace"))
-
-    def take_out(self) -> RedisSocket:
+    def take_out(self) -> RedisConnection:
         """An open connection from the pool. Raises what `open` raises."""
         if self._pid != os.getpid():
             # The parent's connections: they are closed here without a word to Redis.
             self._pid, self._idle = os.getpid(), deque()
         try:
-            link = self._idle.pop()
+            connection = self._idle.pop()
         except IndexError:
-            link = self.link()
-        if link.is_open and link.lost_its_peer():
-            link.close()
-        if not link.is_open:
+            connection = self.new_connection()
+        if connection.is_open and connection.lost_its_peer():
+            connection.close()
+        if not connection.is_open:
             try:
-                self.open(link)
+                self.open(connection)
             except BaseException:
-                self._idle.append(link)
+                self._idle.append(connection)
                 raise
-        return link
+        return connection
 
-    def put_back(self, link: RedisSocket) -> None:
+    def put_back(self, connection: RedisConnection) -> None:
         """Return a connection to the pool; a closed one knows whom to end when it is opened again."""
-        self._idle.append(link)
+        self._idle.append(connection)
 
     def close(self) -> None:
         """Close the connections in the pool."""
@@ -155,48 +156,49 @@ class RedisExecutor:
 
 
 class _Run:
-    """One list of calls until each has an answer or an error."""
+    """One list of commands until each has an answer or an error."""
 
     def __init__(
         self, executor: RedisExecutor, commands: Sequence[RedisCommand], answer_seconds: float
     ) -> None:
         self._executor = executor
-        self._calls = list(commands)
+        self._commands = list(commands)
         self._answer_seconds = answer_seconds
         self._answers: list[Any] = [None] * len(commands)
         self._packed = [pack(command.args) for command in commands]
-        self._load = self._demoted = False
+        self._load = self._leave = False
         self._repeats = 0
+        #: Those that a broken connection may have carried to Redis.
+        self._doubtful: set[int] = set()
         self._backoff = Backoff(FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS, random.random)
         self._pause_seconds = 0.0
         self._give_up = 0.0
 
     def run(self) -> list[Any]:
-        waiting: list[int] = list(range(len(self._calls)))
+        waiting: list[int] = list(range(len(self._commands)))
         while waiting:
             if self._pause_seconds:
                 time.sleep(self._pause_seconds)
             try:
-                link = self._executor.take_out()
+                connection = self._executor.take_out()
             except LayerUnavailable as error:
-                # After a repeat nobody knows whether the first try was executed.
-                lost = OutcomeUnknown(str(error)) if self._repeats else error
                 for index in waiting:
-                    self._answers[index] = lost
+                    doubtful = index in self._doubtful
+                    self._answers[index] = OutcomeUnknown(str(error)) if doubtful else error
                 break
             try:
-                waiting = self._exchange(link, waiting)
+                waiting = self._exchange(connection, waiting)
             except BaseException:
-                link.close()
+                connection.close()
                 raise
             finally:
-                self._executor.put_back(link)
+                self._executor.put_back(connection)
         return self._answers
 
-    def _exchange(self, link: RedisSocket, waiting: list[int]) -> list[int]:
-        """Write and read; the calls to try again."""
+    def _exchange(self, connection: RedisConnection, waiting: list[int]) -> list[int]:
+        """Write and read; the commands to try again."""
         again: list[int] = []
-        clock = link.clock
+        clock = connection.clock
         data = b"".join([self._packed[index] for index in waiting])
         ask_time = clock.stale
         if ask_time:
@@ -204,45 +206,45 @@ class _Run:
         load, self._load = self._load, False
         done = 0
         try:
-            link.write(loads() + data if load else data)
+            connection.write(_LOAD + data if load else data)
             for _ in range(len(SCRIPTS) if load else 0):
-                link.read()
+                connection.read()
             if ask_time:
-                clock.sample_answer(link.read())
+                clock.sample_answer(connection.read())
             for index in waiting:
-                answer = link.read(self._answer_seconds)
+                answer = connection.read(self._answer_seconds)
                 done += 1
-                if isinstance(answer, hiredis.ReplyError):
-                    self._refused(link, index, answer, again)
+                if isinstance(answer, ReplyError):
+                    if self._is_refused(index, answer):
+                        again.append(index)
                 else:
-                    self._answers[index] = self._calls[index].read(answer)
-                    if self._executor.memory.is_full and self._calls[index].needs_memory:
+                    self._answers[index] = self._commands[index].read(answer)
+                    if self._executor.memory.is_full and self._commands[index].needs_memory:
                         self._executor.memory.accepted()
-        except LinkBroken as broken:
+        except ConnectionBroken as broken:
             again += self._lost(waiting[done:], broken)
-        if self._demoted:
-            self._demoted = False
-            link.close()  # the name may lead to another server by now
+        if self._leave:
+            self._leave = False
+            connection.close()
         return sorted(again)
 
-    def _refused(self, link: RedisSocket, index: int, answer: hiredis.ReplyError, again: list[int]) -> None:
-        code = error_code(answer)
-        command = self._calls[index]
-        if code == "OOM":
+    def _is_refused(self, index: int, answer: ReplyError) -> bool:
+        """Whether to try a command again that Redis refused; if not, it has its error."""
+        refusal = refusal_of(answer, self._commands[index], self._executor.address.label)
+        if isinstance(refusal.error, ChannelFull):
             self._executor.memory.refused()
-        if code == "NOSCRIPT" and command.script is not None:
-            self._packed[index] = pack(command.whole())
-            self._load = True
-            again.append(index)
-        elif code == "OOM" and command.lean is not None:
-            self._calls[index] = command.lean
-            self._packed[index] = pack(command.lean.args)
-            again.append(index)
-        elif code in NOT_NOW and self._may_hold():
-            self._demoted = self._demoted or code == "READONLY"
-            again.append(index)
-        else:
-            self._answers[index] = error_for(answer, command, self._executor.address.label)
+        if refusal.command is not None:
+            self._commands[index] = refusal.command
+            self._packed[index] = pack(refusal.command.args)
+            # Others will want the scripts too.
+            self._load = self._load or refusal.reaction is Reaction.WHOLE
+            return True
+        if refusal.reaction is Reaction.LEAVE:
+            self._leave = True
+        if refusal.reaction is not Reaction.FAIL and self._may_hold():
+            return True
+        self._answers[index] = refusal.error
+        return False
 
     def _may_hold(self) -> bool:
         now = time.monotonic()
@@ -251,23 +253,16 @@ class _Run:
         self._pause_seconds = self._backoff.next_seconds()
         return now < self._give_up
 
-    def _lost(self, unanswered: list[int], broken: LinkBroken) -> list[int]:
-        """Those of the unanswered calls that may be sent again."""
-        if self._repeats >= REPEATS:
-            repeatable = []
-        elif broken.written:
-            repeatable = [index for index in unanswered if self._calls[index].repeat]
-        else:
-            repeatable = unanswered
+    def _lost(self, unanswered: list[int], broken: ConnectionBroken) -> list[int]:
+        """Those of the unanswered commands that may be sent again."""
+        if broken.written:
+            self._doubtful.update(unanswered)
+        repeatable = [
+            index
+            for index in unanswered
+            if self._repeats < REPEATS and may_repeat(self._commands[index], index in self._doubtful)
+        ]
         self._repeats += 1
         for index in set(unanswered).difference(repeatable):
-            self._answers[index] = OutcomeUnknown(str(broken))
+            self._answers[index] = broken.outcome(index in self._doubtful)
         return repeatable
-
-
-def error_for(answer: hiredis.ReplyError, command: RedisCommand, label: str) -> HeadraceError:
-    """Our error for an answer of Redis: it executed nothing."""
-    if error_code(answer) == "OOM":
-        return ChannelFull(f"Redis at {label} is out of memory: {answer}")
-    name = command.script.name if command.script is not None else str(command.args[0])
-    return LayerUnavailable(f"Redis at {label} refused {name}: {answer}")

@@ -93,23 +93,16 @@ class RedisChannelLayer(ChannelLayer):
         """See to it that there is a Redis. Nothing to do here; the embedded layer starts one."""
 
     def executor(self, place: str) -> RedisExecutor:
-        """What carries out calls at a place."""
+        """What carries out commands at a place."""
         return self._executors[place]
 
     def ask(self, command: RedisCommand, answer_seconds: float = ANSWER_SECONDS) -> Any:
-        """Carry out one call. Raises LayerUnavailable, OutcomeUnknown or ChannelFull (out of memory)."""
+        """Carry out one command. Raises LayerUnavailable, OutcomeUnknown or ChannelFull (out of memory)."""
         return self._executors[command.place].ask(command, answer_seconds)
 
     def run(self, commands: Sequence[RedisCommand]) -> list[Any]:
-        """Carry out calls, in one write per place; an error takes the place of an answer."""
-        if len(self._executors) == 1 or len({command.place for command in commands}) == 1:
-            return self._executors[commands[0].place].run(commands) if commands else []
-        answers: list[Any] = [None] * len(commands)
-        for place, executor in self._executors.items():
-            here = [index for index, command in enumerate(commands) if command.place == place]
-            for index, answer in zip(here, executor.run([commands[index] for index in here]), strict=True):
-                answers[index] = answer
-        return answers
+        """Carry out commands of one place, in one write; an error takes the place of an answer."""
+        return self._executors[commands[0].place].run(commands) if commands else []
 
     def now_ms(self, place: str) -> int:
         """The clock of the Redis at a place. Connects if there was no connection yet."""
@@ -246,12 +239,7 @@ class RedisChannelLayer(ChannelLayer):
         add = control.note(control.ADD, group=group, local=names.local_part(channel))
         # Refused together when Redis is out of memory: a process counts what it is told.
         told_of = self.plan.push_spare(process, [encode(pack_message(add), control=True)], [True])
-        commands = [self.plan.group_add(group, process), told_of]
-        if commands[0].place == commands[1].place:
-            registered, told = self.run(commands)
-        else:
-            registered = self.run(commands[:1])[0]
-            told = self.run(commands[1:])[0] if registered != Outcome.GONE else [Outcome.GONE]
+        registered, told = self.run([self.plan.group_add(group, process), told_of])
         for answer in (registered, told):
             if isinstance(answer, HeadraceError):
                 raise answer

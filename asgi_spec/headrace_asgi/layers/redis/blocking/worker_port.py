@@ -11,8 +11,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, assert_never
 
-import hiredis
-
 from headrace_asgi.contract import (
     Control,
     Delivery,
@@ -25,15 +23,16 @@ from headrace_asgi.contract import (
     WorkerPort,
 )
 from headrace_asgi.envelope import decode, encode, pack_message
-from headrace_asgi.errors import ChannelFull, HeadraceError, LayerUnavailable, OutcomeUnknown
+from headrace_asgi.errors import ChannelFull, HeadraceError, LayerUnavailable
 from headrace_asgi.names import is_process_queue, non_local_name, require_channel_name, require_group_name
 
 from ..plan.command import RedisCommand, as_is
+from ..plan.outcomes import refusal_of
 from ..plan.outgoing import Outgoing, group_copies, message_entry, outcomes_of
 from ..plan.places import Places
 from ..plan.plan import Plan
-from ..plan.resp import pack
-from .connection import LinkBroken
+from ..plan.resp import NOTHING, ReplyError, pack
+from .connection import ConnectionBroken
 from .executor import RedisExecutor
 from .reader import ChannelReader
 from .silence import ANSWER_SECONDS, SilenceTimeout, hangs
@@ -87,8 +86,8 @@ class RedisWorkerPort(WorkerPort):
         self._silence = SilenceTimeout(lambda: hangs(self._executor.address.address), self._has_to_end)
         self._woken = False
         self._may_unblock = True
-        self._link = self._executor.link()
-        self._executor.open(self._link)
+        self._connection = self._executor.new_connection()
+        self._executor.open(self._connection)
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
@@ -109,8 +108,8 @@ class RedisWorkerPort(WorkerPort):
         """
         self._unsaid.clear()
         self._silence.begin()
-        commands = self._calls(out) if out else []
-        if not self._link.is_open or (commands and self._link.lost_its_peer()):
+        commands = self._commands(out) if out else []
+        if not self._connection.is_open or (commands and self._connection.lost_its_peer()):
             self._reopen()
         if not channels:
             if commands or self._owed:
@@ -121,20 +120,20 @@ class RedisWorkerPort(WorkerPort):
         return self._take(commands, channels, limit, block_seconds)
 
     def _reopen(self) -> None:
-        self._link.close()
-        self._executor.open(self._link)
+        self._connection.close()
+        self._executor.open(self._connection)
         self._poll = self._new_poll()
 
     def _new_poll(self) -> select.poll:
         poll = select.poll()
-        poll.register(self._link.fileno(), select.POLLIN)
+        poll.register(self._connection.fileno(), select.POLLIN)
         poll.register(self._wake_in, select.POLLIN)
         return poll
 
     # Writing
 
-    def _calls(self, out: Sequence[Out]) -> list[tuple[RedisCommand, list[Out]]]:
-        """The calls for `out`, messages by queue before finishes; each with the items that it answers for."""
+    def _commands(self, out: Sequence[Out]) -> list[tuple[RedisCommand, list[Out]]]:
+        """The commands for `out`, messages by queue before finishes; each with the items it is for."""
         plan, outgoing = self._layer.plan, Outgoing[Out](self._layer.plan)
         expiry_ms = self._layer.expiry_ms(self._place)
         finishes: list[tuple[RedisCommand, list[Out]]] = []
@@ -182,25 +181,23 @@ class RedisWorkerPort(WorkerPort):
         }
 
     def _say(self, commands: Sequence[tuple[RedisCommand, list[Out]]], take: bytes) -> None:
-        """Write calls, owed finishes and a take; read the answers of all but the take."""
-        link, owed = self._link, self._owed
+        """Write commands, owed finishes and a take; read the answers of all but the take."""
+        connection, owed = self._connection, self._owed
         data = [pack(command.args) for command, _ in commands]
         data += [pack(command.args) for command in owed]
-        ask_time = link.clock.stale
+        ask_time = connection.clock.stale
         if ask_time:
             data.append(_TIME)
         data.append(take)
         answers = []
         try:
-            link.write(b"".join(data))
+            connection.write(b"".join(data))
             for _ in range(len(data) - 1):
-                answers.append(link.read(silence=self._silence))
-        except LinkBroken as broken:
-            if commands and broken.written:
-                raise OutcomeUnknown(str(broken)) from None
-            raise LayerUnavailable(str(broken)) from None
+                answers.append(connection.read(silence=self._silence))
+        except ConnectionBroken as broken:
+            raise broken.outcome(bool(commands) and broken.written) from None
         if ask_time:
-            link.clock.sample_answer(answers.pop())
+            connection.clock.sample_answer(answers.pop())
         self._heard(commands, answers[: len(commands)])
         self._owed = [
             command for command, answer in zip(owed, answers[len(commands) :], strict=True) if _failed(answer)
@@ -258,7 +255,7 @@ class RedisWorkerPort(WorkerPort):
             try:
                 self._say(() if executed else commands, data)
                 executed = bool(commands)
-                taken = take.read(self._answer(block))
+                taken = take.read(self._answer(take, block))
             except LayerUnavailable as error:
                 if executed:
                     log.warning("A take was lost with what it had popped: %s", error)
@@ -279,27 +276,27 @@ class RedisWorkerPort(WorkerPort):
         self._owed += read.owed
         return read.alive
 
-    def _answer(self, block_seconds: float | None) -> Any:
+    def _answer(self, take: RedisCommand, block_seconds: float | None) -> Any:
         """The answer of the take, waited for; `wake` ends the wait, not the answer (W6)."""
-        link = self._link
+        connection = self._connection
         deadline = time.monotonic() + (block_seconds or 0) + ANSWER_SECONDS
-        while (answer := link.next_answer()) is False:
-            if not link.has_buffered_tls():
+        while (answer := connection.next_answer()) is NOTHING:
+            if not connection.has_buffered_tls():
                 pause = deadline - time.monotonic()
                 if pause <= 0:
                     pause = self._silence.more_seconds()
                     deadline = time.monotonic() + pause
                 if pause <= 0:
-                    link.close()
+                    connection.close()
                     raise LayerUnavailable("Redis did not answer a take in time")
                 if self._woken and block_seconds is not None and self._may_unblock:
                     self._unblock()
                     pause = UNBLOCK_PAUSE_SECONDS
                 self._wait(pause)
-            link.receive()
-        if isinstance(answer, hiredis.ReplyError):
-            link.close()
-            raise LayerUnavailable(f"Redis refused a take: {answer}")
+            connection.receive()
+        if isinstance(answer, ReplyError):
+            connection.close()
+            raise refusal_of(answer, take, self._executor.address.label).error
         return answer
 
     def _has_to_end(self) -> bool:
@@ -318,7 +315,9 @@ class RedisWorkerPort(WorkerPort):
 
     def _unblock(self) -> None:
         """Ask Redis to end the take. It may not have begun it yet: then this is asked again."""
-        command = RedisCommand(self._place, (b"CLIENT", b"UNBLOCK", self._link.client_id), as_is, repeat=True)
+        command = RedisCommand(
+            self._place, (b"CLIENT", b"UNBLOCK", self._connection.client_id), as_is, repeat=True
+        )
         try:
             self._executor.ask(command)
         except LayerUnavailable as error:
@@ -390,7 +389,7 @@ class RedisWorkerPort(WorkerPort):
 
     def close(self) -> None:
         """Close the connection. What `turn` dropped and could not finish yet is finished by its lease."""
-        self._link.close()
+        self._connection.close()
         self._wake_in.close()
         self._wake_out.close()
 
@@ -406,4 +405,4 @@ def _process_of(item: Out) -> str:
 
 
 def _failed(answer: Any) -> bool:
-    return isinstance(answer, hiredis.ReplyError)
+    return isinstance(answer, ReplyError)

@@ -55,11 +55,17 @@ class RedisCommand:
         """Whether this is a script that Redis refuses when its memory is full."""
         return self.script is not None and self.script.needs_memory
 
-    def whole(self) -> tuple[Argument, ...]:
+    @property
+    def name(self) -> str:
+        """What people are told of it: the script's name, or the first word."""
+        return self.script.name if self.script is not None else text(self.args[0])
+
+    def whole(self) -> RedisCommand:
         """The command with the script's source in place of its digest (after NOSCRIPT)."""
         if self.script is None:
-            return self.args
-        return (b"EVAL", self.script.source, *self.args[2:])
+            return self
+        args = (b"EVAL", self.script.source, *self.args[2:])
+        return RedisCommand(self.place, args, self.read, None, self.repeat, self.lean)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Messages on their way out, gathered so that those for one queue travel in one script call. Pure."""
+"""Messages on their way out, gathered so that those for one queue travel in one command. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from headrace_asgi.envelope import encode, pack_message
 from headrace_asgi.errors import ChannelFull, OutcomeUnknown
 from headrace_asgi.names import is_process_queue, non_local_name
 
-from .plan import ENTRIES_PER_CALL, Plan, RedisCommand
+from .plan import ENTRIES_PER_COMMAND, Plan, RedisCommand
 
 __all__ = ["Outgoing", "group_copies", "message_entry", "outcomes_of"]
 
@@ -85,15 +85,15 @@ class Outgoing(Generic[T]):
         return queue
 
     def commands(self, process: str = "") -> list[tuple[RedisCommand, list[T]]]:
-        """One call per queue (and thousand entries), with the senders of its entries; `add` begins anew.
+        """One command per queue (and thousand entries), with the senders of its entries; `add` begins anew.
 
         An interface `process` that sends learns from the answers whether it is registered.
         """
         queues, self._queues = self._queues, {}
         commands = []
         for name, queue in queues.items():
-            for start in range(0, len(queue.entries), ENTRIES_PER_CALL):
-                end = start + ENTRIES_PER_CALL
+            for start in range(0, len(queue.entries), ENTRIES_PER_COMMAND):
+                end = start + ENTRIES_PER_COMMAND
                 entries = queue.entries[start:end]
                 if not is_process_queue(name):
                     command = self._plan.send(queue.channel, entries, sender=process)
@@ -106,7 +106,7 @@ class Outgoing(Generic[T]):
 
 
 def outcomes_of(answer: object, count: int) -> list[Outcome]:
-    """Outcomes of the entries of one call: its answer, or the error that took its place."""
+    """Outcomes of the entries of one command: its answer, or the error that took its place."""
     if isinstance(answer, ChannelFull):
         return [Outcome.FULL] * count
     if isinstance(answer, OutcomeUnknown):

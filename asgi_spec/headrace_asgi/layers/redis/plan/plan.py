@@ -1,6 +1,6 @@
 """What to ask of Redis: keys, scripts, arguments, and how to read each answer.
 
-This is pure; `redis_blocking` and `redis_twisted` carry it out.
+This is pure; `blocking` and `twisted` carry it out.
 
 Key layout (PROTOCOL 0), each key behind the tag of its place, `hr1:{place}:`
 
@@ -52,12 +52,12 @@ from .command import (
 from .places import Places
 from .scripts import script
 
-__all__ = ["ENTRIES_PER_CALL", "ORDERED_CHANNELS", "BeatAnswer", "Plan", "RedisCommand"]
+__all__ = ["ENTRIES_PER_COMMAND", "ORDERED_CHANNELS", "BeatAnswer", "Plan", "RedisCommand"]
 
 #: The lists that messages of an ordered socket go to; the scripts know them by number, from 1.
 ORDERED_CHANNELS = ("websocket.connect", "websocket.receive", "websocket.disconnect")
-#: Entries in one script call; Lua unpacks them on its stack, which ends at some 8,000.
-ENTRIES_PER_CALL = 1000
+#: Entries in one command; Lua unpacks them on its stack, which ends at some 8,000.
+ENTRIES_PER_COMMAND = 1000
 #: Seconds after which Redis may forget what nobody refreshes: rubbish collection, no protocol depends on it.
 RUBBISH_SECONDS = 86_400
 _ANNOUNCED_MS = int(ANNOUNCED_SECONDS * 1000)
@@ -65,7 +65,7 @@ _FORGOTTEN = encode(pack_message(control.note(control.FORGOTTEN)), control=True)
 
 
 class Plan:
-    """Builds the calls of one layer."""
+    """Builds the commands of one layer."""
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class Plan:
     def _ordered_lists(self, place: str) -> tuple[str, ...]:
         return tuple(self.key(place, "c", channel) for channel in ORDERED_CHANNELS)
 
-    def _call(
+    def _scripted(
         self,
         name: str,
         place: str,
@@ -127,14 +127,14 @@ class Plan:
         keys: tuple[str, ...] = (self.key(place, "c", queue), self.key(place, "n"))
         if sender:
             keys += (self.key(place, "up", sender),)
-        capacity = self.capacities.of(queue, len(self.places.names) if shared else 1)
+        capacity = self.capacities.of(queue)
 
         def read(sent: Any) -> list[Outcome]:
             if sent < 0:
                 return [Outcome.GONE] * len(entries)
             return [Outcome.SENT] * sent + [Outcome.FULL] * (len(entries) - sent)
 
-        return self._call("send", place, keys, (capacity, ttl, queue if shared else "", *entries), read)
+        return self._scripted("send", place, keys, (capacity, ttl, queue if shared else "", *entries), read)
 
     def push(self, process: str, entries: Sequence[bytes], controls: Sequence[bool]) -> RedisCommand:
         """Put entries on a process queue; `controls` says which ignore its capacity. One Outcome each.
@@ -183,7 +183,7 @@ class Plan:
                 outcomes.append(Outcome.SENT if accepted else Outcome.FULL)
             return outcomes
 
-        return self._call(name, place, keys, (PROCESS_QUEUE_CAPACITY, _FORGOTTEN, *entries), read)
+        return self._scripted(name, place, keys, (PROCESS_QUEUE_CAPACITY, _FORGOTTEN, *entries), read)
 
     def place_of_process(self, process: str) -> str:
         """The place written in a process queue's name; the home place if this layer has no such place."""
@@ -204,14 +204,14 @@ class Plan:
             self.key(place, "c", channel),
             self.key(place, "n"),
         )
-        capacity = self.capacities.of(channel, len(self.places.names))
+        capacity = self.capacities.of(channel)
         args = (local_part(socket), path, capacity, self.lease_ms, channel, entry)
-        return self._call("connect", place, keys, args, repeat=True)
+        return self._scripted("connect", place, keys, args, repeat=True)
 
     def frames(self, place: str, process: str, frames: Sequence[Argument]) -> RedisCommand:
         """Send frames of unordered sockets of one process at one place: local, order, entry, local, order…
 
-        Those of one socket in order, and all that one turn has in one call: then behind a frame that was
+        Those of one socket in order, and all that one turn has in one command: then behind a frame that was
         refused no later one of its socket is accepted. The answer is `Accepted`.
         """
         channel = ORDERED_CHANNELS[1]
@@ -225,12 +225,12 @@ class Plan:
             return Accepted([Outcome(one) for one in outcomes], Level(sent, waiting))
 
         capacity = self.frame_capacity
-        return self._call("frames", place, keys, (capacity, channel, *frames), read, repeat=True)
+        return self._scripted("frames", place, keys, (capacity, channel, *frames), read, repeat=True)
 
     @property
     def frame_capacity(self) -> int:
-        """How many frames the list of one place may hold."""
-        return self.capacities.of(ORDERED_CHANNELS[1], len(self.places.names))
+        """How many frames their list may hold."""
+        return self.capacities.of(ORDERED_CHANNELS[1])
 
     def frame_ordered(self, socket: str, order: int, entry: bytes) -> RedisCommand:
         """Send one frame of a socket through its mailbox. The answer is `Accepted`."""
@@ -245,7 +245,7 @@ class Plan:
         def read(answer: Any) -> Accepted:
             return Accepted([Outcome(answer[0])], Level(*answer[1:]) if len(answer) > 1 else None)
 
-        return self._call("frame_ordered", place, keys, args, read, repeat=True)
+        return self._scripted("frame_ordered", place, keys, args, read, repeat=True)
 
     def level(self, channel: str) -> list[RedisCommand]:
         """How full a shared channel is: how many messages were ever put on it, and how many are there.
@@ -263,13 +263,13 @@ class Plan:
         """Unregister a socket and send its disconnect, exactly once whoever asks."""
         place = self.places.of(socket)
         args = (socket, local_part(socket), order, 3, self.lease_ms, entry)
-        return self._call("disconnect", place, self._socket_keys(place, socket), args, repeat=True)
+        return self._scripted("disconnect", place, self._socket_keys(place, socket), args, repeat=True)
 
     def forget(self, socket: str) -> RedisCommand:
         """Unregister a socket that is owed no disconnect."""
         place = self.places.of(socket)
         keys = (*self._registry_keys(place, socket), self.key(place, "o", socket))
-        return self._call("forget", place, keys, (local_part(socket),), no_answer, repeat=True)
+        return self._scripted("forget", place, keys, (local_part(socket),), no_answer, repeat=True)
 
     def _registry_keys(self, place: str, socket: str) -> tuple[str, str]:
         process = non_local_name(socket)
@@ -288,12 +288,12 @@ class Plan:
         """End the message in flight; `drain` empties the mailbox of a socket that is not ordered."""
         keys = (self.key(place, "s", non_local_name(socket)), *self._mailbox_keys(place, socket))
         args = (socket, local_part(socket), order, self.lease_ms, int(drain))
-        return self._call("finish", place, keys, args, repeat=True)
+        return self._scripted("finish", place, keys, args, repeat=True)
 
     def drop_connect(self, socket: str, place: str) -> RedisCommand:
         """Drop a connect that no consumer saw, with everything that is known of its socket."""
         args = (socket, local_part(socket))
-        return self._call("drop_connect", place, self._socket_keys(place, socket), args, repeat=True)
+        return self._scripted("drop_connect", place, self._socket_keys(place, socket), args, repeat=True)
 
     def dropped(self, socket: str, order: int, retries: int, place: str) -> list[RedisCommand]:
         """What is owed for an ordered message that was taken and dropped: it expired, or is unreadable.
@@ -319,19 +319,21 @@ class Plan:
     def renew(self, socket: str, order: int, place: str) -> RedisCommand:
         """Renew the lease of the message in flight, or learn that it is STALE."""
         args = (order, self.lease_ms)
-        return self._call("renew", place, (self.key(place, "o", socket),), args, repeat=True)
+        return self._scripted("renew", place, (self.key(place, "o", socket),), args, repeat=True)
 
     def back(
         self, socket: str, order: int, place: str, channel: str, entry: bytes, head: bool
     ) -> RedisCommand:
         """Put an ordered message back on its list, at the head if it was not started."""
         keys = (self.key(place, "o", socket), self.key(place, "c", channel))
-        return self._call("back", place, keys, (order, self.lease_ms, "LPUSH" if head else "RPUSH", entry))
+        return self._scripted(
+            "back", place, keys, (order, self.lease_ms, "LPUSH" if head else "RPUSH", entry)
+        )
 
     def back_plain(self, channel: str, place: str, entries: Sequence[bytes], head: bool) -> RedisCommand:
         """Put unordered messages back, whatever the capacity: they were accepted. Entries in queue order."""
         args: tuple[Argument, ...] = ("LPUSH", *reversed(entries)) if head else ("RPUSH", *entries)
-        return self._call("back_plain", place, (self.key(place, "c", channel),), args, no_answer)
+        return self._scripted("back_plain", place, (self.key(place, "c", channel),), args, no_answer)
 
     def overdue(self, place: str, now_ms: int) -> RedisCommand:
         """Sockets whose mailbox waits behind a lapsed lease, up to 100."""
@@ -344,7 +346,7 @@ class Plan:
         LAPSED asks for that: see `lapsed`, then kick again.
         """
         args = (socket, self.lease_ms, int(told))
-        return self._call("kick", place, self._mailbox_keys(place, socket), args, as_is, repeat=True)
+        return self._scripted("kick", place, self._mailbox_keys(place, socket), args, as_is, repeat=True)
 
     # Taking
 
@@ -379,19 +381,19 @@ class Plan:
         """Register a process for a group; the answer is the number of adds, or -1 if it is gone."""
         place = self.places.of(group)
         keys = (self.key(place, "up", process), self.key(place, "g", group), self.key(place, "gq", process))
-        return self._call("group_add", place, keys, (process, group), as_is)
+        return self._scripted("group_add", place, keys, (process, group), as_is)
 
     def group_reassert(self, group: str, process: str) -> RedisCommand:
         """Register a process for a group unless it is; the answer is (1 | 0 it was | -1 GONE, adds)."""
         place = self.places.of(group)
         keys = (self.key(place, "up", process), self.key(place, "g", group), self.key(place, "gq", process))
-        return self._call("group_reassert", place, keys, (process, group), as_is, repeat=True)
+        return self._scripted("group_reassert", place, keys, (process, group), as_is, repeat=True)
 
     def group_leave(self, group: str, process: str, processed: int) -> RedisCommand:
         """Withdraw a process that has seen `processed` adds; the answer is whether it left."""
         place = self.places.of(group)
         keys = (self.key(place, "g", group), self.key(place, "gq", process))
-        return self._call("group_leave", place, keys, (process, group, processed), bool, repeat=True)
+        return self._scripted("group_leave", place, keys, (process, group, processed), bool, repeat=True)
 
     def group_adds(self, group: str, process: str) -> RedisCommand:
         """The number of adds that Redis counts for a process: None if it is not registered."""
@@ -403,7 +405,7 @@ class Plan:
         """Make a channel that no process of ours holds a member."""
         place = self.places.of(group)
         keys = (self.key(place, "gp", group),)
-        return self._call("group_join_plain", place, keys, (channel,), as_is, repeat=True)
+        return self._scripted("group_join_plain", place, keys, (channel,), as_is, repeat=True)
 
     def group_leave_plain(self, group: str, channel: str) -> RedisCommand:
         """End the membership of such a channel."""
@@ -418,7 +420,7 @@ class Plan:
         def read(answer: Any) -> tuple[list[str], list[str]]:
             return names(answer[0]), names(answer[1])
 
-        return self._call("group_read", place, keys, (self.group_expiry_ms,), read, repeat=True)
+        return self._scripted("group_read", place, keys, (self.group_expiry_ms,), read, repeat=True)
 
     # Processes
 
@@ -430,7 +432,7 @@ class Plan:
             if place == self.places.home:
                 keys += (self.key(place, "procs"),)
             args = (process, description, RUBBISH_SECONDS)
-            commands.append(self._call("register", place, keys, args, no_answer, repeat=True))
+            commands.append(self._scripted("register", place, keys, args, no_answer, repeat=True))
         return commands
 
     def keep(self, process: str) -> list[RedisCommand]:
@@ -458,13 +460,13 @@ class Plan:
             status, now_ms, flushes, taken = answer
             return BeatAnswer(status, now_ms, flushes, frozenset(names(taken)))
 
-        return self._call("beat", home, keys, (process, _ANNOUNCED_MS), read, repeat=True)
+        return self._scripted("beat", home, keys, (process, _ANNOUNCED_MS), read, repeat=True)
 
     def announce(self, channels: Sequence[str]) -> RedisCommand:
         """Say that a worker takes these channels."""
         home = self.places.home
         args: tuple[Argument, ...] = (_ANNOUNCED_MS, *channels)
-        return self._call("announce", home, (self.key(home, "takers"),), args, no_answer, repeat=True)
+        return self._scripted("announce", home, (self.key(home, "takers"),), args, no_answer, repeat=True)
 
     def withdraw(self, process: str) -> list[RedisCommand]:
         """Take a process that ends out of the tables; its sockets were told before."""
@@ -480,7 +482,7 @@ class Plan:
         ]
         keys = (self.key(home, "procs"), self.key(home, "beat"), self.key(home, "fenced", process))
         commands.append(
-            self._call("withdraw", home, keys, (process, RUBBISH_SECONDS), no_answer, repeat=True)
+            self._scripted("withdraw", home, keys, (process, RUBBISH_SECONDS), no_answer, repeat=True)
         )
         return commands
 
@@ -495,7 +497,7 @@ class Plan:
         keys = [self.key(place, "s", process), self.key(place, "f", process)]
         keys += [self.key(place, "o", process + socket.local) for socket in ordered_first if socket.ordered]
         args = [part for socket in ordered_first for part in socket[:3]]
-        return self._call("reassert", place, keys, args, as_is, repeat=True)
+        return self._scripted("reassert", place, keys, args, as_is, repeat=True)
 
     def registered_sockets(self, place: str, process: str) -> RedisCommand:
         """The sockets that are registered at a place: local part -> path."""
@@ -549,7 +551,7 @@ class Plan:
 
     def settle(self, place: str, keys: Sequence[str]) -> RedisCommand:
         """Forget messages in flight, by their keys, but not that the last one of a socket was done."""
-        return self._call("settle", place, keys, (), as_is, repeat=True)
+        return self._scripted("settle", place, keys, (), as_is, repeat=True)
 
     def flushed(self) -> RedisCommand:
         """Count a flush, so that every process registers its groups again at its next beat.

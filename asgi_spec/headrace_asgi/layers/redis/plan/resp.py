@@ -1,16 +1,22 @@
-"""Commands as Redis reads them (RESP2)."""
+"""Commands as Redis reads them, and its answers (RESP2): the one door to hiredis.
+
+Used of it are names that its README shows: `pack_command`, `Reader` with `feed` and `gets`, `ReplyError` and
+`ProtocolError`. Without `pack_command` commands would be joined in Python, as large ones are.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, Final, cast
 
-import hiredis
+from hiredis import ProtocolError, Reader, ReplyError, pack_command
 
 from .command import Argument
 
-__all__ = ["pack"]
+__all__ = ["NOTHING", "ProtocolError", "Reader", "ReplyError", "pack"]
 
+#: What `Reader.gets` gives while no answer is whole: a value that RESP2 does not have.
+NOTHING: Final = False
 #: From here on joining is faster than hiredis, which makes its memory larger again and again: for 100 kB
 #: thirty times. For 1 kB it takes half as long again.
 _LARGE_BYTES = 32 * 1024
@@ -21,7 +27,7 @@ def pack(args: Sequence[Argument]) -> bytes:
     last = args[-1]  # where there are messages, they are the last arguments
     if isinstance(last, bytes) and len(last) >= _LARGE_BYTES:
         return _joined(args)
-    return cast(bytes, hiredis.pack_command(cast(Any, tuple(args))))
+    return cast(bytes, pack_command(cast(Any, tuple(args))))
 
 
 def _joined(args: Sequence[Argument]) -> bytes:

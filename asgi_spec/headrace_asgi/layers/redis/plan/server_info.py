@@ -1,4 +1,4 @@
-"""What a Redis says of itself, and the errors by which it says that it cannot serve at present. Pure."""
+"""What a Redis says of itself. Pure."""
 
 from __future__ import annotations
 
@@ -6,27 +6,10 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["NOT_NOW", "OLDEST", "ServerInfo", "error_code", "facts_of"]
+__all__ = ["OLDEST", "ServerInfo", "facts_of"]
 
 #: BLMPOP and scripts that declare flags came with this version.
 OLDEST = (7, 0)
-
-#: Codes of a Redis that starts, fails over, moves slots, or is no longer the one to ask. Nothing was
-#: executed: hold and try again.
-NOT_NOW = frozenset(
-    {
-        "LOADING",
-        "READONLY",
-        "MASTERDOWN",
-        "CLUSTERDOWN",
-        "TRYAGAIN",
-        "ASK",
-        "MOVED",
-        "BUSY",
-        "NOREPLICAS",
-        "MISCONF",
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +33,3 @@ def facts_of(info: Any) -> ServerInfo:
     lines = (line.partition(":") for line in info.decode(errors="replace").splitlines())
     found = {name: value.strip() for name, _, value in lines}
     return ServerInfo(found.get("redis_version", ""), found.get("run_id", ""))
-
-
-def error_code(error: Exception) -> str:
-    """The first word of an error answer."""
-    return str(error).split(" ", 1)[0]

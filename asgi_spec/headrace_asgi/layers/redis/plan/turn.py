@@ -1,4 +1,4 @@
-"""What one reactor turn sends, gathered so that messages for one list travel in one script call. Pure."""
+"""What one reactor turn sends, gathered so that messages for one list travel in one command. Pure."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Frame:
 
 @dataclass(slots=True)
 class Batch:
-    """One call and who wants to know its outcomes, in their order; `frames` if it sends frames."""
+    """One command and who wants to know its outcomes, in their order; `frames` if it sends frames."""
 
     command: RedisCommand
     dones: list[Done]
@@ -54,12 +54,12 @@ class Turn:
         self._frames.setdefault(frame.place, []).append(frame)
 
     def batches(self, process: str) -> list[Batch]:
-        """The calls by which `process` sends all of it; then the next turn begins."""
+        """The commands by which `process` sends all of it; then the next turn begins."""
         self.empty = True
         batches = [Batch(command, dones, []) for command, dones in self._outgoing.commands(process)]
         frames, self._frames = self._frames, {}
         for place, listed in frames.items():
-            # All in one call: between two calls room could be made for a frame behind a refused one.
+            # All in one command: between two room could be made for a frame behind a refused one.
             arguments: list[Argument] = []
             for frame in listed:
                 arguments += (frame.local, frame.order, frame.entry)

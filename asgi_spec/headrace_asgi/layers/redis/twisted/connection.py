@@ -1,8 +1,8 @@
-"""The wire to one Redis inside a Twisted reactor: commands out, answers in the same order, no Deferreds.
+"""One connection to one Redis inside a Twisted reactor: commands out, answers in their order, no Deferreds.
 
-A callback gets the answer, or an exception instance as the answer: hiredis.ReplyError for what Redis refused,
+A callback gets the answer, or an exception instance as the answer: ReplyError for what Redis refused,
 OutcomeUnknown if the connection broke after the command was written, LayerUnavailable if it was not written.
-`redis_link` keeps such a connection alive.
+A RedisLink opens the next one when it is lost.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-import hiredis
 from twisted.internet.protocol import ClientFactory
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.python.failure import Failure
 
-from headrace_asgi.errors import ConfigurationError, LayerUnavailable, OutcomeUnknown
+from headrace_asgi.errors import LayerRefused
 
-from ..address import ServerAddress, Tls
+from ..address import ServerAddress, Tls, keepalive_options
 from ..plan.command import Argument
-from ..plan.resp import pack
+from ..plan.outcomes import connection_lost
+from ..plan.resp import NOTHING, ProtocolError, Reader, pack
 
 __all__ = ["Answered", "Reactor", "RespProtocol", "Timer", "connect"]
 
@@ -32,11 +32,6 @@ log = logging.getLogger("headrace.layer")
 
 #: Called once with the answer to a command, or with an exception instance.
 Answered = Callable[[Any], None]
-
-#: A peer that vanished without a word is noticed after 45 s even if nothing is asked of it.
-KEEPALIVE = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3))
-
-_NOTHING = object()
 
 
 class Timer(Protocol):
@@ -48,7 +43,7 @@ class Timer(Protocol):
 class Reactor(Protocol):
     """What is used of a reactor."""
 
-    def callLater(self, delay: float, command: Callable[..., object], *args: Any) -> Any: ...  # noqa: N802
+    def callLater(self, delay: float, call: Callable[..., object], *args: Any) -> Any: ...  # noqa: N802
     def connectTCP(self, host: str, port: int, factory: Any, timeout: float = ...) -> Any: ...  # noqa: N802
     def connectUNIX(self, address: str, factory: Any, timeout: float = ...) -> Any: ...  # noqa: N802
 
@@ -63,17 +58,22 @@ class RespProtocol(TwistedProtocol):
     def __init__(
         self,
         reactor: Reactor,
+        label: str,
         answer_timeout_seconds: float,
         direct: bool,
         on_made: Callable[[RespProtocol], None],
         on_lost: Callable[[str], None],
     ) -> None:
-        """`direct` lets `flush` hand bytes to the kernel itself; not with TLS between."""
+        """`label` says where Redis is.
+
+        `direct` lets `flush` hand bytes to the kernel itself; not with TLS between.
+        """
         self._reactor = reactor
+        self._label = label
         self._answer_timeout_seconds = answer_timeout_seconds
         self._on_made = on_made
         self._on_lost = on_lost
-        self._reader = hiredis.Reader(notEnoughData=_NOTHING)
+        self._reader = Reader()
         self._waiting: deque[Answered] = deque()
         self._out: list[bytes] = []
         self._timer: Timer | None = None
@@ -147,12 +147,12 @@ class RespProtocol(TwistedProtocol):
         gets = self._reader.gets
         try:
             self._reader.feed(data)
-            while (answer := gets()) is not _NOTHING:
+            while (answer := gets()) is not NOTHING:
                 if not self._waiting:
                     self.abort("it sent an answer that nobody asked for")
                     return
                 self._waiting.popleft()(answer)
-        except hiredis.ProtocolError as error:
+        except ProtocolError as error:
             self.abort(f"it does not speak the Redis protocol: {error}")
 
     def connectionLost(self, reason: Failure | None = None) -> None:  # noqa: N802
@@ -167,12 +167,9 @@ class RespProtocol(TwistedProtocol):
         # First of all: whoever answers an error by sending again must find the connection closed.
         self._on_lost(why)
         for answered in waiting[:written]:
-            _tell(answered, OutcomeUnknown(f"the connection to Redis broke before it answered: {why}"))
+            _tell(answered, connection_lost(self._label, why, written=True))
         for answered in waiting[written:]:
-            _tell(
-                answered,
-                LayerUnavailable(f"the connection to Redis broke before the command was sent: {why}"),
-            )
+            _tell(answered, connection_lost(self._label, why, written=False))
 
     # Half-open connections
 
@@ -203,12 +200,12 @@ class _Factory(ClientFactory):
 
     noisy = False
 
-    def __init__(self, wire: RespProtocol, on_failed: Callable[[str], None]) -> None:
-        self._wire = wire
+    def __init__(self, connection: RespProtocol, on_failed: Callable[[str], None]) -> None:
+        self._connection = connection
         self._on_failed = on_failed
 
     def buildProtocol(self, addr: object) -> RespProtocol:  # noqa: N802
-        return self._wire
+        return self._connection
 
     def clientConnectionFailed(self, connector: object, reason: Failure) -> None:  # noqa: N802
         self._on_failed(_said(reason))
@@ -223,10 +220,12 @@ def connect(
 ) -> Callable[[], None]:
     """Try once to connect; `on_lost` is also called if that fails. The answer gives the attempt up.
 
-    Raises ConfigurationError for certificates that cannot be read.
+    Raises LayerRefused for certificates that cannot be read.
     """
-    wire = RespProtocol(reactor, answer_timeout_seconds, address.tls is None, on_made, on_lost)
-    factory: Any = _Factory(wire, on_lost)
+    connection = RespProtocol(
+        reactor, address.label, answer_timeout_seconds, address.tls is None, on_made, on_lost
+    )
+    factory: Any = _Factory(connection, on_lost)
     timeout = address.connect_timeout_seconds
     if address.path is not None:
         connector = reactor.connectUNIX(address.path, factory, timeout=timeout)
@@ -243,10 +242,9 @@ def _tune(transport: Any) -> None:
         return
     transport.setTcpNoDelay(True)
     transport.setTcpKeepAlive(True)
-    for name, value in KEEPALIVE:
-        if hasattr(socket, name):
-            with contextlib.suppress(OSError):
-                transport.getHandle().setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    for name, value in keepalive_options().items():
+        with contextlib.suppress(OSError):
+            transport.getHandle().setsockopt(socket.IPPROTO_TCP, name, value)
 
 
 def _said(reason: Failure) -> str:
@@ -267,7 +265,7 @@ def _tls_creator(host: str, tls: Tls) -> Any:
         trust: Any = (_trust_root(tls) or platformTrust()) if tls.verify else None
         own = _own_certificate(tls)
     except Exception as error:  # OpenSSL raises whatever it likes for bad PEM
-        raise ConfigurationError(f"the certificates for TLS to {host} cannot be used: {error!r}") from None
+        raise LayerRefused(f"the certificates for TLS to {host} cannot be used: {error!r}") from None
     if tls.check_hostname:
         return optionsForClientTLS(host, trust, extraCertificateOptions=own)
     return CertificateOptions(trustRoot=trust, **own)

@@ -1,4 +1,4 @@
-"""Carries out calls over the links of a layer's places: sorts errors, repeats where that is allowed."""
+"""Carries out commands over the links of a layer's places: sorts errors, repeats where that is allowed."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from hiredis import ReplyError
-
 from headrace_asgi.errors import ChannelFull, LayerUnavailable
 
 from ..memory_watch import MemoryWatch
 from ..plan.command import RedisCommand
-from ..plan.server_info import NOT_NOW, error_code
+from ..plan.outcomes import Reaction, refusal_of
+from ..plan.resp import ReplyError
 from .link import RedisLink
 
 __all__ = ["TwistedExecutor"]
@@ -21,11 +20,11 @@ log = logging.getLogger("headrace.layer")
 
 
 class TwistedExecutor:
-    """Gets the answer to a call, or an exception in its place:
+    """Gets the answer to a command, or an exception in its place:
 
     ChannelFull       Redis is out of memory; nothing was executed
     OutcomeUnknown    the connection broke before the answer
-    LayerUnavailable  nothing was executed
+    LayerUnavailable  nothing was executed; LayerRefused, if somebody has to put a setting right
     """
 
     def __init__(self, links: Mapping[str, RedisLink], memory: MemoryWatch) -> None:
@@ -44,7 +43,7 @@ class TwistedExecutor:
 
     @property
     def holds(self) -> int:
-        """How many calls wait for their chance."""
+        """How many commands wait for their chance."""
         return len(self._held)
 
     def ask(self, command: RedisCommand, answered: Callable[[Any], None]) -> None:
@@ -61,7 +60,7 @@ class TwistedExecutor:
         self._links[command.place].send(command.args, got)
 
     def insist(self, command: RedisCommand, answered: Callable[[Any], None]) -> None:
-        """Ask until Redis answers, through outages. Only for calls that may be repeated.
+        """Ask until Redis answers, through outages. Only for commands that may be repeated.
 
         The only exception that `answered` may get is ChannelFull.
         """
@@ -87,19 +86,19 @@ class TwistedExecutor:
         if not isinstance(error, ReplyError):
             answered(error)
             return
-        said, code = str(error), error_code(error)
-        if code == "NOSCRIPT" and command.script is not None:
-            whole = RedisCommand(command.place, command.whole(), command.read, None, command.repeat)
-            self.ask(whole, answered)
-        elif code == "OOM":
+        link = self._links[command.place]
+        refusal = refusal_of(error, command, link.address.label)
+        if isinstance(refusal.error, ChannelFull):
             self._memory.refused()
-            answered(ChannelFull(f"Redis is out of memory: {said}"))
-        elif code in NOT_NOW:
-            self._links[command.place].drop(f"Redis answers {said!r}")
-            answered(LayerUnavailable(said))
-        else:
-            self._complain(said)
-            answered(LayerUnavailable(said))
+        elif refusal.reaction is Reaction.FAIL:
+            self._complain(str(error))
+        if refusal.command is not None:
+            self.ask(refusal.command, answered)
+            return
+        if refusal.reaction is not Reaction.FAIL and isinstance(refusal.error, LayerUnavailable):
+            # Everybody is told that Redis is away, and what is held is asked when it is back.
+            link.drop(refusal.error)
+        answered(refusal.error)
 
     def _complain(self, said: str) -> None:
         """Log what is a defect or a wrong permission, once per kind."""

@@ -16,20 +16,20 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from hiredis import ReplyError
-
 from headrace_asgi import messages
 from headrace_asgi.contract import Done, InterfacePort, InterfaceReceiver, OpenSocket, Outcome
 from headrace_asgi.envelope import Message, encode, pack_message
-from headrace_asgi.errors import MessageTooLarge
+from headrace_asgi.errors import LayerRefused, LayerUnavailable, MessageTooLarge
 from headrace_asgi.limits import MAX_MESSAGE_BYTES, STOP_SECONDS
 
 from ..address import ServerAddress
 from ..memory_watch import MemoryWatch
 from ..plan.clock import RedisClock
 from ..plan.command import Accepted, Level, RedisCommand
+from ..plan.outcomes import refusal_of
 from ..plan.outgoing import message_entry, outcomes_of
 from ..plan.plan import Plan
+from ..plan.resp import ReplyError
 from ..plan.turn import Batch, Frame, Turn
 from .connection import Reactor
 from .executor import TwistedExecutor
@@ -75,6 +75,18 @@ class _Open:
     gone: list[tuple[Callable[[], None], Done]] = field(default_factory=list)
 
 
+@dataclass(slots=True)
+class _Known:
+    """What people and the receiver know of the connections."""
+
+    #: Whether the receiver was told that the layer is there; None before it was told anything.
+    up: bool | None = None
+    #: Whether it was said, since the layer was there, that Redis refuses us.
+    refused: bool = False
+    #: What was said of the settings of a Redis that serves.
+    advice: set[str] = field(default_factory=set)
+
+
 class RedisInterfacePort(InterfacePort):
     """See `contract.InterfacePort`, which says what every method does."""
 
@@ -112,8 +124,7 @@ class RedisInterfacePort(InterfacePort):
         self.label = label or plan.places.label(addresses[plan.places.home].label)
         self._turn = Turn(plan)
         self._open = _Open()
-        #: Whether the receiver was told that the layer is there; None before it was told anything.
-        self._told_up: bool | None = None
+        self._known = _Known()
         self._stopping = False
         self._receiver: InterfaceReceiver
         self._reader: QueueReader
@@ -237,7 +248,7 @@ class RedisInterfacePort(InterfacePort):
 
     def _wait(self, again: Callable[[], None], done: Done) -> None:
         """Send it in a moment, if everything is just being registered again; else it cannot be sent."""
-        if self._told_up and self._registration.is_coming:
+        if self._known.up and self._registration.is_coming:
             self._open.gone.append((again, done))
         else:
             self._reactor.callLater(0, done, Outcome.UNAVAILABLE)
@@ -377,7 +388,7 @@ class RedisInterfacePort(InterfacePort):
             if local not in self._open.connecting:  # those learn now that they are GONE
                 self._open.former.setdefault(local, former)
         self._settle(Outcome.GONE)
-        self._take_link.drop("the process has a new name")
+        self._take_link.drop(LayerUnavailable("the process has a new name"))
         self._receiver.fenced()
 
     def here(self) -> None:
@@ -427,25 +438,26 @@ class RedisInterfacePort(InterfacePort):
         if not all(link.is_open for link in self._links.values()):
             return
         for link in self._links.values():
-            if link.eviction_policy not in ("", "noeviction"):
-                log.warning(
-                    "Redis at %s has maxmemory-policy %s and may throw messages away; set it to noeviction",
-                    link.address.label,
-                    link.eviction_policy,
-                )
+            if link.advice and link.advice not in self._known.advice:
+                self._known.advice.add(link.advice)
+                log.warning("%s", link.advice)
         self._registration.connected()
 
-    def _link_down(self, reason: str) -> None:
+    def _link_down(self, error: LayerUnavailable) -> None:
         if not all(link.is_open for link in self._links.values()):
             self._registration.disconnected()
             self._settle(Outcome.UNAVAILABLE)
-        if self._told_up is not False:
-            self._told_up = False
-            self._receiver.layer_lost(reason)
+        refused = isinstance(error, LayerRefused)
+        if self._known.up is not False:
+            self._known.up, self._known.refused = False, refused
+            self._receiver.layer_lost(str(error))
+        elif refused and not self._known.refused:
+            self._known.refused = True
+            log.error("The channel layer refuses us (%s); trying again until that is put right", error)
 
     def _tell_up(self) -> None:
-        if self._told_up is not True and self._registration.is_here and self._take_link.is_open:
-            self._told_up = True
+        if self._known.up is not True and self._registration.is_here and self._take_link.is_open:
+            self._known.up = True
             self._receiver.layer_back()
 
     # Hearing
@@ -459,23 +471,27 @@ class RedisInterfacePort(InterfacePort):
     def _limit_take(self, limit: int) -> None:
         if limit != self._take_limit:
             self._take_limit = limit
-            self._take_call = self._plan.take(self._plan.places.home, [self.process], limit, TAKE_SECONDS)
+            self._take_command = self._plan.take(self._plan.places.home, [self.process], limit, TAKE_SECONDS)
 
     def _take(self) -> None:
-        self._take_link.send(self._take_call.args, self._taken)
+        self._take_link.send(self._take_command.args, self._taken)
         self._take_link.flush()
 
     def _taken(self, answer: Any) -> None:
         if isinstance(answer, ReplyError):
-            self._take_link.drop(f"Redis answers {str(answer)!r} to a take")
+            self._take_refused(answer)
         elif not isinstance(answer, Exception):
-            taken = self._take_call.read(answer)
+            taken = self._take_command.read(answer)
             if taken is not None:
                 entries = taken[1]
                 self._reader.read(entries)
                 entry_bytes = sum(map(len, entries)) // len(entries)
                 self._limit_take(max(1, min(TAKE_LIMIT, TAKE_BYTES // max(entry_bytes, 1))))
             self._take()
+
+    def _take_refused(self, answer: ReplyError) -> None:
+        error = refusal_of(answer, self._take_command, self._take_link.address.label).error
+        self._take_link.drop(error if isinstance(error, LayerUnavailable) else LayerUnavailable(str(error)))
 
     # The end
 

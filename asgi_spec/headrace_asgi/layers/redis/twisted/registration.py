@@ -34,7 +34,7 @@ BEAT_SECONDS = 5.0
 RETRY_SECONDS = 1.0
 #: Seconds between two refreshes of what Redis would otherwise forget after a day.
 KEEP_SECONDS = 3600.0
-SOCKETS_PER_CALL = 1000
+SOCKETS_PER_COMMAND = 1000
 
 
 class _RegistrationState(Enum):
@@ -221,7 +221,7 @@ class Registration:
         self._round += 1
         round_ = self._round
         sockets = self._owner.sockets_to_register(self._lost)
-        commands = self._plan.register(self.process, self._description()) + self._socket_calls(sockets)
+        commands = self._plan.register(self.process, self._description()) + self._socket_commands(sockets)
         questions = [self._plan.registered_sockets(place, self.process) for place in self._plan.places.names]
         missing = len(commands) + len(questions) + 1
         worked = True
@@ -255,14 +255,14 @@ class Registration:
         self._again(BEAT_SECONDS)
         self._owner.here()
 
-    def _socket_calls(self, sockets: Iterable[OpenSocket]) -> list[RedisCommand]:
+    def _socket_commands(self, sockets: Iterable[OpenSocket]) -> list[RedisCommand]:
         by_place: dict[str, list[OpenSocket]] = {}
         for one in sockets:
             by_place.setdefault(self._plan.places.of(self.process + one.local), []).append(one)
         return [
-            self._plan.register_sockets(place, self.process, some[start : start + SOCKETS_PER_CALL])
+            self._plan.register_sockets(place, self.process, some[start : start + SOCKETS_PER_COMMAND])
             for place, some in by_place.items()
-            for start in range(0, len(some), SOCKETS_PER_CALL)
+            for start in range(0, len(some), SOCKETS_PER_COMMAND)
         ]
 
     def _description(self) -> str:

@@ -1,4 +1,4 @@
-"""RedisSocket and RedisAddress: logging in, refusing what cannot serve, ending what was before."""
+"""RedisConnection and RedisAddress: logging in, refusing what cannot serve, ending what was before."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from headrace_asgi.errors import ConfigurationError
-from headrace_asgi.layers.redis.blocking.connection import LinkBroken, RedisAddress, RedisSocket
+from headrace_asgi.layers.redis.blocking.connection import ConnectionBroken, RedisAddress, RedisConnection
 from headrace_asgi.layers.redis.blocking.layer import RedisChannelLayer
 from headrace_asgi.layers.redis.plan import server_info as redis_facts
 from headrace_asgi.layers.redis.plan.clock import RedisClock
@@ -27,55 +27,56 @@ def raw(layer: RedisChannelLayer, *args: bytes | str | int) -> object:
     return layer.ask(RedisCommand("0", args, as_is))
 
 
-def opened(url: str) -> RedisSocket:
-    link = RedisSocket(RedisAddress(url), RedisClock(60))
-    link.open()
-    return link
+def opened(url: str) -> RedisConnection:
+    connection = RedisConnection(RedisAddress(url), RedisClock(60))
+    connection.open()
+    return connection
 
 
 def test_an_answer_of_megabytes_is_read_and_written_whole(redis_server: RedisServer) -> None:
     for url in (redis_server.url, redis_server.tcp_url):
-        link = opened(url)
+        connection = opened(url)
         large = bytes(range(256)) * 40_000
-        link.write(pack((b"ECHO", large)) + pack((b"PING",)))
-        assert link.read() == large
-        assert link.read() == b"PONG"
-        link.close()
+        connection.write(pack((b"ECHO", large)) + pack((b"PING",)))
+        assert connection.read() == large
+        assert connection.read() == b"PONG"
+        connection.close()
 
 
 def test_a_server_that_says_nothing_breaks_the_connection(private_redis_server: RedisServer) -> None:
-    link = opened(private_redis_server.url)
+    connection = opened(private_redis_server.url)
     private_redis_server.pause()
-    link.write(pack((b"PING",)))
-    with pytest.raises(LinkBroken, match="no answer within"):
-        link.read(0.1)
-    assert not link.is_open
+    connection.write(pack((b"PING",)))
+    with pytest.raises(ConnectionBroken, match="no answer within"):
+        connection.read(0.1)
+    assert not connection.is_open
     private_redis_server.resume()
 
 
 def test_an_idle_connection_that_was_closed_is_noticed(private_redis_server: RedisServer) -> None:
-    link = opened(private_redis_server.url)
-    assert not link.lost_its_peer()
+    connection = opened(private_redis_server.url)
+    assert not connection.lost_its_peer()
     private_redis_server.kill()
-    assert link.lost_its_peer()
-    link.close()
+    assert connection.lost_its_peer()
+    connection.close()
 
 
 def test_a_reconnecting_connection_ends_the_one_before_it(layer: RedisChannelLayer) -> None:
     executor = layer.executor("0")
-    link = executor.link()
-    executor.open(link)
-    before, connection = link.client_id, link._connection
+    connection = executor.new_connection()
+    executor.open(connection)
+    before, close = connection.client_id, connection._close_socket
     # As after a broken network: the server still holds a connection that we gave up.
-    link._connection = None
-    link._sock = None
-    executor.open(link)
+    connection._close_socket = None
+    connection._sock = None
+    executor.open(connection)
     clients = raw(layer, "CLIENT", "LIST")
     assert isinstance(clients, bytes)
     assert b"id=%d " % before not in clients
-    assert b"id=%d " % link.client_id in clients
-    link.close()
-    connection.disconnect()
+    assert b"id=%d " % connection.client_id in clients
+    connection.close()
+    assert close is not None
+    close()
 
 
 def test_a_wrong_password_says_so_and_never_shows_it() -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+import redis
 
-from headrace_asgi.errors import LayerUnavailable, OutcomeUnknown
+from headrace_asgi.errors import ConfigurationError, LayerRefused, LayerUnavailable, OutcomeUnknown
 from headrace_asgi.layers.redis.blocking import executor as redis_executor
 from headrace_asgi.layers.redis.blocking.layer import RedisChannelLayer
 from headrace_asgi.layers.redis.plan.command import RedisCommand, as_is
@@ -89,7 +92,55 @@ def test_a_command_that_redis_refuses_is_named_with_its_answer(private_layer: Re
     assert raw(private_layer, "PING") == b"PONG"
 
 
-def test_one_connection_serves_calls_one_after_the_other(private_layer: RedisChannelLayer) -> None:
+def test_a_login_that_is_refused_is_a_setting_at_first_and_an_outage_once_it_worked(
+    private_layer: RedisChannelLayer, private_redis_server: RedisServer
+) -> None:
+    private_layer.send("test", {})
+    # One connection: the next one would not be let in.
+    with redis.Redis.from_url(private_redis_server.url) as client:
+        client.config_set("requirepass", "another")
+        client.client_kill_filter(_type="normal")
+    with pytest.raises(LayerRefused, match="refused the login"):
+        private_layer.send("test", {})
+    late = RedisChannelLayer([private_redis_server.url])
+    with pytest.raises(ConfigurationError, match="refused the login"):
+        late.send("test", {})
+    private_redis_server.restart()
+    for layer in (private_layer, late):
+        layer.send("test", {})
+    late.close()
+
+
+def test_a_certificate_that_cannot_be_read_is_refused_and_a_wrong_port_is_not(tmp_path: Path) -> None:
+    for name in ("ssl_ca_certs", "ssl_certfile"):
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            url = f"rediss://127.0.0.1:{listener.getsockname()[1]}/0"
+            with pytest.raises(ConfigurationError, match="certificates for TLS"):
+                RedisChannelLayer([f"{url}?{name}={tmp_path}/none.pem"]).send("test", {})
+    with pytest.raises(LayerUnavailable, match="cannot be reached"):
+        RedisChannelLayer([url]).send("test", {})
+
+
+def test_what_a_credential_provider_gives_logs_in() -> None:
+    given = [("default", "right"), ("right",), ("wrong",)]
+
+    class Provider:
+        def get_credentials(self) -> tuple[str, ...]:
+            return given.pop(0)
+
+    with RedisServer(valkey_binary(), ["--requirepass", "right"]) as server:
+        for _ in range(2):
+            layer = RedisChannelLayer([server.url], connection_kwargs={"credential_provider": Provider()})
+            layer.send("test", {})
+            layer.close()
+        layer = RedisChannelLayer([server.url], connection_kwargs={"credential_provider": Provider()})
+        with pytest.raises(ConfigurationError, match="refused the login"):
+            layer.send("test", {})
+        with pytest.raises(LayerUnavailable, match="there are no credentials for "):
+            layer.send("test", {})
+
+
+def test_one_connection_serves_commands_one_after_the_other(private_layer: RedisChannelLayer) -> None:
     assert {raw(private_layer, "CLIENT", "ID") for _ in range(5)} == {raw(private_layer, "CLIENT", "ID")}
 
 

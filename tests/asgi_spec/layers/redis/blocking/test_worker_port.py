@@ -85,7 +85,7 @@ class Worker:
 
     def kill_take(self) -> None:
         """Break the connection that takes."""
-        self.raw("CLIENT", "KILL", "ID", self.port._link.client_id)
+        self.raw("CLIENT", "KILL", "ID", self.port._connection.client_id)
 
     def blocked(self) -> None:
         """Wait until the take of the port blocks."""
@@ -112,7 +112,7 @@ def after(seconds: float, act: Callable[[], object]) -> threading.Timer:
     return timer
 
 
-def test_replies_of_one_turn_to_one_process_travel_as_one_call(worker: Worker) -> None:
+def test_replies_of_one_turn_to_one_process_travel_as_one_command(worker: Worker) -> None:
     before = worker.calls_of("evalsha")
     out: list[Out] = [
         Control(worker.reply, control.note(control.VERDICT, local="client", ordered=False)),

@@ -10,12 +10,12 @@ from headrace_asgi.layers.redis.plan.scripts import script
 def test_a_script_unknown_to_redis_is_sent_whole_with_the_same_keys_and_arguments() -> None:
     finish = script("finish")
     command = RedisCommand("0", (b"EVALSHA", finish.sha, 1, "key", "argument"), outcome, finish)
-    assert command.whole() == (b"EVAL", finish.source, 1, "key", "argument")
+    assert command.whole().args == (b"EVAL", finish.source, 1, "key", "argument")
 
 
 def test_a_command_without_script_is_whole_as_it_is() -> None:
     command = RedisCommand("0", (b"PING",), as_is)
-    assert command.whole() == (b"PING",)
+    assert command.whole().args == (b"PING",)
 
 
 @pytest.mark.parametrize("one", Outcome)

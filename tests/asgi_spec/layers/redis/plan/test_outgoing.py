@@ -9,7 +9,7 @@ from headrace_asgi.envelope import decode, encode, pack_message, unpack_message
 from headrace_asgi.errors import ChannelFull, LayerUnavailable, OutcomeUnknown
 from headrace_asgi.layers.redis.plan.outgoing import Outgoing, group_copies, message_entry, outcomes_of
 from headrace_asgi.layers.redis.plan.places import Places
-from headrace_asgi.layers.redis.plan.plan import ENTRIES_PER_CALL, Plan
+from headrace_asgi.layers.redis.plan.plan import ENTRIES_PER_COMMAND, Plan
 from headrace_asgi.limits import MAX_MESSAGE_BYTES, Capacities
 from headrace_asgi.names import new_process_queue
 
@@ -21,7 +21,7 @@ def outgoing() -> Outgoing[int]:
     return Outgoing(Plan(Places(["redis://localhost"]), Capacities(100), 60, 86400))
 
 
-def test_there_is_one_call_per_queue_with_its_entries_in_order(outgoing: Outgoing[int]) -> None:
+def test_there_is_one_command_per_queue_with_its_entries_in_order(outgoing: Outgoing[int]) -> None:
     for number, channel in enumerate((PROCESS + "a", "test", PROCESS + "b", "foreign!x", "foreign!y")):
         outgoing.add(channel, b"entry %d" % number, number)
     commands = outgoing.commands()
@@ -32,11 +32,11 @@ def test_there_is_one_call_per_queue_with_its_entries_in_order(outgoing: Outgoin
 
 
 def test_a_call_holds_no_more_entries_than_lua_can_unpack(outgoing: Outgoing[int]) -> None:
-    count = 2 * ENTRIES_PER_CALL + 1
+    count = 2 * ENTRIES_PER_COMMAND + 1
     for number in range(count):
         outgoing.add("test", b"entry", number)
     senders = [senders for _, senders in outgoing.commands()]
-    assert [len(one) for one in senders] == [ENTRIES_PER_CALL, ENTRIES_PER_CALL, 1]
+    assert [len(one) for one in senders] == [ENTRIES_PER_COMMAND, ENTRIES_PER_COMMAND, 1]
     assert [one for part in senders for one in part] == list(range(count))
 
 

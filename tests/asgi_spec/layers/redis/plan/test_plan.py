@@ -35,7 +35,7 @@ class Desk:
             self.do(command)
 
     def do(self, command: RedisCommand) -> Any:
-        return command.read(self.client.execute_command(*command.whole()))
+        return command.read(self.client.execute_command(*command.whole().args))
 
     def frame_ordered(self, local: str, order: int) -> list[Outcome]:
         """Send a frame through the mailbox; one outcome."""
@@ -232,7 +232,7 @@ def test_what_was_not_started_goes_back_to_the_head_in_its_order(desk: Desk) -> 
     assert desk.do(desk.plan.take("0", ["work"], 3, None)) == ("work", entries)
 
 
-def test_plain_frames_of_several_sockets_travel_in_one_call(desk: Desk) -> None:
+def test_plain_frames_of_several_sockets_travel_in_one_command(desk: Desk) -> None:
     for local in ("a", "b"):
         desk.do(desk.plan.connect(desk.process + local, "/", entry(0)))
     assert desk.frames(("a", 1), ("b", 1)) == [SENT, SENT]
@@ -252,7 +252,7 @@ def test_behind_a_refused_frame_none_of_its_socket_is_accepted_and_all_may_be_re
     assert desk.frames(*batch) == [Outcome.DUPLICATE] * 5 + [SENT] * 3
 
 
-def test_more_frames_than_lua_can_unpack_travel_in_one_call(desk: Desk) -> None:
+def test_more_frames_than_lua_can_unpack_travel_in_one_command(desk: Desk) -> None:
     desk.plan.capacities.default = 9_000
     desk.do(desk.plan.connect(desk.process + "a", "/", entry(0)))
     batch = [("a", order) for order in range(1, 10_001)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hiredis import ReplyError
 
-from headrace_asgi.layers.redis.plan.server_info import NOT_NOW, ServerInfo, error_code, facts_of
+from headrace_asgi.layers.redis.plan.server_info import ServerInfo, facts_of
 
 
 def test_what_info_says_is_read() -> None:
@@ -24,8 +24,3 @@ def test_a_server_that_does_not_say_is_taken_as_it_is() -> None:
 )
 def test_an_old_version_cannot_serve(version: str, too_old: bool) -> None:
     assert ServerInfo(version).too_old is too_old
-
-
-def test_an_error_begins_with_its_code() -> None:
-    assert error_code(ReplyError("LOADING Redis is loading the dataset in memory")) in NOT_NOW
-    assert error_code(ReplyError("BUSYKEY Target key name already exists.")) not in NOT_NOW

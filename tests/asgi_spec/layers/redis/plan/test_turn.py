@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from headrace_asgi.contract import Outcome
-from headrace_asgi.layers.redis.plan.plan import ENTRIES_PER_CALL
+from headrace_asgi.layers.redis.plan.plan import ENTRIES_PER_COMMAND
 from headrace_asgi.layers.redis.plan.turn import Frame, Turn
 from tests.support.interfaces import plan_for
 
@@ -41,8 +41,8 @@ def test_the_next_turn_begins_empty() -> None:
 
 def test_no_call_carries_more_messages_than_lua_can_unpack_and_frames_are_never_split() -> None:
     turn = Turn(PLAN)
-    for number in range(2 * ENTRIES_PER_CALL + 1):
+    for number in range(2 * ENTRIES_PER_COMMAND + 1):
         turn.send("http.request", b"r", nothing)
         turn.frame(Frame("0", "a", number, b"f", nothing))
     sizes = [len(batch.dones) for batch in turn.batches("hr1.0.p!")]
-    assert sizes == [ENTRIES_PER_CALL, ENTRIES_PER_CALL, 1, 2 * ENTRIES_PER_CALL + 1]
+    assert sizes == [ENTRIES_PER_COMMAND, ENTRIES_PER_COMMAND, 1, 2 * ENTRIES_PER_COMMAND + 1]

@@ -1,4 +1,4 @@
-"""The lab to a real server: order, one write per turn, errors that say what is known."""
+"""A connection to a real server: order, one write per turn, errors that say what is known."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hiredis import ReplyError
 
-from headrace_asgi.errors import ConfigurationError, LayerUnavailable, OutcomeUnknown
+from headrace_asgi.errors import LayerRefused, LayerUnavailable, OutcomeUnknown
 from headrace_asgi.layers.redis.address import ServerAddress, parse_address
 from headrace_asgi.layers.redis.twisted.connection import RespProtocol, connect
 from tests.support.reactors import HandReactor, hand_reactor
@@ -187,12 +187,10 @@ def test_tls_refuses_a_certificate_of_another_name(
             assert isinstance(answers[0], LayerUnavailable)
 
 
-def test_certificates_that_cannot_be_read_are_a_configuration_error(
-    reactor: HandReactor, tmp_path: Path
-) -> None:
+def test_certificates_that_cannot_be_read_are_refused(reactor: HandReactor, tmp_path: Path) -> None:
     for name in ("ssl_ca_certs", "ssl_certfile"):
         address = parse_address(f"rediss://127.0.0.1:1/0?{name}={tmp_path}/none.pem")
-        with pytest.raises(ConfigurationError, match=r"none\.pem|certificates"):
+        with pytest.raises(LayerRefused, match=r"none\.pem|certificates"):
             connect(address, reactor, 5.0, lambda lab: None, lambda why: None)
 
 

@@ -8,10 +8,10 @@ import pytest
 from hiredis import ReplyError
 
 from headrace_asgi.contract import Outcome
-from headrace_asgi.errors import ChannelFull, LayerUnavailable, OutcomeUnknown
+from headrace_asgi.errors import ChannelFull, LayerRefused, LayerUnavailable, OutcomeUnknown
 from headrace_asgi.layers.redis.memory_watch import MemoryWatch
 from headrace_asgi.layers.redis.plan.command import RedisCommand, no_answer
-from headrace_asgi.layers.redis.plan.server_info import NOT_NOW
+from headrace_asgi.layers.redis.plan.outcomes import REACTIONS, Reaction
 from headrace_asgi.layers.redis.twisted.executor import TwistedExecutor
 from tests.support.interfaces import plan_for
 from tests.support.links import ScriptedLink
@@ -49,7 +49,7 @@ def test_an_unknown_script_is_sent_whole_once(executor: TwistedExecutor, link: S
     answers: list[Any] = []
     executor.ask(CONNECT, answers.append)
     link.answer(ReplyError("NOSCRIPT No matching script."))
-    assert link.commands == [CONNECT.whole()]
+    assert link.commands == [CONNECT.whole().args]
     link.answer(ReplyError("NOSCRIPT again"))
     assert isinstance(answers[0], LayerUnavailable)
 
@@ -62,15 +62,19 @@ def test_out_of_memory_is_a_full_channel(executor: TwistedExecutor, link: Script
     assert not link.dropped
 
 
-@pytest.mark.parametrize("said", sorted(NOT_NOW))
+@pytest.mark.parametrize(
+    "said", [code for code, reaction in REACTIONS.items() if reaction in (Reaction.HOLD, Reaction.LEAVE)]
+)
 def test_a_redis_that_cannot_serve_now_is_left(
     executor: TwistedExecutor, link: ScriptedLink, said: str
 ) -> None:
     answers: list[Any] = []
     executor.ask(CONNECT, answers.append)
     link.answer(ReplyError(f"{said} for some reason"))
-    assert type(answers[0]) is LayerUnavailable
-    assert said in link.dropped[0]
+    assert isinstance(answers[0], LayerUnavailable)
+    assert not isinstance(answers[0], OutcomeUnknown)
+    assert said in str(answers[0])
+    assert link.dropped == answers
 
 
 def test_a_refusal_that_is_our_defect_is_logged_once(
@@ -80,7 +84,7 @@ def test_a_refusal_that_is_our_defect_is_logged_once(
     for _ in range(3):
         executor.ask(CONNECT, answers.append)
         link.answer(ReplyError("NOPERM this user has no permissions"))
-    assert [type(answer) for answer in answers] == [LayerUnavailable] * 3
+    assert [type(answer) for answer in answers] == [LayerRefused] * 3
     assert len(caplog.records) == 1
 
 

@@ -96,7 +96,7 @@ def test_frames_of_an_ordered_socket_wait_in_its_mailbox(side: InterfaceSide) ->
     assert side.channel("websocket.receive") == []
 
 
-def test_frames_of_plain_sockets_of_one_turn_travel_in_one_call(side: InterfaceSide) -> None:
+def test_frames_of_plain_sockets_of_one_turn_travel_in_one_command(side: InterfaceSide) -> None:
     for local in "abc":
         side.connect(local)
     before = side.client.info("commandstats")["cmdstat_evalsha"]["calls"]
@@ -113,7 +113,7 @@ def test_frames_of_plain_sockets_of_one_turn_travel_in_one_call(side: InterfaceS
     assert decode(side.channel("websocket.receive")[0]).order is None
 
 
-def test_sends_of_one_turn_to_one_channel_travel_in_one_call(side: InterfaceSide) -> None:
+def test_sends_of_one_turn_to_one_channel_travel_in_one_command(side: InterfaceSide) -> None:
     before = side.client.info("commandstats")["cmdstat_evalsha"]["calls"]
     outcomes: list[Outcome] = []
     for number in range(120):
@@ -639,7 +639,7 @@ def test_frames_with_an_unknown_outcome_are_repeated_after_a_reconnect_and_none_
     assert repeated == [Outcome.DUPLICATE] * 3
 
 
-def test_frames_that_met_an_empty_redis_are_sent_once_it_knows_their_sockets_again_in_one_call(
+def test_frames_that_met_an_empty_redis_are_sent_once_it_knows_their_sockets_again_in_one_command(
     private_side: InterfaceSide,
 ) -> None:
     side = private_side
@@ -711,6 +711,48 @@ def test_a_read_only_replica_is_an_outage(private_side: InterfaceSide) -> None:
     assert len(side.receiver.of("back")) == 1
     side.client.execute_command("REPLICAOF", "NO", "ONE")
     side.until_back(2)
+
+
+def test_a_password_that_is_refused_later_is_told_once_as_a_setting_and_tried_again(
+    private_side: InterfaceSide, private_redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    side = private_side
+    side.client.config_set("requirepass", "another")
+    side.client.client_kill_filter(_type="normal")
+    side.reactor.until(lambda: "refuses us" in caplog.text)
+    side.reactor.turn(0.5)  # both connections are refused, more than once
+    (record,) = (record for record in caplog.records if "refused the login" in record.getMessage())
+    assert record.levelno == logging.ERROR
+    assert record.getMessage().startswith("The channel layer refuses us (Redis at unix://")
+    assert record.getMessage().endswith("; trying again until that is put right")
+    assert len(side.receiver.of("lost")) == 1
+    private_redis_server.restart()
+    side.until_back(2)
+
+
+def test_a_refusal_at_the_start_is_told_to_the_receiver(
+    reactor: HandReactor, private_redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    private_redis_server.command("CONFIG", "SET", "requirepass", "another")
+    side = InterfaceSide(reactor, private_redis_server.url)
+    side.port.start(side.receiver)
+    reactor.until(lambda: side.receiver.of("lost"))
+    reactor.turn(0.3)
+    ((reason,),) = side.receiver.of("lost")
+    side.close()
+    assert "check user and password in the URL" in reason
+    assert "refused the login" not in caplog.text
+
+
+@pytest.mark.parametrize("policy", ["allkeys-lru", "noeviction"])
+def test_another_eviction_policy_is_warned_of_once(
+    reactor: HandReactor, private_redis_server: RedisServer, caplog: pytest.LogCaptureFixture, policy: str
+) -> None:
+    private_redis_server.command("CONFIG", "SET", "maxmemory-policy", policy)
+    with interface_side(reactor, private_redis_server.url) as side:
+        side.client.client_kill_filter(_type="normal")
+        side.until_back(2)
+    assert caplog.text.count("set it to noeviction") == (policy != "noeviction")
 
 
 def test_an_idle_process_asks_redis_less_than_once_a_second() -> None:

@@ -19,7 +19,7 @@ from headrace_asgi.layers.redis.twisted.registration import (
     BEAT_SECONDS,
     KEEP_SECONDS,
     RETRY_SECONDS,
-    SOCKETS_PER_CALL,
+    SOCKETS_PER_COMMAND,
     Registration,
 )
 from tests.support.interfaces import plan_for
@@ -247,14 +247,16 @@ def test_a_registration_that_was_refused_is_tried_again(bench: Bench) -> None:
 
 
 def test_many_sockets_are_registered_in_calls_of_a_thousand(bench: Bench) -> None:
-    bench.sockets = [OpenSocket(f"l{number}", "/", 7, number == 1) for number in range(SOCKETS_PER_CALL + 1)]
+    bench.sockets = [
+        OpenSocket(f"l{number}", "/", 7, number == 1) for number in range(SOCKETS_PER_COMMAND + 1)
+    ]
     bench.registration.connected()
     bench.beat(LOST)
     large, small = [args for args in bench.link.commands if args[:2] == (b"EVALSHA", script("reassert").sha)]
     # The registry, the numbers, and the slot of the one that is ordered, which comes first.
-    assert (large[2], len(large) - 6) == (3, 3 * SOCKETS_PER_CALL)
+    assert (large[2], len(large) - 6) == (3, 3 * SOCKETS_PER_COMMAND)
     assert large[6:9] == ("l1", "/", 7)
-    assert (small[2], small[5:]) == (2, (f"l{SOCKETS_PER_CALL}", "/", 7))
+    assert (small[2], small[5:]) == (2, (f"l{SOCKETS_PER_COMMAND}", "/", 7))
 
 
 def test_a_flush_of_the_layer_registers_the_groups(bench: Bench) -> None:

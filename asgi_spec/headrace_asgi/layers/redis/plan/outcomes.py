@@ -1,0 +1,136 @@
+"""What an error of Redis means, and what a broken connection leaves open: one table for both executors.
+
+Pure. A command that Redis refuses was not executed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from headrace_asgi.errors import ChannelFull, HeadraceError, LayerRefused, LayerUnavailable, OutcomeUnknown
+
+from .command import RedisCommand
+from .resp import ReplyError
+
+__all__ = [
+    "ACL",
+    "REACTIONS",
+    "Reaction",
+    "Refusal",
+    "connection_lost",
+    "login_refused",
+    "may_repeat",
+    "reaction_to",
+    "refusal_of",
+]
+
+#: What a user of an ACL must be allowed to do.
+ACL = "+@read +@write +@blocking +@scripting +@connection +client|kill +client|unblock +info +time"
+
+
+class Reaction(Enum):
+    """What to do about an error answer.
+
+    WHOLE  Redis does not know the script: send it whole, once
+    LEAN   Redis is out of memory: ask for what does not need any, where there is such a thing
+    HOLD   Redis cannot serve at present: ask again in a little while
+    LEAVE  this connection leads to a server that is not the one to ask, or does not know us: the same, over
+           another one
+    FAIL   it will not be different the next time: the error is for who asked
+    """
+
+    WHOLE = auto()
+    LEAN = auto()
+    HOLD = auto()
+    LEAVE = auto()
+    FAIL = auto()
+
+
+#: By the first word of the error; FAIL for all others.
+REACTIONS = {
+    "NOSCRIPT": Reaction.WHOLE,
+    "OOM": Reaction.LEAN,
+    # Redis starts, runs a long script, moves slots, lacks replicas, or cannot write to its disk.
+    "LOADING": Reaction.HOLD,
+    "BUSY": Reaction.HOLD,
+    "CLUSTERDOWN": Reaction.HOLD,
+    "TRYAGAIN": Reaction.HOLD,
+    "NOREPLICAS": Reaction.HOLD,
+    "MISCONF": Reaction.HOLD,
+    # It failed over, or gave its slots away: the name may lead to another server by now.
+    "READONLY": Reaction.LEAVE,
+    "MASTERDOWN": Reaction.LEAVE,
+    "ASK": Reaction.LEAVE,
+    "MOVED": Reaction.LEAVE,
+    # A new connection logs in, or learns that its password is not good any more.
+    "NOAUTH": Reaction.LEAVE,
+    "WRONGPASS": Reaction.LEAVE,
+}
+#: Codes that only somebody who changes a setting, ours or that of Redis, can end.
+_LOGIN = ("NOAUTH", "WRONGPASS")
+
+
+@dataclass(slots=True)
+class Refusal:
+    """What to do about one error answer: ask `command` next if there is one, else `error` is the outcome.
+
+    Whoever holds a command gives it the error too, when it has waited for too long.
+    """
+
+    reaction: Reaction
+    error: HeadraceError
+    command: RedisCommand | None = None
+
+
+def reaction_to(answer: ReplyError) -> Reaction:
+    """What to do about an error answer, whatever was asked."""
+    return REACTIONS.get(_code(answer), Reaction.FAIL)
+
+
+def refusal_of(answer: ReplyError, command: RedisCommand, label: str) -> Refusal:
+    """What the error answer to a command of ours means; `label` is where Redis is."""
+    reaction = reaction_to(answer)
+    if reaction is Reaction.WHOLE:
+        if command.script is not None:
+            return Refusal(reaction, _refused(answer, command, label), command.whole())
+        reaction = Reaction.FAIL
+    elif reaction is Reaction.LEAN:
+        full = ChannelFull(f"Redis at {label} is out of memory: {answer}")
+        if command.lean is not None:
+            return Refusal(reaction, full, command.lean)
+        return Refusal(Reaction.FAIL, full)
+    return Refusal(reaction, _refused(answer, command, label))
+
+
+def _refused(answer: ReplyError, command: RedisCommand, label: str) -> LayerUnavailable:
+    code = _code(answer)
+    if code in _LOGIN:
+        return login_refused(label, answer)
+    said = f"Redis at {label} refused {command.name}: {answer}"
+    if code == "NOPERM":
+        return LayerRefused(f"{said}; a user of an ACL needs: {ACL}")
+    return LayerUnavailable(said)
+
+
+def login_refused(label: str, answer: Exception) -> LayerRefused:
+    """The error for a wrong or missing password."""
+    return LayerRefused(
+        f"Redis at {label} refused the login ({answer}); "
+        "check user and password in the URL, redis://user:password@host:port/db"
+    )
+
+
+def connection_lost(label: str, why: str, written: bool) -> LayerUnavailable:
+    """The outcome of a command whose connection broke; if it was written, nobody knows it."""
+    said = f"the connection to Redis at {label} broke: {why}"
+    return OutcomeUnknown(said) if written else LayerUnavailable(said)
+
+
+def may_repeat(command: RedisCommand, written: bool) -> bool:
+    """Whether a command whose connection broke may be sent again."""
+    return command.repeat or not written
+
+
+def _code(answer: Exception) -> str:
+    return str(answer).split(" ", 1)[0]
