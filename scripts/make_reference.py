@@ -40,7 +40,6 @@ from headrace_asgi import (  # noqa: E402
 from headrace_asgi.layers import from_config  # noqa: E402
 from headrace_interface import deadlines  # noqa: E402
 from headrace_interface import options as interface_options  # noqa: E402
-from headrace_interface.http import actions  # noqa: E402
 from headrace_interface.http import exchange as http_exchange  # noqa: E402
 from headrace_interface.websocket import exchange as websocket_exchange  # noqa: E402
 
@@ -354,11 +353,7 @@ def deadlines_page() -> str:
 
 def states_page() -> str:
     """The transition tables of both exchanges, as pictures and as tables."""
-    http = {state: dict(row) for state, row in http_exchange.TABLE.items()}
-    socket = {
-        state: {fact: (after, ", ".join(steps)) for fact, (after, steps) in row.items()}
-        for state, row in websocket_exchange.TABLE.items()
-    }
+    http, socket = rows(http_exchange.TABLE), rows(websocket_exchange.TABLE)
     return page(
         "States",
         "The life of a request and of a WebSocket in the interface server, drawn from the transition tables "
@@ -367,7 +362,7 @@ def states_page() -> str:
         prose(http_exchange.__doc__).rpartition("\n\n")[2],
         picture(http),
         transitions(http, ("state", "what happens", "next state", "what is done")),
-        meanings(http_exchange.RequestState, http_exchange.Event, actions.Action),
+        meanings(http_exchange.RequestState, http_exchange.Event, http_exchange.Step),
         "## A WebSocket",
         prose(websocket_exchange.__doc__).partition(" or layer. ")[2],
         picture(socket),
@@ -377,6 +372,14 @@ def states_page() -> str:
 
 
 Rows = Mapping[Any, Mapping[Any, tuple[Any, Any]]]
+
+
+def rows(table: Mapping[Any, Mapping[Any, tuple[Any, Sequence[str]]]]) -> Rows:
+    """A transition table with its steps in words."""
+    return {
+        state: {event: (after, ", ".join(steps)) for event, (after, steps) in row.items()}
+        for state, row in table.items()
+    }
 
 
 def picture(rows: Rows) -> str:

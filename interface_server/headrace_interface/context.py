@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .connections import Connections
 from .episodes import Episode
+from .http import grammar
 from .http.spool import Bodies
 from .settings import InterfaceSettings
 from .timers import Clock, Timers
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from .access_log import AccessLog
 
 __all__ = ["ServerContext"]
-
-_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 class ServerContext:
@@ -116,9 +114,5 @@ class ServerContext:
         second = int(time.time())
         if second != self._date_second:
             self._date_second = second
-            at = time.gmtime(second)
-            self._date = (
-                f"{_DAYS[at.tm_wday]}, {at.tm_mday:02d} {_MONTHS[at.tm_mon - 1]} {at.tm_year} "
-                f"{at.tm_hour:02d}:{at.tm_min:02d}:{at.tm_sec:02d} GMT"
-            ).encode("ascii")
+            self._date = grammar.date(second)
         return self._date

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
+from .http.grammar import listed, number
 from .http.head import Endpoints, RequestHead
 from .settings import InterfaceSettings, Network
 
@@ -44,8 +45,8 @@ def apply(head: RequestHead, networks: Sequence[Network]) -> None:
     hosts = [part for value in head.header_values(b"x-forwarded-for") for part in _parts(value)]
     client = _first_untrusted(reversed(hosts), networks)
     if client is not None:
-        port = head.header(b"x-forwarded-port") or b""
-        head.client = [client, int(port) if port.isdigit() and int(port) < 65536 else 0]
+        port = number(head.header(b"x-forwarded-port") or b"")
+        head.client = [client, port if port is not None and port < 65536 else 0]
     protocol = [part for value in head.header_values(b"x-forwarded-proto") for part in _parts(value)]
     if protocol and protocol[-1].lower() in ("http", "https"):
         head.scheme = protocol[-1].lower()
@@ -65,7 +66,7 @@ def _first_untrusted(hosts: Iterable[str], networks: Sequence[Network]) -> str |
 
 
 def _parts(value: bytes) -> list[str]:
-    return [part.strip() for part in value.decode("latin-1").split(",")]
+    return [part.decode("latin-1") for part in listed(value)]
 
 
 def _address(host: str) -> IPv4Address | IPv6Address | None:

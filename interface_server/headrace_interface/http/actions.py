@@ -1,37 +1,166 @@
-"""What the HTTP exchange tells its shell to do. The shell knows how, the exchange knows when."""
+"""What the HTTP exchange tells its shell to do, with all that it takes."""
 
 from __future__ import annotations
 
-from enum import StrEnum
+from dataclasses import dataclass
 
-from headrace_asgi.enums import quick
+__all__ = [
+    "Abort",
+    "Action",
+    "Fail",
+    "GiveCredit",
+    "Hold",
+    "Hurry",
+    "Last",
+    "Leave",
+    "NoteFull",
+    "NoteLate",
+    "Part",
+    "Send",
+    "Shed",
+    "Start",
+    "TellLeft",
+    "TimeOut",
+    "Wait",
+    "Whole",
+]
 
-__all__ = ["Action"]
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Put the request on its channel."""
 
 
-@quick
-class Action(StrEnum):
-    """One thing to do."""
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Keep the request until the layer is back."""
 
-    #: Put the request on its channel.
-    SEND = "send"
-    #: Keep the request until the layer is back.
-    HOLD = "hold"
-    #: Write the application's response, which is one message.
-    WHOLE = "whole"
-    #: Write the head and the first part of the application's response.
-    START = "start"
-    #: Write one more part.
-    PART = "part"
-    #: Write the last part.
-    LAST = "last"
-    #: Answer 503 with Retry-After and close.
-    SHED = "shed"
-    #: Answer 504: a worker has the request and does not answer.
-    TIMEOUT = "timeout"
-    #: Answer with the status of the failure (500 if it names none).
-    FAIL = "fail"
-    #: Drop the connection: half a response was written, only that tells the client.
-    ABORT = "abort"
-    #: Tell the application that its client left.
-    TELL_LEFT = "tell left"
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """From now on the client is waited with for this deadline, by its name in `Deadlines`."""
+
+    deadline: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hurry:
+    """From now on it is waited for so long, but not longer than it would have been."""
+
+    seconds: float
+
+
+# Those that carry content are not frozen: that would double the price of making one.
+
+
+@dataclass(slots=True)
+class Whole:
+    """Write a response that is one message; `content_bytes` of `data` are its content."""
+
+    data: bytes
+    status: int
+    content_bytes: int
+    keep_alive: bool
+
+
+@dataclass(slots=True)
+class Start:
+    """Write the head and the first part of a response; who sends it may want credit."""
+
+    data: bytes
+    status: int
+    content_bytes: int
+    credit_channel: str | None
+
+
+@dataclass(slots=True)
+class Part:
+    """Write one more part."""
+
+    data: bytes
+    content_bytes: int
+
+
+@dataclass(slots=True)
+class Last:
+    """Write the last part."""
+
+    data: bytes
+    content_bytes: int
+    keep_alive: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GiveCredit:
+    """Tell the sender of the parts how far the client is, if it wants to know."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoteFull:
+    """Note that workers do not keep up: the channel is full."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoteLate:
+    """Note that workers do not keep up: none took the request in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shed:
+    """Answer 503 with Retry-After and close."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimeOut:
+    """Answer 504 and close."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """Answer with this status and close; the client reads `reason` only if it is at fault itself (4xx).
+
+    `credit_channel` is that of a response which could not be begun: its sender should stop.
+    """
+
+    status: int
+    reason: str
+    credit_channel: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """Drop the connection in the middle of a response; `slow_reader` if it is the client's doing."""
+
+    reason: str
+    slow_reader: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TellLeft:
+    """Tell the application that its client left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """Let go of everything: the client is gone."""
+
+
+Action = (
+    Send
+    | Hold
+    | Wait
+    | Hurry
+    | Whole
+    | Start
+    | Part
+    | Last
+    | GiveCredit
+    | NoteFull
+    | NoteLate
+    | Shed
+    | TimeOut
+    | Fail
+    | Abort
+    | TellLeft
+    | Leave
+)

@@ -1,7 +1,7 @@
 """One request on its way: sends it, carries out what its exchange decides, writes the response.
 
-The call is the `connections.ReplyTarget` behind the request's reply channel. It knows the port, the write
-buffer and the connection that owns it, but no reactor: its deadline is `due`, which the connection watches.
+The call is the `connections.ReplyTarget` behind the request's reply channel. It knows the port and the stream
+that the request came on, but no reactor: its deadline is `due`, which the stream watches.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from headrace_asgi import control, messages
 from headrace_asgi.contract import Outcome
@@ -19,16 +19,34 @@ from headrace_asgi.limits import DEFAULT_EXPIRY_SECONDS
 from ..access_log import escape
 from ..context import ServerContext
 from ..deadlines import takeable_seconds
-from ..write_buffer import WriteBuffer
-from .actions import Action
-from .credit import ResponseCredit
-from .exchange import Event, HttpExchange, RequestState
+from .actions import (
+    Abort,
+    Fail,
+    GiveCredit,
+    Hold,
+    Hurry,
+    Last,
+    Leave,
+    NoteFull,
+    NoteLate,
+    Part,
+    Send,
+    Shed,
+    Start,
+    TellLeft,
+    TimeOut,
+    Wait,
+    Whole,
+)
+from .credit import ResponseCredit, tell_closed
+from .exchange import Actions, Event, HttpExchange, RequestState
 from .head import Refused
 from .parser import Incoming
+from .stream import Stream
 from .upload import Upload
-from .writer import RETRY_AFTER, BadResponse, ResponseWriter, simple_response
+from .writer import RETRY_AFTER, simple_response
 
-__all__ = ["Call", "CallOwner"]
+__all__ = ["Call"]
 
 logger = logging.getLogger("headrace.interface")
 
@@ -41,21 +59,6 @@ _TEXTS = {
     503: "The server is busy. Please try again in a moment.",
     504: "The application did not answer in time.",
 }
-
-
-class CallOwner(Protocol):
-    """The connection, as a call sees it."""
-
-    write_buffer: WriteBuffer
-
-    def call_moved(self) -> None:
-        """The call's deadline or its need to pause the client changed."""
-
-    def call_done(self, call: Call, keep_alive: bool) -> None:
-        """The response was written, as far as the buffer goes; the connection may be used again or not."""
-
-    def abort(self) -> None:
-        """Drop the connection."""
 
 
 class Call:
@@ -71,35 +74,33 @@ class Call:
         "_local",
         "_message",
         "_moved_at",
-        "_owner",
         "_sent_bytes",
         "_status",
+        "_stream",
         "_upload",
-        "_writer",
         "due",
         "incoming",
     )
 
-    def __init__(self, context: ServerContext, owner: CallOwner, incoming: Incoming) -> None:
+    def __init__(self, context: ServerContext, stream: Stream, incoming: Incoming) -> None:
         self._context = context
-        self._owner = owner
+        self._stream = stream
         self.incoming = incoming
         self.due = math.inf
-        self._exchange = HttpExchange()
+        self._exchange = HttpExchange(incoming.head.method, incoming.head.http_version)
         #: When the present state began.
         self._moved_at = math.inf
         self._local = context.connections.add(self)
         #: The request's message, until the layer has it.
         self._message: Message | None = None
         self._upload: Upload | None = None
-        self._writer: ResponseWriter | None = None
         #: How the worker of a response in parts hears how far the client is; None if it did not ask for it.
         self._credit: ResponseCredit | None = None
         self._status = 0
         self._sent_bytes = 0
 
     def begin(self) -> None:
-        """Send the request, or hold it while there is no layer. The owner looks at `due` afterwards."""
+        """Send the request, or hold it while there is no layer. The stream looks at `due` afterwards."""
         head, body, context = self.incoming.head, self.incoming.body, self._context
         message = {
             "reply_channel": context.port.process + self._local,
@@ -117,16 +118,18 @@ class Call:
             try:
                 message["body"] = body.first()
             except Refused:
-                self.shed()
+                self.turn_away()
                 return
             if body.streamed:
-                self._upload = Upload(context, body, self._owner.call_moved, self._upload_lost)
+                self._upload = Upload(context, body, self._stream.call_moved, self._upload_lost)
                 message["body_channel"] = self._upload.channel
         self._message = messages.HTTP_REQUEST.build(**message)
-        self._act(
-            self._exchange.happened(Event.BEGIN if context.layer_up else Event.BEGIN_WITHOUT_LAYER),
-            tell=False,
-        )
+        event = Event.BEGIN if context.layer_up else Event.BEGIN_WITHOUT_LAYER
+        self._act(self._exchange.happened(event), tell=False)
+
+    def turn_away(self) -> None:
+        """Answer 503 without asking anybody."""
+        self._happened(Event.TURNED_AWAY)
 
     # Called by the inbox.
 
@@ -141,7 +144,14 @@ class Call:
     def reply(self, message: Message) -> None:
         """A message on the reply channel."""
         self._context.request_watch.heard = True
-        self._act(self._exchange.reply(message))
+        exchange, context = self._exchange, self._context
+        if exchange.state is RequestState.STREAMING:
+            room_bytes = self._backlog_limit() - self._stream.write_buffer.queued_bytes
+            self._act(exchange.part(message, room_bytes))
+        else:
+            # A request that was not read to its end leaves bytes behind that are no next request.
+            keep_alive = self.incoming.head.keep_alive and not context.draining and self.incoming.complete
+            self._act(exchange.response(message, keep_alive, context.date(), context.settings.server_name))
 
     def group_message(self, message: Message, frame_cache: dict[Any, Any]) -> None:
         """A reply channel that was added to a group: the same as a reply."""
@@ -170,7 +180,7 @@ class Call:
 
     def abort(self) -> None:
         """Our own code failed for this client."""
-        self._owner.abort()
+        self._stream.abort()
 
     # Called by the connection.
 
@@ -194,30 +204,17 @@ class Call:
             self._happened(Event.DATA_LOST)
 
     def client_read(self) -> None:
-        """The client took some of what waited for it."""
-        if self._exchange.state is RequestState.STREAMING:
-            self._give_credit()
-            self._renew()
+        """The client took some of what waited for it. The stream looks at `due` afterwards."""
+        self._act(self._exchange.happened(Event.CLIENT_READ), tell=False)
 
     def deadline_passed(self) -> None:
         """`due` has come."""
-        if self._exchange.state is RequestState.STREAMING and self._owner.write_buffer.backlogged:
-            # The next part is not missed: the client has yet to read this one.
-            self._renew()
-            return
         self.due = math.inf
-        if self._exchange.state is RequestState.QUEUED:
-            self._context.late(self._context.request_watch)
-        self._exchange.failure = (504, "the application did not send the next part in time")
-        self._happened(Event.DEADLINE)
+        self._act(self._exchange.deadline(self._stream.write_buffer.backlogged))
 
     def client_left(self) -> None:
         """The connection was lost."""
-        if not self._exchange.open:
-            return
         self._happened(Event.CLIENT_LEFT)
-        self.close(tell=True)
-        self._log(_CLIENT_LEFT)
 
     def failed(self, status: int, reason: str) -> None:
         """Nobody will answer (5xx), or the rest of the request will not come (4xx).
@@ -226,71 +223,26 @@ class Call:
         """
         self._act(self._exchange.failed(status, reason))
 
-    def answer(self, status: int, text: str, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
-        """End the call with a response of our own; the connection is not used again."""
-        head, context = self.incoming.head, self._context
-        self._owner.write_buffer.write(
-            simple_response(
-                status,
-                text,
-                date=context.date(),
-                http_version=head.http_version,
-                method=head.method,
-                headers=headers,
-                server=context.settings.server_name,
-            )
-        )
-        self._status, self._sent_bytes = status, len(text) + 1
-        context.counters[f"answered_{status}"] += 1
-        self._done(keep_alive=False)
-
-    def shed(self) -> None:
-        """Answer 503 (H12: the connection is closed, as the specification says)."""
-        context = self._context
-        why = context.request_watch.text if context.settings.debug else ""
-        self.answer(503, why or _TEXTS[503], (RETRY_AFTER,))
-
-    def close(self, tell: bool) -> None:
-        """Nothing is for this request any more; with `tell`, the reader of its body hears it."""
-        self._exchange.end()
-        self._context.connections.remove(self._local)
-        self._context.port.leave_groups(self._local)
-        self._context.held.pop(self, None)
-        self._message = None
-        self.due = math.inf
-        if self._credit is not None:
-            self._context.counters["responses_stopped"] += 1
-            self._credit.close()
-            self._credit = None
-        if self._upload is not None:
-            self._upload.stop(tell)
-        if self.incoming.body is not None:
-            self.incoming.body.close()
-
-    # What the exchange decided.
+    # Carrying out what the exchange decided.
 
     def _happened(self, event: Event) -> None:
         self._act(self._exchange.happened(event))
 
-    def _act(self, action: Action | None, tell: bool = True) -> None:
-        exchange = self._exchange
-        moved = exchange.moved
-        if action is not None:
-            _DOES[action](self)
-        if moved and exchange.open:
-            self._moved_at = self._context.timers.now()
-            self._renew()
-            if tell:
-                self._owner.call_moved()
+    def _act(self, actions: Actions, tell: bool = True) -> None:
+        for action in actions:
+            _DOES[action.__class__](self, action)
+        if tell and actions and self._exchange.open:
+            self._stream.call_moved()
 
-    def _renew(self) -> None:
-        """The deadline of the present state begins anew."""
-        exchange = self._exchange
-        due = self._context.timers.now() + exchange.deadline_seconds(self._context.settings.deadlines)
-        # One that is lost waits no longer than it would have waited otherwise.
-        self.due = min(due, self.due) if exchange.state is RequestState.LOST else due
+    def _wait(self, action: Wait) -> None:
+        self._moved_at = now = self._context.timers.now()
+        self.due = now + getattr(self._context.settings.deadlines, action.deadline)
 
-    def _send(self) -> None:
+    def _hurry(self, action: Hurry) -> None:
+        self._moved_at = now = self._context.timers.now()
+        self.due = min(self.due, now + action.seconds)
+
+    def _send(self, action: Send) -> None:
         message, context = self._message, self._context
         if message is not None:
             # The process may have taken a new name while this was held.
@@ -306,14 +258,11 @@ class Call:
                 self.incoming.body.sent()
             if self._upload is not None:
                 self._upload.start()
-        if self._exchange.open:
-            if outcome is Outcome.FULL:
-                self._context.full("http.request")
-            self._act(self._exchange.outcome(outcome))
-            if self._upload is not None:
-                self._owner.call_moved()
+        self._act(self._exchange.outcome(outcome))
+        if self._upload is not None and self._exchange.open:
+            self._stream.call_moved()
 
-    def _hold(self) -> None:
+    def _hold(self, action: Hold) -> None:
         context = self._context
         if len(context.held) < context.settings.max_held and not context.bodies.crowded:
             context.held[self] = None
@@ -326,9 +275,15 @@ class Call:
                 len(context.held),
                 context.bodies.memory_bytes,
             )
-        self._happened(Event.DEADLINE)
+        self.turn_away()
 
-    def _tell_left(self) -> None:
+    def _note_full(self, action: NoteFull) -> None:
+        self._context.full("http.request")
+
+    def _note_late(self, action: NoteLate) -> None:
+        self._context.late(self._context.request_watch)
+
+    def _tell_left(self, action: TellLeft) -> None:
         # Only here: a disconnect for each request that ended well is a message that tells nothing (H10).
         port = self._context.port
         if "http.disconnect" not in port.taken_channels:
@@ -341,121 +296,112 @@ class Call:
     def _upload_lost(self) -> None:
         self.failed(502, "a part of the request's body was lost with the layer")
 
-    def _time_out(self) -> None:
-        self.answer(504, _TEXTS[504])
+    def _whole(self, action: Whole) -> None:
+        self._stream.write_buffer.write(action.data)
+        self._status, self._sent_bytes = action.status, action.content_bytes
+        self._done(action.keep_alive)
 
-    def _fail(self) -> None:
-        status, reason = self._exchange.failure
+    def _start(self, action: Start) -> None:
+        if action.credit_channel is not None:
+            self._credit = ResponseCredit(self._context, action.credit_channel)
+        self._status, self._sent_bytes = action.status, action.content_bytes
+        self._stream.write_buffer.write(action.data)
+
+    def _part(self, action: Part) -> None:
+        self._sent_bytes += action.content_bytes
+        self._stream.write_buffer.write(action.data)
+
+    def _last(self, action: Last) -> None:
+        self._sent_bytes += action.content_bytes
+        self._stream.write_buffer.write(action.data)
+        if self._credit is not None:
+            self._credit.end()
+            self._credit = None
+        self._done(action.keep_alive)
+
+    def _shed(self, action: Shed) -> None:
+        context = self._context
+        why = context.request_watch.text if context.settings.debug else ""
+        # H12: the connection is closed, as the specification says.
+        self._answer(503, why or _TEXTS[503], (RETRY_AFTER,))
+
+    def _time_out(self, action: TimeOut) -> None:
+        self._answer(504, _TEXTS[504])
+
+    def _fail(self, action: Fail) -> None:
+        status, reason = action.status, action.reason
+        tell_closed(self._context, action.credit_channel)
         if status < 500:
-            self.answer(status, reason)
+            self._answer(status, reason)
             return
         self._complain("is answered %d: %s", status, reason)
-        self.answer(status, _TEXTS.get(status, _TEXTS[500]), (RETRY_AFTER,) if status == 503 else ())
+        self._answer(status, _TEXTS.get(status, _TEXTS[500]), (RETRY_AFTER,) if status == 503 else ())
 
-    def _abort(self) -> None:
-        self._complain("is cut off in the middle of its response: %s", self._exchange.failure[1])
-        self._status = self._status or 500
-        self._log(self._status)
-        self.close(tell=True)
-        self._owner.abort()
-
-    def _whole(self) -> None:
-        message, context = self._exchange.message, self._context
-        writer = self._new_writer()
-        status, content = message["status"], message["content"]
-        try:
-            data = writer.whole(
-                status, message["headers"], content, context.date(), context.settings.server_name
+    def _answer(self, status: int, text: str, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
+        """End with a response of our own; the connection is not used again."""
+        head, context = self.incoming.head, self._context
+        self._stream.write_buffer.write(
+            simple_response(
+                status,
+                text,
+                date=context.date(),
+                http_version=head.http_version,
+                method=head.method,
+                headers=headers,
+                server=context.settings.server_name,
             )
-        except BadResponse as error:
-            self._unwritable(error)
-            return
-        self._owner.write_buffer.write(data)
-        self._status, self._sent_bytes = status, len(content)
-        self._done(writer.keep_alive)
-
-    def _start(self) -> None:
-        message, context = self._exchange.message, self._context
-        if message["credit_channel"] is not None:
-            self._credit = ResponseCredit(context, message["credit_channel"])
-        self._writer = writer = self._new_writer()
-        try:
-            data = writer.start(
-                message["status"], message["headers"], context.date(), context.settings.server_name
-            ) + writer.part(message["content"], last=False)
-        except BadResponse as error:
-            self._unwritable(error)
-            return
-        self._status, self._sent_bytes = message["status"], len(message["content"])
-        self._owner.write_buffer.write(data)
-        self._give_credit()
-
-    def _part(self) -> None:
-        self._write_part(last=False)
-
-    def _last(self) -> None:
-        writer = self._writer
-        if self._write_part(last=True) and writer is not None:
-            if self._credit is not None:
-                self._credit.end()
-                self._credit = None
-            self._done(writer.keep_alive)
-
-    def _write_part(self, last: bool) -> bool:
-        content, writer, write_buffer = (
-            self._exchange.message["content"],
-            self._writer,
-            self._owner.write_buffer,
         )
-        if writer is None:
-            return False
-        try:
-            data = writer.part(content, last)
-        except BadResponse as error:
-            self._exchange.failure = (500, str(error))
-            self._abort()
-            return False
-        if write_buffer.queued_bytes + len(data) > self._backlog_limit():
-            self._context.counters["slow_readers"] += 1
-            self._exchange.failure = (500, "its client reads too slowly and too much is waiting")
-            self._tell_left()
-            self._abort()
-            return False
-        self._sent_bytes += len(content)
-        write_buffer.write(data)
-        if not last:
-            self._give_credit()
-        return True
+        self._status, self._sent_bytes = status, len(text) + 1
+        context.counters[f"answered_{status}"] += 1
+        self._done(keep_alive=False)
 
-    def _give_credit(self) -> None:
+    def _abort(self, action: Abort) -> None:
+        if action.slow_reader:
+            self._context.counters["slow_readers"] += 1
+        self._complain("is cut off in the middle of its response: %s", action.reason)
+        self._let_go()
+        self._log(self._status)
+        self._stream.abort()
+
+    def _leave(self, action: Leave) -> None:
+        self._let_go()
+        self._log(_CLIENT_LEFT)
+
+    def _done(self, keep_alive: bool) -> None:
+        self._let_go()
+        self._log(self._status)
+        self._stream.call_done(self, keep_alive)
+
+    def _let_go(self) -> None:
+        """Nothing is for this request any more, and the reader of its body hears it."""
+        context = self._context
+        context.connections.remove(self._local)
+        context.port.leave_groups(self._local)
+        context.held.pop(self, None)
+        self._message = None
+        self.due = math.inf
+        if self._credit is not None:
+            context.counters["responses_stopped"] += 1
+            self._credit.close()
+            self._credit = None
+        if self._upload is not None:
+            self._upload.stop(tell=True)
+        if self.incoming.body is not None:
+            self.incoming.body.close()
+
+    def _give_credit(self, action: GiveCredit) -> None:
         if self._credit is not None:
             self._credit.taken(self._taken_bytes())
 
     def _taken_bytes(self) -> int:
         """Bytes of the response's content that left this process; framing counts as content meanwhile."""
-        return max(0, self._sent_bytes - self._owner.write_buffer.waiting_bytes)
+        return max(0, self._sent_bytes - self._stream.write_buffer.waiting_bytes)
 
     def _backlog_limit(self) -> int:
         settings = self._context.settings
         if self._credit is None and self._context.backlog.bytes > settings.max_backlog_bytes:
             return settings.max_pending_bytes
         return settings.max_response_backlog_bytes
-
-    def _unwritable(self, error: BadResponse) -> None:
-        """ST15: a response that would split or lie is not written; nothing was so far."""
-        self._complain("is answered 500: %s", error)
-        self.answer(500, _TEXTS[500])
-
-    def _new_writer(self) -> ResponseWriter:
-        head = self.incoming.head
-        # A request that was not read to its end leaves bytes behind that are no next request.
-        keep_alive = head.keep_alive and not self._context.draining and self.incoming.complete
-        return ResponseWriter(head.method, head.http_version, keep_alive)
-
-    def _done(self, keep_alive: bool) -> None:
-        self.close(tell=True)
-        self._log(self._status)
-        self._owner.call_done(self, keep_alive)
 
     def _complain(self, what: str, *args: object) -> None:
         head = self.incoming.head
@@ -466,18 +412,25 @@ class Call:
             self._context.access_log.request(self.incoming.head, status, self._sent_bytes)
 
 
-_DOES: dict[Action, Callable[[Call], None]] = {
-    Action.SEND: Call._send,
-    Action.HOLD: Call._hold,
-    Action.WHOLE: Call._whole,
-    Action.START: Call._start,
-    Action.PART: Call._part,
-    Action.LAST: Call._last,
-    Action.SHED: Call.shed,
-    Action.TIMEOUT: Call._time_out,
-    Action.FAIL: Call._fail,
-    Action.ABORT: Call._abort,
-    Action.TELL_LEFT: Call._tell_left,
+#: How each action is done.
+_DOES: dict[type, Callable[[Call, Any], None]] = {
+    Send: Call._send,
+    Hold: Call._hold,
+    Wait: Call._wait,
+    Hurry: Call._hurry,
+    Whole: Call._whole,
+    Start: Call._start,
+    Part: Call._part,
+    Last: Call._last,
+    GiveCredit: Call._give_credit,
+    NoteFull: Call._note_full,
+    NoteLate: Call._note_late,
+    Shed: Call._shed,
+    TimeOut: Call._time_out,
+    Fail: Call._fail,
+    Abort: Call._abort,
+    TellLeft: Call._tell_left,
+    Leave: Call._leave,
 }
 
 

@@ -3,6 +3,9 @@
     NEW ── begin ──► QUEUED ── running ──► RUNNING ── start ──► STREAMING ── last ──► DONE
       └─ layer down ─► HELD ── layer back ──► QUEUED
 
+What happened goes in, with what is known of it; what to do comes out, with all that it takes. Nothing else
+connects the exchange with its shell.
+
 A request is QUEUED until a reply, a credit, or a note that it has been running for a second. The queue
 deadline covers that state and is answered 503; the response deadline covers RUNNING (504), each part of the
 request's body that is read, and each wait for a next part of the response (the connection is dropped, H8).
@@ -21,10 +24,30 @@ from headrace_asgi.enums import quick
 from headrace_asgi.envelope import Message
 from headrace_asgi.errors import BadMessage
 
-from ..deadlines import RUNNING_NOTICE_SECONDS, Deadlines
-from .actions import Action
+from ..deadlines import RUNNING_NOTICE_SECONDS
+from .actions import (
+    Abort,
+    Action,
+    Fail,
+    GiveCredit,
+    Hold,
+    Hurry,
+    Last,
+    Leave,
+    NoteFull,
+    NoteLate,
+    Part,
+    Send,
+    Shed,
+    Start,
+    TellLeft,
+    TimeOut,
+    Wait,
+    Whole,
+)
+from .writer import BadResponse, ResponseWriter
 
-__all__ = ["TABLE", "Event", "HttpExchange", "RequestState"]
+__all__ = ["TABLE", "Actions", "Event", "HttpExchange", "RequestState", "Step"]
 
 
 @quick
@@ -32,8 +55,10 @@ class RequestState(StrEnum):
     """Where a request is."""
 
     NEW = "new"
+    #: Waits here for the layer.
     HELD = "held"
     QUEUED = "queued"
+    #: Nobody knows whether it was sent.
     UNSURE = "unsure"
     LOST = "lost"
     RUNNING = "running"
@@ -47,11 +72,12 @@ class Event(StrEnum):
 
     BEGIN = "begin"
     BEGIN_WITHOUT_LAYER = "begin without layer"
+    #: No more requests are taken, or held, or its body cannot be read back.
+    TURNED_AWAY = "turned away"
     LAYER_BACK = "layer back"
     FULL = "full"
     NOT_SENT = "not sent"
     UNKNOWN = "unknown"
-    REFUSED = "refused"
     #: The layer came back empty.
     DATA_LOST = "data lost"
     RUNNING = "running"
@@ -61,156 +87,261 @@ class Event(StrEnum):
     START = "start"
     PART = "part"
     LAST = "last"
-    #: The reply cannot be used, or nobody will reply, or the request's body broke.
+    #: The reply cannot be used, or nobody will reply, or the layer or the client broke off the request.
     FAILED = "failed"
     DEADLINE = "deadline"
+    #: The deadline came, but the client has yet to read what it was sent: the next part is not missed.
+    BEHIND = "behind"
+    #: The client took some of what waited for it.
+    CLIENT_READ = "client read"
+    #: A part of the response does not fit behind what waits for the client.
+    TOO_MUCH = "too much"
     CLIENT_LEFT = "client left"
 
 
-_REPLIES: dict[Event, tuple[RequestState, Action | None]] = {
-    Event.WHOLE: (RequestState.DONE, Action.WHOLE),
-    Event.START: (RequestState.STREAMING, Action.START),
-    Event.FAILED: (RequestState.DONE, Action.FAIL),
-    Event.CLIENT_LEFT: (RequestState.DONE, Action.TELL_LEFT),
+@quick
+class Step(StrEnum):
+    """What a transition does; each is one action, made from what came with the event."""
+
+    #: Put the request on its channel.
+    SEND = "send"
+    #: Keep the request until the layer is back.
+    HOLD = "hold"
+    #: The deadline of the next state begins.
+    WAIT = "wait"
+    #: A shorter deadline begins, unless less is left of the present one.
+    HURRY = "hurry"
+    #: Write the application's response, which is one message.
+    WHOLE = "whole"
+    #: Write the head and the first part of the application's response.
+    START = "start"
+    #: Write one more part.
+    PART = "part"
+    #: Write the last part.
+    LAST = "last"
+    #: Tell the worker how far its client is.
+    CREDIT = "credit"
+    #: Note that the channel is full.
+    NOTE_FULL = "note full"
+    #: Note that no worker took it in time.
+    NOTE_LATE = "note late"
+    #: Answer 503 with Retry-After and close.
+    SHED = "shed"
+    #: Answer 504: a worker has the request and does not answer.
+    TIMEOUT = "timeout"
+    #: Answer with the status of the failure.
+    FAIL = "fail"
+    #: Drop the connection: half a response was written, only that tells the client.
+    ABORT = "abort"
+    #: Tell the application that its client left.
+    TELL_LEFT = "tell left"
+    #: Let go of everything.
+    LEAVE = "leave"
+
+
+_S, _E = RequestState, Event
+_Row = dict[Event, tuple[RequestState, tuple[Step, ...]]]
+
+_WAIT = (Step.WAIT,)
+_SHED = (Step.SHED,)
+_HOLD = (Step.WAIT, Step.HOLD)
+_SEND = (Step.WAIT, Step.SEND)
+_START = (Step.WAIT, Step.START, Step.CREDIT)
+_LEFT = (Step.TELL_LEFT, Step.LEAVE)
+
+_REPLIES: _Row = {
+    _E.WHOLE: (_S.DONE, (Step.WHOLE,)),
+    _E.START: (_S.STREAMING, _START),
+    _E.FAILED: (_S.DONE, (Step.FAIL,)),
+    _E.CLIENT_LEFT: (_S.DONE, _LEFT),
 }
 #: Until it is known that a worker has it.
-_TAKEN: dict[Event, tuple[RequestState, Action | None]] = {
+_TAKEN: _Row = {
     **_REPLIES,
-    Event.RUNNING: (RequestState.RUNNING, None),
-    Event.READ: (RequestState.RUNNING, None),
+    _E.RUNNING: (_S.RUNNING, _WAIT),
+    _E.READ: (_S.RUNNING, _WAIT),
 }
 
-#: state -> event -> (next state, what to do)
-TABLE: dict[RequestState, dict[Event, tuple[RequestState, Action | None]]] = {
-    RequestState.NEW: {
-        Event.BEGIN: (RequestState.QUEUED, Action.SEND),
-        Event.BEGIN_WITHOUT_LAYER: (RequestState.HELD, Action.HOLD),
+#: state → event → (next state, steps)
+TABLE: dict[RequestState, _Row] = {
+    _S.NEW: {
+        _E.BEGIN: (_S.QUEUED, _SEND),
+        _E.BEGIN_WITHOUT_LAYER: (_S.HELD, _HOLD),
+        _E.TURNED_AWAY: (_S.DONE, _SHED),
     },
-    RequestState.HELD: {
-        Event.LAYER_BACK: (RequestState.QUEUED, Action.SEND),
-        Event.DEADLINE: (RequestState.DONE, Action.SHED),
-        Event.FAILED: (RequestState.DONE, Action.FAIL),
+    _S.HELD: {
+        _E.LAYER_BACK: (_S.QUEUED, _SEND),
+        _E.TURNED_AWAY: (_S.DONE, _SHED),
+        _E.DEADLINE: (_S.DONE, _SHED),
+        _E.FAILED: (_S.DONE, (Step.FAIL,)),
         # Nothing was sent, so nobody is told.
-        Event.CLIENT_LEFT: (RequestState.DONE, None),
+        _E.CLIENT_LEFT: (_S.DONE, (Step.LEAVE,)),
     },
-    RequestState.QUEUED: {
+    _S.QUEUED: {
         **_TAKEN,
-        Event.FULL: (RequestState.DONE, Action.SHED),
-        Event.REFUSED: (RequestState.DONE, Action.FAIL),
-        Event.NOT_SENT: (RequestState.HELD, Action.HOLD),
+        _E.FULL: (_S.DONE, (Step.NOTE_FULL, Step.SHED)),
+        _E.NOT_SENT: (_S.HELD, _HOLD),
         # It may be a POST that is running: neither repeated nor refused, the reply is waited for.
-        Event.UNKNOWN: (RequestState.UNSURE, None),
-        Event.DATA_LOST: (RequestState.LOST, None),
-        Event.DEADLINE: (RequestState.DONE, Action.SHED),
+        _E.UNKNOWN: (_S.UNSURE, ()),
+        _E.DATA_LOST: (_S.LOST, (Step.HURRY,)),
+        _E.DEADLINE: (_S.DONE, (Step.NOTE_LATE, Step.SHED)),
     },
-    RequestState.UNSURE: {
+    _S.UNSURE: {
         **_TAKEN,
-        Event.DATA_LOST: (RequestState.LOST, None),
-        Event.DEADLINE: (RequestState.DONE, Action.TIMEOUT),
+        _E.DATA_LOST: (_S.LOST, (Step.HURRY,)),
+        _E.DEADLINE: (_S.DONE, (Step.TIMEOUT,)),
     },
-    RequestState.LOST: {
+    _S.LOST: {
         **_TAKEN,
-        Event.DEADLINE: (RequestState.DONE, Action.SHED),
+        _E.DEADLINE: (_S.DONE, _SHED),
     },
-    RequestState.RUNNING: {
+    _S.RUNNING: {
         **_REPLIES,
-        Event.READ: (RequestState.RUNNING, None),
-        Event.DEADLINE: (RequestState.DONE, Action.TIMEOUT),
+        _E.READ: (_S.RUNNING, _WAIT),
+        _E.DEADLINE: (_S.DONE, (Step.TIMEOUT,)),
     },
-    RequestState.STREAMING: {
-        Event.PART: (RequestState.STREAMING, Action.PART),
-        Event.LAST: (RequestState.DONE, Action.LAST),
-        Event.FAILED: (RequestState.DONE, Action.ABORT),
-        Event.DEADLINE: (RequestState.DONE, Action.ABORT),
-        Event.CLIENT_LEFT: (RequestState.DONE, Action.TELL_LEFT),
+    _S.STREAMING: {
+        _E.PART: (_S.STREAMING, (Step.WAIT, Step.PART, Step.CREDIT)),
+        _E.LAST: (_S.DONE, (Step.LAST,)),
+        _E.FAILED: (_S.DONE, (Step.ABORT,)),
+        _E.DEADLINE: (_S.DONE, (Step.ABORT,)),
+        _E.BEHIND: (_S.STREAMING, _WAIT),
+        _E.CLIENT_READ: (_S.STREAMING, (Step.CREDIT, Step.WAIT)),
+        _E.TOO_MUCH: (_S.DONE, (Step.TELL_LEFT, Step.ABORT)),
+        _E.CLIENT_LEFT: (_S.DONE, _LEFT),
     },
-    RequestState.DONE: {},
+    _S.DONE: {},
 }
 
-_OUTCOMES = {
-    Outcome.FULL: Event.FULL,
-    Outcome.UNAVAILABLE: Event.NOT_SENT,
-    Outcome.UNKNOWN: Event.UNKNOWN,
-    Outcome.GONE: Event.REFUSED,
-    Outcome.STALE: Event.REFUSED,
-    Outcome.UNSENDABLE: Event.REFUSED,
+_WAITS: dict[RequestState, Action] = {
+    _S.HELD: Wait("layer"),
+    _S.QUEUED: Wait("queue"),
+    _S.RUNNING: Wait("response"),
+    _S.STREAMING: Wait("response"),
 }
+#: Actions that are always the same.
+_PLAIN: dict[Step, Action] = {
+    Step.SEND: Send(),
+    Step.HOLD: Hold(),
+    Step.HURRY: Hurry(RUNNING_NOTICE_SECONDS),
+    Step.CREDIT: GiveCredit(),
+    Step.NOTE_FULL: NoteFull(),
+    Step.NOTE_LATE: NoteLate(),
+    Step.SHED: Shed(),
+    Step.TIMEOUT: TimeOut(),
+    Step.TELL_LEFT: TellLeft(),
+    Step.LEAVE: Leave(),
+}
+
+Actions = tuple[Action, ...]
+_NOTHING: Actions = ()
+#: Stands for the action that comes with the event.
+_CARRIED = Fail(500, "")
+
+
+def _actions(state: RequestState, steps: tuple[Step, ...]) -> Actions:
+    """The steps into a state as actions, as far as they are known before anything happens."""
+    return tuple(_WAITS[state] if step is Step.WAIT else _PLAIN.get(step, _CARRIED) for step in steps)
+
+
+#: `TABLE` with actions instead of steps, so that a transition makes none.
+_ROWS = {
+    state: {event: (after, _actions(after, steps)) for event, (after, steps) in row.items()}
+    for state, row in TABLE.items()
+}
+
+_OUTCOMES = {Outcome.FULL: _E.FULL, Outcome.UNAVAILABLE: _E.NOT_SENT, Outcome.UNKNOWN: _E.UNKNOWN}
 
 
 class HttpExchange:
-    """The state of one request.
+    """The state of one request. Every method takes what happened and answers what to do, in order."""
 
-    `message` is the last reply, with defaults filled in; `failure` is (status, text for the log) of the last
-    FAILED event. Both are for the shell that carries out the action.
-    """
+    __slots__ = ("_http_version", "_method", "_writer", "state")
 
-    __slots__ = ("failure", "message", "moved", "state")
-
-    def __init__(self) -> None:
+    def __init__(self, method: str, http_version: str) -> None:
         self.state = RequestState.NEW
-        #: Whether the last event meant something, so that the deadline of the state starts anew. An unknown
-        #: outcome is no reason to wait longer.
-        self.moved = False
-        self.message: Message = {}
-        self.failure: tuple[int, str] = (500, "")
+        self._method = method
+        self._http_version = http_version
+        #: Of a response in parts.
+        self._writer: ResponseWriter | None = None
 
     @property
     def open(self) -> bool:
         """Whether something is still to come."""
         return self.state is not RequestState.DONE
 
-    def end(self) -> None:
-        """It is over, whatever the table says: the shell could not go on."""
-        self.state = RequestState.DONE
+    def happened(self, event: Event) -> Actions:
+        """Take an event that says everything by its name."""
+        return self._move(event)
 
-    def happened(self, event: Event) -> Action | None:
-        """Take an event; what to do about it, if anything."""
-        found = TABLE[self.state].get(event)
-        self.moved = found is not None and event is not Event.UNKNOWN
-        if found is None:
-            return None
-        self.state, action = found
-        return action
-
-    def outcome(self, outcome: Outcome) -> Action | None:
+    def outcome(self, outcome: Outcome) -> Actions:
         """The layer's answer to sending the request. Success needs nothing: the reply is waited for."""
+        if outcome is Outcome.SENT:
+            return _NOTHING
+        if outcome is Outcome.UNSENDABLE:
+            return self.failed(
+                500, "it is too large for the layer, or of a type that the layer does not carry"
+            )
         event = _OUTCOMES.get(outcome)
-        if event is None:
-            self.moved = False
-            return None
-        if event is Event.REFUSED:
-            self.failure = (500, f"the layer refused the request ({outcome.name})")
-        return self.happened(event)
+        return _NOTHING if event is None else self._move(event)
 
-    def failed(self, status: int, reason: str) -> Action | None:
+    def failed(self, status: int, reason: str, credit_channel: object = None) -> Actions:
         """Nobody will answer, or what was answered cannot be used; `reason` is for the log."""
-        self.failure = (status, reason)
-        return self.happened(Event.FAILED)
-
-    def reply(self, message: Message) -> Action | None:
-        """A message on the reply channel. One that breaks the specification fails the request (H14)."""
         streaming = self.state is RequestState.STREAMING
-        try:
-            if streaming:
-                if "status" in message:
-                    raise BadMessage("a second response: its first part was sent already")
-                message = messages.HTTP_RESPONSE_CHUNK.check(message)
-            else:
-                message = messages.HTTP_RESPONSE.check(message)
-        except BadMessage as error:
-            return self.failed(500, str(error))
-        self.message = message
-        if message["more_content"]:
-            return self.happened(Event.PART if streaming else Event.START)
-        return self.happened(Event.LAST if streaming else Event.WHOLE)
+        return self._move(Event.FAILED, Abort(reason) if streaming else Fail(status, reason, credit_channel))
 
-    def deadline_seconds(self, deadlines: Deadlines) -> float:
-        """How long the present state may last from now on."""
-        state = self.state
-        if state is RequestState.QUEUED or state is RequestState.UNSURE:
-            return deadlines.queue
-        if state is RequestState.LOST:
-            return RUNNING_NOTICE_SECONDS
-        if state is RequestState.HELD:
-            return deadlines.layer
-        return deadlines.response
+    def deadline(self, behind: bool) -> Actions:
+        """The present state has lasted too long; `behind` if the client has yet to read something."""
+        if self.state is not RequestState.STREAMING:
+            return self._move(Event.DEADLINE)
+        if behind:
+            return self._move(Event.BEHIND)
+        return self._move(Event.DEADLINE, Abort("the application did not send the next part in time"))
+
+    def response(self, message: Message, keep_alive: bool, date: bytes, server: bytes) -> Actions:
+        """The first message on the reply channel. One that breaks the specification fails the request (H14).
+
+        So does one that would split or lie (ST15): it is not written.
+        """
+        writer = ResponseWriter(self._method, self._http_version, keep_alive)
+        try:
+            checked = messages.HTTP_RESPONSE.check(message)
+            status, headers, content = checked["status"], checked["headers"], checked["content"]
+            if not checked["more_content"]:
+                data = writer.whole(status, headers, content, date, server)
+                return self._move(Event.WHOLE, Whole(data, status, len(content), writer.keep_alive))
+            data = writer.start(status, headers, date, server) + writer.part(content, last=False)
+        except (BadMessage, BadResponse) as error:
+            return self.failed(500, str(error), message.get("credit_channel"))
+        self._writer = writer
+        return self._move(Event.START, Start(data, status, len(content), checked["credit_channel"]))
+
+    def part(self, message: Message, room_bytes: int) -> Actions:
+        """A further message on the reply channel; `room_bytes` may be written behind what waits already."""
+        writer = self._writer
+        if writer is None:
+            return _NOTHING
+        try:
+            if "status" in message:
+                raise BadMessage("a second response: its first part was sent already")
+            checked = messages.HTTP_RESPONSE_CHUNK.check(message)
+            content, last = checked["content"], not checked["more_content"]
+            data = writer.part(content, last)
+        except (BadMessage, BadResponse) as error:
+            return self.failed(500, str(error))
+        if len(data) > room_bytes:
+            reason = "its client reads too slowly and too much is waiting"
+            return self._move(Event.TOO_MUCH, Abort(reason, slow_reader=True))
+        if last:
+            return self._move(Event.LAST, Last(data, len(content), writer.keep_alive))
+        return self._move(Event.PART, Part(data, len(content)))
+
+    def _move(self, event: Event, carried: Action | None = None) -> Actions:
+        """All events go through here. `carried` is the action of the step that is made of what came along."""
+        row = _ROWS[self.state].get(event)
+        if row is None:
+            return _NOTHING
+        self.state, actions = row
+        if carried is None:
+            return actions
+        return tuple([carried if action is _CARRIED else action for action in actions])

@@ -6,12 +6,13 @@ Pure. llhttp (through httptools) is strict about syntax; what it leaves to its u
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from headrace_asgi.errors import PeerError
+
+from .grammar import ABSOLUTE_FORM, HOST, NOT_IN_TARGET, OWS, SAFE_VALUE_BYTES, listed, number
 
 __all__ = ["CHUNKED", "Endpoints", "Framing", "Refused", "RequestHead", "read_head"]
 
@@ -86,13 +87,6 @@ class Framing:
 
 _NO_BODY = Framing()
 
-#: Bytes a header value may have here. 0x85 is a line break to some parsers behind us (CVE-2026-44546).
-_VALUE_BYTES = bytes(sorted({9, *range(32, 256)} - {127, 0x85}))
-#: A request target has visible ASCII only, and no fragment (RFC 9112 3.2).
-_BAD_TARGET = re.compile(rb"[^\x21-\x7e]|#")
-_ABSOLUTE = re.compile(rb"(?i)https?://([^/?]+)(.*)")
-#: RFC 3986 3.2.2 host and port; no user info.
-_HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(?::[0-9]{0,5})?")
 #: Headers that decide about framing and connection.
 _WATCHED = frozenset((b"host", b"content-length", b"transfer-encoding", b"expect", b"upgrade", b"connection"))
 #: llhttp reads RTSP as well and calls it HTTP/1.0.
@@ -114,17 +108,17 @@ def read_head(
 ) -> tuple[RequestHead, Framing]:
     """Check a parsed head and say what follows it. `headers` have lower-case names; values are as received.
 
-    Raises Refused. `origin.trusted` is not looked at here: see `forwarded`.
+    Raises Refused. `endpoints.trusted` is not looked at here: see `forwarded`.
     """
     if http_version != "1.1" and http_version != "1.0":
         raise Refused(505, "Only HTTP/1.1 and HTTP/1.0 are spoken here.")
-    if b"".join([value for _, value in headers]).translate(None, _VALUE_BYTES):
+    if b"".join([value for _, value in headers]).translate(None, SAFE_VALUE_BYTES):
         raise Refused(400, "A header value has control characters.")
     kept, watched = _sorted_out(headers)
     path, query_string = _split_target(method, target, watched, kept)
     if http_version == "1.1" and b"host" not in watched:
         raise Refused(400, "A request needs exactly one Host header.")
-    if b"host" in watched and not _HOST.fullmatch(watched[b"host"]):
+    if b"host" in watched and not HOST.fullmatch(watched[b"host"]):
         raise Refused(400, "The Host header is no host.")
     head = RequestHead(
         method,
@@ -151,7 +145,7 @@ def _sorted_out(
     kept: list[tuple[bytes, bytes]] = []
     watched: dict[bytes, bytes] = {}
     for name, received in headers:
-        value = received.strip(b" \t")
+        value = received.strip(OWS)
         if name in _WATCHED:
             watched[name] = _repeated(name, watched[name], value) if name in watched else value
         elif b"_" in name:
@@ -175,12 +169,12 @@ def _split_target(
         raise Refused(405, "This server is no proxy.")
     if method in _FOREIGN_METHODS:
         raise Refused(501, "This is no method of HTTP.")
-    if _BAD_TARGET.search(target):
+    if NOT_IN_TARGET.search(target):
         raise Refused(400, "The request target has characters that must be percent-encoded.")
     if target == b"*" and method == "OPTIONS":
         return "*", b""  # asks about the server as a whole; the application answers it, as under WSGI
     if target[:1] != b"/":
-        absolute = _ABSOLUTE.fullmatch(target)
+        absolute = ABSOLUTE_FORM.fullmatch(target)
         if absolute is None:
             raise Refused(400, "The request target must be a path or an http:// address.")
         host, target = absolute.groups()
@@ -208,14 +202,14 @@ def _replace_host(host: bytes, watched: dict[bytes, bytes], headers: list[tuple[
 def _read_framing(method: str, http_version: str, watched: dict[bytes, bytes]) -> Framing:
     length = _body_bytes(http_version, watched)
     upgrade = b""
-    if b"upgrade" in watched and b"upgrade" in _tokens(watched.get(b"connection", b"")):
+    if b"upgrade" in watched and b"upgrade" in listed(watched.get(b"connection", b"").lower()):
         upgrade = watched[b"upgrade"].lower()
         # llhttp stops before such a body, so what follows would be read as the next request.
         if length or b"content-length" in watched:
             raise Refused(400, "A request for an upgrade must not have a body.")
         if http_version == "1.0":
             upgrade = b""  # RFC 9110 7.8: ignored
-        elif b"websocket" in _tokens(upgrade):
+        elif b"websocket" in listed(upgrade):
             upgrade = b"websocket"
             if method != "GET":
                 raise Refused(405, "A WebSocket is opened with GET.", ((b"Allow", b"GET"),))
@@ -237,10 +231,7 @@ def _body_bytes(http_version: str, watched: dict[bytes, bytes]) -> int:
         return CHUNKED
     if length is None:
         return 0
-    if not length.isdigit() or len(length) > 18:
+    count = number(length)
+    if count is None:
         raise Refused(400, "The Content-Length is no number.")
-    return int(length)
-
-
-def _tokens(value: bytes) -> list[bytes]:
-    return [token.strip(b" \t").lower() for token in value.split(b",")]
+    return count

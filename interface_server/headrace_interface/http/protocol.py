@@ -265,7 +265,7 @@ class HttpProtocol:
         """Make a request the current one."""
         if not self._context.accepting:
             self._call = Call(self._context, self, incoming)
-            self._call.shed()
+            self._call.turn_away()
         elif incoming.framing.upgrade == b"websocket":
             self._open_socket(incoming)
         elif incoming.body is None:

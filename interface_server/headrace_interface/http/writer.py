@@ -12,6 +12,8 @@ from http import HTTPStatus
 
 from headrace_asgi.errors import PeerError
 
+from .grammar import FIELD_VALUE_BYTES, OWS, TOKEN_BYTES, listed, number
+
 __all__ = [
     "CONTINUE",
     "RETRY_AFTER",
@@ -25,11 +27,6 @@ __all__ = [
 RETRY_AFTER = (b"Retry-After", b"5")
 #: RFC 9110 10.1.1: the answer to `Expect: 100-continue`.
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-
-#: Bytes of a header value: HTAB, visible ASCII and space, and obs-text (RFC 9110 5.5).
-_VALUE_BYTES = bytes(sorted({9, *range(32, 256)} - {127}))
-#: Bytes of a token (RFC 9110 5.6.2).
-_NAME_BYTES = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 _STATUS_LINES = {
     status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phrase.encode("ascii"))
@@ -63,10 +60,9 @@ class _Fields:
             values.append(value)
             if lower not in _WATCHED or self._keep(lower, value):
                 self.lines.append(b"%b: %b\r\n" % (name, value))
-        if b"".join(names).translate(None, _NAME_BYTES) or b"".join(values).translate(None, _VALUE_BYTES):
-            raise BadResponse(
-                f"response header {_first_bad(names, values)!r} has bytes a header must not have"
-            )
+        if _is_bad(b"".join(names), b"".join(values)):
+            bad = next(name for name, value in zip(names, values, strict=True) if _is_bad(name, value))
+            raise BadResponse(f"response header {bad!r} has bytes a header must not have")
 
     def _keep(self, lower: bytes, value: bytes) -> bool:
         if lower == b"date":
@@ -76,20 +72,18 @@ class _Fields:
             self.served = True
             return True
         if lower == b"content-length":
-            stripped = value.strip(b" \t")
-            if not stripped.isdigit() or self.content_length not in (None, int(stripped)):
+            length = number(value.strip(OWS))
+            if length is None or self.content_length not in (None, length):
                 raise BadResponse(f"response header Content-Length {value!r} is not one number")
-            self.content_length = int(stripped)
+            self.content_length = length
         elif lower == b"connection":
-            self.close = self.close or b"close" in value.lower()
+            self.close = self.close or b"close" in listed(value.lower())
         return False
 
 
-def _first_bad(names: list[bytes], values: list[bytes]) -> bytes:
-    for name, value in zip(names, values, strict=True):
-        if name.translate(None, _NAME_BYTES) or value.translate(None, _VALUE_BYTES):
-            return name
-    return b""
+def _is_bad(names: bytes, values: bytes) -> bool:
+    """Whether one of these bytes is in no token or in no field value."""
+    return bool(names.translate(None, TOKEN_BYTES) or values.translate(None, FIELD_VALUE_BYTES))
 
 
 class ResponseWriter:

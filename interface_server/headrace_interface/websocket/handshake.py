@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from headrace_asgi import messages
 from headrace_asgi.envelope import Message
 
+from ..http.grammar import TOKEN, UTF8_VALUE, listed
 from ..http.head import RequestHead
 from ..http.writer import ResponseWriter
 from .actions import Deny, Headers
@@ -22,10 +23,6 @@ __all__ = ["Offer", "Refusal", "accept_problem", "canonical_head", "check", "con
 
 #: RFC 6455 4.1: the base64 form of 16 bytes.
 _KEY = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==")
-#: RFC 9110 5.6.2.
-_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-#: RFC 9110 5.5, without the controls that some parsers take for the end of a line (S2).
-_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]*")
 _VERSION = b"13"
 _TEXT = (b"content-type", b"text/plain; charset=utf-8")
 
@@ -83,7 +80,7 @@ def check(head: RequestHead, compression: bool = True) -> Offer | Refusal:
     if len(keys) != 1 or not _KEY.fullmatch(keys[0]):
         return Refusal(400, "Sec-WebSocket-Key must be given once, as the base64 form of 16 bytes.")
     subprotocols = [name for name in _listed(wanted.get(b"sec-websocket-protocol", ())) if name]
-    if len(set(subprotocols)) < len(subprotocols) or not all(map(_TOKEN.fullmatch, subprotocols)):
+    if len(set(subprotocols)) < len(subprotocols) or not all(map(TOKEN.fullmatch, subprotocols)):
         return Refusal(400, "Sec-WebSocket-Protocol must list different tokens.")
     offered = wanted.get(b"sec-websocket-extensions", ()) if compression else ()
     return Offer(keys[0], tuple(name.decode("ascii") for name in subprotocols), _deflate_offer(offered))
@@ -102,7 +99,7 @@ def _upgrade_problem(wanted: dict[bytes, list[bytes]]) -> str:
 
 
 def _listed(values: Iterable[bytes]) -> list[bytes]:
-    return [item.strip() for value in values for item in value.split(b",")]
+    return [item for value in values for item in listed(value)]
 
 
 def _lowered(values: Iterable[bytes]) -> list[bytes]:
@@ -167,7 +164,7 @@ def accept_problem(offer: Offer, subprotocol: str | None, headers: Headers) -> s
         offered = ", ".join(offer.subprotocols) or "none"
         return f"chose the subprotocol {subprotocol!r}, but the client offered {offered}"
     for name, value in headers:
-        if not _TOKEN.fullmatch(name):
+        if not TOKEN.fullmatch(name):
             return f"sent a header whose name is {name!r}"
         if name.lower() in _OURS or name.lower().startswith(_OURS_PREFIX):
             return f"sent the header {name!r}, which belongs to the handshake itself"
@@ -179,7 +176,7 @@ def accept_problem(offer: Offer, subprotocol: str | None, headers: Headers) -> s
 def _is_value(value: bytes) -> bool:
     # Autobahn writes the head as UTF-8, so anything else would not arrive as it was sent.
     try:
-        return _VALUE.fullmatch(value.decode()) is not None
+        return UTF8_VALUE.fullmatch(value.decode()) is not None
     except UnicodeDecodeError:
         return False
 

@@ -210,12 +210,12 @@ def test_the_access_log_has_one_line_for_each_end() -> None:
 def test_a_request_that_fails_before_it_is_sent_leaves_nothing(caplog: pytest.LogCaptureFixture) -> None:
     lab = Lab()
     caplog.set_level(logging.WARNING)
-    lab.port.outcomes = [Outcome.GONE]
+    lab.port.outcomes = [Outcome.UNSENDABLE]
     client = lab.connect()
     client.send(GET)
     assert [answer.status for answer in client.answers] == [500]
     assert len(lab.context.connections) == 0
-    assert "GONE" in caplog.text
+    assert "too large for the layer" in caplog.text
 
 
 def test_a_request_that_is_answered_leaves_its_groups() -> None:
