@@ -25,7 +25,7 @@ from ..direct_send import DirectTransport, direct_transport_of
 from . import actions as do
 from .actions import AGED, BUSY, FLOOD, SLOW, Action, Close, Deny
 from .autobahn import OPEN, SocketProtocol, socket_factory
-from .exchange import TRY_AGAIN, Exchange, Fact, SocketState
+from .exchange import TRY_AGAIN, Exchange, SocketState
 from .frame_buffer import FrameBuffer
 from .frames import PING, close_body, encode_for, encode_pong, take_messages
 from .heartbeat import Heartbeat, HeartbeatAction, InputRate, inflation_charge
@@ -269,7 +269,7 @@ class WebSocketShell:
     def reply(self, message: Message) -> None:
         """A message on the socket's reply channel, from anywhere."""
         exchange = self._exchange
-        if len(message) == 1 and exchange.state is SocketState.OPEN:
+        if len(message) == 1 and exchange.may_write:
             payload = message.get("text", message.get("bytes"))
             if payload.__class__ is str or payload.__class__ is bytes:
                 self.write_frame(encode_for(payload, self._window_bits))
@@ -283,7 +283,7 @@ class WebSocketShell:
 
     def group_message(self, message: Message, frame_cache: dict[Any, Any]) -> None:
         """A message to a group; `frame_cache` is shared by all members, so that each frame is built once."""
-        if self._exchange.state is not SocketState.OPEN:
+        if not self._exchange.may_write:
             if self._opening is None or not self._opening.holds(message):
                 self.reply(message)
             return
@@ -477,7 +477,7 @@ class WebSocketShell:
         if state is SocketState.OPEN:
             self._check_life(now)
         elif state is SocketState.CLOSING:
-            self._perform(self._exchange.happened(Fact.OVERDUE))
+            self._perform(self._exchange.overdue())
         elif self._is_held():
             self._perform(self._exchange.connect_answered(Outcome.UNAVAILABLE))
         elif self._opening is not None:
