@@ -43,6 +43,7 @@ from headrace_interface import options as interface_options  # noqa: E402
 from headrace_interface.http import actions  # noqa: E402
 from headrace_interface.http import exchange as http_exchange  # noqa: E402
 from headrace_interface.websocket import exchange as websocket_exchange  # noqa: E402
+from headrace_interface.websocket import states  # noqa: E402
 
 LAYERS = (RedisChannelLayer, IPCChannelLayer, InMemoryChannelLayer)
 #: Parameters of a layer that are for tests, not for `CONFIG`.
@@ -204,11 +205,11 @@ def url_section() -> str:
 
 def headrace_rows() -> list[tuple[str, str, str]]:
     """The dict HEADRACE."""
-    texts = comments_in(conf.Settings)
-    defaults = conf.Settings()
+    texts = comments_in(conf.WorkerSettings)
+    defaults = conf.WorkerSettings()
     return [
         (f"`{name.upper()}`", value_text(getattr(defaults, name), name), texts.get(name, ""))
-        for name in conf.Settings.__dataclass_fields__
+        for name in conf.WorkerSettings.__dataclass_fields__
     ]
 
 
@@ -357,7 +358,7 @@ def states_page() -> str:
     http = {state: dict(row) for state, row in http_exchange.TABLE.items()}
     socket = {
         state: {fact: (after, ", ".join(steps)) for fact, (after, steps) in row.items()}
-        for state, row in websocket_exchange.TABLE.items()
+        for state, row in states.TABLE.items()
     }
     return page(
         "States",
@@ -367,12 +368,13 @@ def states_page() -> str:
         prose(http_exchange.__doc__).rpartition("\n\n")[2],
         picture(http),
         transitions(http, ("state", "what happens", "next state", "what is done")),
-        meanings(http_exchange.State, http_exchange.Event, actions.Action),
+        meanings(http_exchange.RequestState, http_exchange.Event, actions.Action),
         "## A WebSocket",
-        prose(websocket_exchange.__doc__).partition(" or layer. ")[2],
+        prose(states.__doc__).partition("\n\n")[2],
+        prose(websocket_exchange.__doc__).rpartition("\n\n")[2],
         picture(socket),
         transitions(socket, ("state", "what happens", "next state", "what is done")),
-        meanings(websocket_exchange.State, websocket_exchange.Fact, websocket_exchange.Step),
+        meanings(states.SocketState, states.Fact, states.Step),
     )
 
 

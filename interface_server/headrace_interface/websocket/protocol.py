@@ -25,13 +25,14 @@ from ..direct_send import DirectTransport, direct_transport_of
 from . import actions as do
 from .actions import AGED, BUSY, FLOOD, SLOW, Action, Close, Deny
 from .autobahn import OPEN, SocketProtocol, socket_factory
-from .exchange import TRY_AGAIN, Exchange, SocketState
+from .exchange import TRY_AGAIN, Exchange
 from .frame_buffer import FrameBuffer
 from .frames import PING, close_body, encode_for, encode_pong, take_messages
 from .heartbeat import Heartbeat, HeartbeatAction, InputRate, inflation_charge
 from .opening import LATE, TOO_EARLY, Opening
 from .reply import Reply, read_reply
 from .shares import HEAVY_BYTES
+from .states import SocketState
 
 if TYPE_CHECKING:
     from ..context import ServerContext

@@ -30,14 +30,11 @@ from headrace_interface.websocket.actions import (
 )
 from headrace_interface.websocket.exchange import (
     MESSAGE_BYTES,
-    TABLE,
     TRY_AGAIN,
     Exchange,
-    Fact,
-    SocketState,
-    Step,
 )
 from headrace_interface.websocket.reply import Reply
+from headrace_interface.websocket.states import TABLE, Fact, SocketState, Step
 
 ACCEPT = Reply(accept=True, acceptance=Accept(None, []))
 REFUSE = Reply(accept=False, denial=Deny(403, "no"))
@@ -124,12 +121,6 @@ def test_the_table_is_all_there_is(state: SocketState, fact: Fact) -> None:
         Step.ABORT: Abort,
     }
     assert [type(action) for action in actions] == [kinds[step] for step in steps if step in kinds]
-
-
-def test_every_state_is_reached_and_none_but_the_last_is_a_dead_end() -> None:
-    reached = {state for row in TABLE.values() for state, _ in row.values()} | {SocketState.CONNECTING}
-    assert reached == set(SocketState)
-    assert [state for state in SocketState if not TABLE[state]] == [SocketState.ENDED]
 
 
 def test_a_step_without_its_action_is_a_bug_that_shows() -> None:
