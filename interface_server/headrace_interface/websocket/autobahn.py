@@ -22,6 +22,8 @@ from weakref import WeakKeyDictionary
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 from autobahn.websocket.compress import PerMessageDeflateOffer, PerMessageDeflateOfferAccept
 
+from headrace_asgi.close_codes import NO_CODE
+
 from .actions import Headers
 from .frames import close_body, end_of_frames, take_controls, take_messages
 from .handshake import Offer, canonical_head
@@ -318,8 +320,7 @@ class SocketProtocol(WebSocketServerProtocol):
         self._controls([], 1)
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
-        # RFC 6455 7.1.5: 1005 stands for a close frame without a code.
-        self.shell.on_close(1005 if code is None else code)
+        self.shell.on_close(NO_CODE if code is None else code)
 
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
         """Not the base's: it formats a debug line per frame, and passes by what waits for the client."""

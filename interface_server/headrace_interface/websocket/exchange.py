@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from headrace_asgi.close_codes import ABNORMAL, SERVICE_RESTART, TRY_AGAIN_LATER
 from headrace_asgi.contract import Outcome
 
 from .actions import (
@@ -47,11 +48,9 @@ _NO_FRAMES: list[SendFrame] = []
 #: Looked up once: to look up a member of an enumeration costs as much as the comparison.
 _SENT = Outcome.SENT
 
-#: RFC 6455 7.1.5: the connection ended without a close frame.
-ABNORMAL = 1006
-TRY_AGAIN = Close(1013, "the server is busy")
-_GAP = Close(1013, "a message was lost")
-_FENCED = Close(1012, "the server restarted")
+TRY_AGAIN = Close(TRY_AGAIN_LATER, "the server is busy")
+_GAP = Close(TRY_AGAIN_LATER, "a message was lost")
+_FENCED = Close(SERVICE_RESTART, "the server restarted")
 
 #: What a message costs, here and in Redis, besides its content and its path; empty ones cost this too.
 MESSAGE_BYTES = 256
@@ -350,7 +349,7 @@ class Exchange:
             self.due = self._weight = self._boxed_weight = 0
             return _NOTHING
         self.due -= 1
-        if outcome > 0 or outcome.accepted:
+        if outcome.accepted:
             self.passed += 1
             if outcome is Outcome.BOXED:
                 self._boxed_weight += self._flight[0].weight

@@ -16,6 +16,7 @@ from sys import intern
 from typing import TYPE_CHECKING, Any
 
 from headrace_asgi import control, messages
+from headrace_asgi.close_codes import TRY_AGAIN_LATER
 from headrace_asgi.contract import Outcome
 from headrace_asgi.envelope import Message
 from headrace_asgi.errors import BadMessage
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
 __all__ = ["WebSocketShell"]
 
 logger = logging.getLogger("headrace.interface")
+
+#: Looked up once, as it is compared with each answer.
+_SENT = Outcome.SENT
 
 
 class WebSocketShell:
@@ -315,7 +319,7 @@ class WebSocketShell:
             self._context.counters["socket_lapsed"] += 1
             self._perform(exchange.lapsed())
         elif kind == control.CLOSE:
-            self.close(int(body.get("code", 1013)), "a message was lost")
+            self.close(int(body.get("code", TRY_AGAIN_LATER)), "a message was lost")
 
     def close(self, code: int, reason: str) -> None:
         """The server closes the socket; a handshake still open is answered 503."""
@@ -344,7 +348,7 @@ class WebSocketShell:
     def _answered(self, outcome: Outcome) -> None:
         exchange = self._exchange
         actions = exchange.answered(outcome)
-        if outcome <= 0:
+        if outcome is not _SENT and not outcome.accepted:
             self._context.counters[f"frame_{outcome.name.lower()}"] += 1
         if exchange.due:
             return
