@@ -42,6 +42,7 @@ from headrace_interface import deadlines  # noqa: E402
 from headrace_interface import options as interface_options  # noqa: E402
 from headrace_interface.http import exchange as http_exchange  # noqa: E402
 from headrace_interface.websocket import exchange as websocket_exchange  # noqa: E402
+from headrace_interface.websocket import states  # noqa: E402
 
 LAYERS = (RedisChannelLayer, IPCChannelLayer, InMemoryChannelLayer)
 #: Parameters of a layer that are for tests, not for `CONFIG`.
@@ -353,7 +354,7 @@ def deadlines_page() -> str:
 
 def states_page() -> str:
     """The transition tables of both exchanges, as pictures and as tables."""
-    http, socket = rows(http_exchange.TABLE), rows(websocket_exchange.TABLE)
+    http, socket = rows(http_exchange.TABLE), rows(states.TABLE)
     return page(
         "States",
         "The life of a request and of a WebSocket in the interface server, drawn from the transition tables "
@@ -364,10 +365,11 @@ def states_page() -> str:
         transitions(http, ("state", "what happens", "next state", "what is done")),
         meanings(http_exchange.RequestState, http_exchange.Event, http_exchange.Step),
         "## A WebSocket",
-        prose(websocket_exchange.__doc__).partition(" or layer. ")[2],
+        prose(states.__doc__).partition("\n\n")[2],
+        prose(websocket_exchange.__doc__).rpartition("\n\n")[2],
         picture(socket),
         transitions(socket, ("state", "what happens", "next state", "what is done")),
-        meanings(websocket_exchange.SocketState, websocket_exchange.Fact, websocket_exchange.Step),
+        meanings(states.SocketState, states.Fact, states.Step),
     )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from .close_codes import may_be_sent
 from .envelope import Message
 from .errors import BadMessage
 from .names import require_channel_name
@@ -194,10 +195,7 @@ def _are_strings(value: Any) -> bool:
 
 
 def _is_close(value: int) -> bool:
-    # RFC 6455 7.4: 1004 to 1006 and 1015 must not appear in a close frame, the rest is unassigned.
-    if isinstance(value, bool):
-        return True
-    return 1000 <= value <= 1003 or 1007 <= value <= 1014 or 3000 <= value <= 4999
+    return isinstance(value, bool) or may_be_sent(value)
 
 
 def _is_credit_channel(value: str) -> bool:

@@ -2,6 +2,9 @@
 
 Twisted's own `write` waits for the next turn of the reactor, which costs a request about 5 µs and a turn of
 latency. Under TLS this applies to the ciphertext.
+
+This is the one door to what Twisted does not document: `BEYOND_THE_INTERFACE` names all of it that is used,
+and nobody else in this package touches any of that.
 """
 
 # ruff: noqa: N802 (Twisted's names, called by Twisted)
@@ -12,12 +15,36 @@ import fcntl
 import select
 import struct
 import termios
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from twisted.internet import tcp, unix
 
-__all__ = ["DirectTCP", "DirectTransport", "DirectUNIX", "direct_transport_of", "install"]
+__all__ = [
+    "BEYOND_THE_INTERFACE",
+    "DirectTCP",
+    "DirectTransport",
+    "DirectUNIX",
+    "direct_transport_of",
+    "install",
+    "is_encrypted",
+]
+
+#: What is used of Twisted's connections and ports though it is not documented: what for, and what breaks
+#: without it. The last two are a port's, the others a connection's.
+BEYOND_THE_INTERFACE: Mapping[str, str] = {
+    "TLS": "a transport that encrypts by itself is left to Twisted; else plain text is sent to its clients",
+    "_tempDataLen": "a part of what waits, see dataBuffer",
+    "connected": "nothing is written to what is gone; else errors for each late frame",
+    "dataBuffer": "how much waits for a client; else slow ones are not found and memory has no bound",
+    "disconnecting": "what is being closed is left to Twisted; else bytes follow the end",
+    "offset": "a part of what waits, see dataBuffer",
+    "producer": "who is told to pause is left to Twisted's buffer; else it is not paused",
+    "stopWriting": "called when the buffer is empty; else nobody hears that a client has caught up",
+    "writeSomeData": "one write to the socket, now; else each write waits for a turn of the reactor",
+    "transport": "a port's class of connections, ours here; else they write as Twisted's do",
+    "_type": "whether a port encrypts; else the address that is printed at the start says http for https",
+}
 
 _INT = struct.Struct("i")
 
@@ -125,3 +152,8 @@ def direct_transport_of(transport: Any) -> DirectTransport | None:
     while transport is not None and not isinstance(transport, DirectTransport):
         transport = getattr(transport, "transport", None)
     return transport
+
+
+def is_encrypted(port: Any) -> bool:
+    """Whether a listening port speaks TLS: Twisted wraps our factory there, and keeps only a name of it."""
+    return bool(getattr(port, "_type", "") == "TLS")

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from headrace_asgi.close_codes import SERVICE_RESTART, TRY_AGAIN_LATER
 from headrace_asgi.contract import OpenSocket
 from headrace_asgi.control import CREDIT_ASKED
 from headrace_asgi.envelope import Message
@@ -114,7 +115,7 @@ class Inbox:
             "This process stood still for so long that others declared it dead: all its WebSockets are "
             "closed with 1012 and it goes on under a new name."
         )
-        self._close_sockets(1012, "server restarted")
+        self._close_sockets(SERVICE_RESTART, "server restarted")
 
     def is_open(self, local: str) -> bool:
         """Whether this client is still there."""
@@ -155,7 +156,7 @@ class Inbox:
         self._context.accepting = False
         count = self._context.connections.socket_count
         logger.error("The channel layer is still away: %d WebSockets are closed with 1013.", count)
-        self._close_sockets(1013, "service unavailable")
+        self._close_sockets(TRY_AGAIN_LATER, "service unavailable")
 
     def _close_sockets(self, code: int, reason: str) -> None:
         for shell in self._context.connections.sockets():

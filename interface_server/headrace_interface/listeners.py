@@ -166,8 +166,7 @@ def describe(port: Any) -> str:
         return "unix:" + (name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name))
     if ":" in host:
         host = f"[{host}]"
-    # Twisted wraps our factory on a TLS port and keeps the name of the kind here only.
-    scheme = "https" if getattr(port, "_type", "") == "TLS" else "http"
+    scheme = "https" if direct_send.is_encrypted(port) else "http"
     return f"{scheme}://{host}:{address.port}/"
 
 

@@ -18,6 +18,7 @@ from typing import Any, cast
 from twisted.internet import defer
 from twisted.logger import ILogObserver, globalLogPublisher
 
+from headrace_asgi.close_codes import SERVICE_RESTART
 from headrace_asgi.contract import ChannelLayer, InterfacePort
 from headrace_asgi.errors import ConfigurationError
 from headrace_asgi.limits import STOP_SECONDS
@@ -121,7 +122,7 @@ class Server:
         waiting = [shell for shell in context.connections.sockets() if shell.local not in self._closed]
         for shell in waiting[:_CLOSE_BATCH]:
             self._closed.add(shell.local)
-            shell.close(1012, "server restarts")
+            shell.close(SERVICE_RESTART, "server restarts")
         context.clock.callLater(_CLOSE_INTERVAL_SECONDS, self._drain)
 
     def _abort_all(self) -> None:

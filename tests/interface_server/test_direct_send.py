@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import ast
 import random
 import socket
 import ssl
@@ -13,15 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from twisted.internet import endpoints, protocol
+from twisted.internet import endpoints, protocol, tcp
 from twisted.protocols.policies import WrappingFactory
 
+import headrace_interface
+from headrace_interface import direct_send
 from headrace_interface.direct_send import (
+    BEYOND_THE_INTERFACE,
     DirectTCP,
     DirectTransport,
     DirectUNIX,
     direct_transport_of,
     install,
+    is_encrypted,
 )
 from tests.support.reactors import HandReactor, hand_reactor
 from tests.support.tls import certificate
@@ -208,3 +213,49 @@ def test_a_foreign_transport_has_no_wire() -> None:
     assert direct_transport_of(object()) is None
     assert direct_transport_of(None) is None
     assert not DirectTransport().backlogged
+
+
+# What Twisted does not document.
+
+#: Kept by ports, not by connections.
+OF_A_PORT = {"transport", "_type"}
+
+
+def test_what_is_used_of_twisteds_connections_is_still_there(reactor: HandReactor) -> None:
+    port = reactor.listenTCP(0, protocol.Factory.forProtocol(Noting), interface="127.0.0.1")
+    with socket.create_connection(("127.0.0.1", port.getHost().port)):
+        reactor.until(lambda: Noting.made)
+        connection = Noting.made[0].transport
+        for name, reason in BEYOND_THE_INTERFACE.items():
+            keeper = port if name in OF_A_PORT else connection
+            assert hasattr(keeper, name), f"A {type(keeper)} of this Twisted has no {name}: {reason}."
+        assert type(connection) is tcp.Server
+        assert port.transport is tcp.Server, BEYOND_THE_INTERFACE["transport"]
+
+
+def test_what_waits_in_a_connection_is_counted_as_twisted_does(reactor: HandReactor) -> None:
+    with connected(reactor) as (server, _):
+        server.transport.write(b"x" * 10_000_000)
+        before = server.transport.pending_bytes
+        server.transport.write(b"y" * 1000)
+        assert server.transport.pending_bytes == before + 1000 > 1000, BEYOND_THE_INTERFACE["dataBuffer"]
+
+
+def test_a_port_that_encrypts_is_known(reactor: HandReactor, tmp_path: Path) -> None:
+    pem = certificate(tmp_path)
+    text = f"ssl:0:interface=127.0.0.1:privateKey={pem}:certKey={pem}"
+    ports: list[Any] = []
+    for kind in (text, "tcp:0:interface=127.0.0.1"):
+        endpoint = endpoints.serverFromString(reactor, kind)
+        endpoint.listen(protocol.Factory.forProtocol(Noting)).addCallback(ports.append)
+    assert [is_encrypted(port) for port in ports] == [True, False], BEYOND_THE_INTERFACE["_type"]
+
+
+def test_nobody_else_reaches_into_twisted() -> None:
+    everyday = {"connected", "disconnecting", "offset", "producer", "transport"}  # other things' names too
+    for path in Path(headrace_interface.__file__).parent.rglob("*.py"):
+        if path == Path(direct_send.__file__):
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        names = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+        assert names & (BEYOND_THE_INTERFACE.keys() - everyday) == set(), path

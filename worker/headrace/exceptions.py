@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from headrace_asgi.close_codes import POLICY_VIOLATION, SENDABLE, may_be_sent
+
 if TYPE_CHECKING:
     from .message import Message
 
@@ -62,7 +64,7 @@ class DenyConnection(ChannelSocketException):
 
     def run(self, message: Message) -> None:
         """Close the socket of `message`."""
-        _close(message, True if message.channel_name == "websocket.connect" else 1008)
+        _close(message, True if message.channel_name == "websocket.connect" else POLICY_VIOLATION)
 
 
 class WebsocketCloseException(ChannelSocketException):
@@ -73,7 +75,7 @@ class WebsocketCloseException(ChannelSocketException):
 
     def __init__(self, code: int | None = None) -> None:
         if code is not None and not _sendable(code):
-            raise ValueError(f"A close code is 1000-1003, 1007-1014 or 3000-4999, not {code!r}")
+            raise ValueError(f"A close code is {SENDABLE}, not {code!r}")
         super().__init__(code)
         self.code = code
 
@@ -87,9 +89,7 @@ class SendNotAvailableOnDemultiplexer(Exception):
 
 
 def _sendable(code: object) -> bool:
-    if not isinstance(code, int) or isinstance(code, bool):
-        return False
-    return code in {1000, 1001, 1002, 1003, *range(1007, 1015)} or 3000 <= code <= 4999
+    return isinstance(code, int) and not isinstance(code, bool) and may_be_sent(code)
 
 
 def _close(message: Message, close: bool | int) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from headrace_asgi.close_codes import NORMAL, POLICY_VIOLATION
+
 if TYPE_CHECKING:
     from headrace_asgi.contract import Outcome
 
@@ -136,6 +138,6 @@ GO = Go()
 #: RFC 9110 10.2.3: a client that waits a moment will probably be served.
 BUSY = Deny(503, "The server is busy; try again in a moment.", ((b"retry-after", b"1"),))
 
-SLOW = Close(1008, "the client reads too slowly")
-FLOOD = Close(1008, "too many control frames")
-AGED = Close(1000, "the connection reached its maximum age")
+SLOW = Close(POLICY_VIOLATION, "the client reads too slowly")
+FLOOD = Close(POLICY_VIOLATION, "too many control frames")
+AGED = Close(NORMAL, "the connection reached its maximum age")

@@ -4,6 +4,9 @@ Autobahn answers the canonical head with the 101 and from then on has everything
 fragments, control frames, compression, violations, the closing handshake. An instance keeps only what differs
 between sockets; the rest of what Autobahn stores per connection is the same on all of them and lives on the
 class. Autobahn's own timers are off: they run on the global reactor, in whole seconds.
+
+This is the one door to Autobahn's parser: `BEYOND_THE_INTERFACE` names all that is used of it and not
+documented, and nobody else in this package touches any of that.
 """
 
 # ruff: noqa: N802, N803, N815 (Autobahn's names, called by Autobahn)
@@ -17,20 +20,30 @@ from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
-from autobahn.websocket import protocol as autobahn_protocol
 from autobahn.websocket.compress import PerMessageDeflateOffer, PerMessageDeflateOfferAccept
 
+from headrace_asgi.close_codes import NO_CODE
+
 from .actions import Headers
-from .frames import end_of_frames, take_controls
+from .frames import close_body, end_of_frames, take_controls, take_messages
 from .handshake import Offer, canonical_head
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from twisted.internet.interfaces import IReactorTime, ITransport
 
     from ..context import ServerContext
     from ..settings import InterfaceSettings
 
-__all__ = ["OPEN", "SocketFactory", "SocketProtocol", "Utf8Check", "socket_factory"]
+__all__ = [
+    "BEYOND_THE_INTERFACE",
+    "OPEN",
+    "SocketFactory",
+    "SocketProtocol",
+    "Utf8Check",
+    "socket_factory",
+]
 
 logger = logging.getLogger("headrace.interface")
 
@@ -52,12 +65,36 @@ _TURN_SLICES = 2
 _MOST_PIECES = 1024
 
 
-def _no_format(_: object) -> str:
-    return ""
-
-
-# Three quarters of a handshake's time went into formatting the options for a debug line that nobody reads.
-autobahn_protocol.pformat = _no_format  # type: ignore[assignment,attr-defined]
+#: What is used of Autobahn's protocol though it is not documented: what for, and what breaks without it.
+BEYOND_THE_INTERFACE: Mapping[str, str] = {
+    "CONFIG_ATTRS": "options live on the class and are not copied; else a handshake takes four times as long",
+    "STATE_CONNECTING": "tells the handshake from frames; else the 101 is never written",
+    "STATE_OPEN": "tells an open socket; else no frame is read here, and a close is not noticed",
+    "STATE_CLOSED": "ends the reading; else frames behind a close are read",
+    "_closeConnection": "what waits for the client goes before the end; else the last frames are lost",
+    "_connectionLost": "ends a socket by the words of Autobahn; else no disconnect is told",
+    "_connectionMade": "begins a socket without texts that nobody reads; else handshakes are slow",
+    "_isMessageCompressed": "slices what is inflated; else one message holds up all others",
+    "_onOpen": "is nothing; else each socket makes a Deferred's callbacks",
+    "_perMessageCompress": "drops the window with each message; else an idle socket keeps 40 KB",
+    "_transport_details": "is not made; else each socket holds texts about its connection",
+    "consumeData": "stops where the client is to wait; else there is no bound on what is inflated",
+    "current_frame": "whether a frame was begun; else frames are read from their middle",
+    "current_frame_masker": "how much of a frame was read; else slices do not end with the frame",
+    "data": "what Autobahn has yet to read; else bytes are lost between it and the fast path",
+    "failedByMe": "messages behind a violation are dropped; else they reach the application",
+    "inside_message": "whether fragments follow; else a message among them is read as plain",
+    "is_closed": "two Deferreds that nobody waits for are not made; else a socket weighs 1 KB more",
+    "is_open": "see is_closed",
+    "message_data": "the pieces of a message; else a message of small fragments weighs many times its size",
+    "message_data_total_length": "what was inflated so far; else slices of a bomb are too large",
+    "message_is_binary": "text or bytes; else every message is text",
+    "processData": "reads one frame; else nothing that is not plain is read",
+    "sendCloseFrame": "begins the closing handshake; else sockets are cut off",
+    "sendData": "what Autobahn writes waits its turn; else it overtakes frames that wait",
+    "state": "see STATE_OPEN",
+    "utf8validator": "a quick one takes its place; else text is checked twenty times slower",
+}
 
 
 class _Log:
@@ -136,6 +173,8 @@ class SocketProtocol(WebSocketServerProtocol):
     accepted: tuple[str | None, dict[str, list[str]]] = (None, {})
     #: Received, and not given to Autobahn yet.
     later = b""
+    #: Most bytes of a message that is read without Autobahn.
+    plain_limit = 0
 
     def __init__(self) -> None:
         # Not the base's: it makes two Deferreds and a list of observers for each socket.
@@ -169,11 +208,43 @@ class SocketProtocol(WebSocketServerProtocol):
         while self.state != CLOSED and (self.inside_message or not self.shell.paused) and self.processData():
             pass
 
-    def _dataReceived(self, data: bytes) -> None:
-        """What did not begin with a plain message. Not the base's: see the class."""
+    def take_messages(self, data: bytes, limit: int) -> tuple[Sequence[str | bytes], int]:
+        """Read up to `limit` plain messages at the head of `data`: them, and how many bytes they took.
+
+        None while Autobahn has the beginning of something, or the socket is closing.
+        """
+        if (
+            self.state != OPEN
+            or self.current_frame is not None
+            or self.data
+            or self.later
+            or self.inside_message
+        ):
+            return (), 0
+        return take_messages(data, self.plain_limit, limit)
+
+    def keep(self, data: bytes) -> None:
+        """Keep this for later: the client is paused."""
+        self.later += data
+
+    def feed(self, data: bytes) -> None:
+        """What does not begin with a plain message."""
         self.later = self._read(self.later + data)
         if self.later or (self.data and self.shell.paused):
             self.shell.on_unread()
+
+    @property
+    def closing(self) -> bool:
+        """Whether a close frame was sent or received, or all is over."""
+        return self.state != OPEN
+
+    def begin_close(self, code: int, reason: str) -> None:
+        """Send a close frame, and await the client's."""
+        self.sendCloseFrame(code, close_body(reason) or None)
+
+    def lost(self, reason: Any) -> None:
+        """The connection is gone; the shell's `on_close` is called."""
+        self._connectionLost(reason)
 
     def unread(self) -> bytes:
         """Take back what was received and not looked at."""
@@ -249,8 +320,7 @@ class SocketProtocol(WebSocketServerProtocol):
         self._controls([], 1)
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
-        # RFC 6455 7.1.5: 1005 stands for a close frame without a code.
-        self.shell.on_close(1005 if code is None else code)
+        self.shell.on_close(NO_CODE if code is None else code)
 
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
         """Not the base's: it formats a debug line per frame, and passes by what waits for the client."""
@@ -296,11 +366,11 @@ class SocketFactory(WebSocketServerFactory):
             perMessageCompressionAccept=_accept_deflate,
             allowNullOrigin=True,
         )
-        self.plain_limit = _least(self.maxFramePayloadSize, self.maxMessagePayloadSize)
-        #: Messages a second that a client may send; 0 is without a limit.
-        self.rate = settings.max_websocket_rate
         options = {name: getattr(self, name) for name in WebSocketServerProtocol.CONFIG_ATTRS}
         options["perMessageCompressionAccept"] = staticmethod(_accept_deflate)
+        # All are on the class: none is to be copied to each socket, and formatted for a line of the log.
+        options["CONFIG_ATTRS"] = ()
+        options["plain_limit"] = _least(self.maxFramePayloadSize, self.maxMessagePayloadSize)
         self.protocol: Any = type("SocketProtocol", (SocketProtocol,), options)
         self._share_defaults()
 

@@ -1,7 +1,8 @@
 """One WebSocket, decided: what happened goes in as facts, what to do comes out as actions.
 
-Pure: no socket, reactor, clock or layer. `TABLE` below is the whole life of a socket; a fact that is not in
-the row of the present state changes nothing. The rules for replies are those of ASGI 0.x (Send/Close/Accept).
+Pure: no socket, reactor, clock or layer. What is done when is written in `states.TABLE`; here is what the
+steps do. Two facts come with each frame and have a fast way, which the table opens and shuts: `may_write` is
+whether the present state has a row for SAID, `may_receive` whether it has one for RECEIVED.
 
 What the client says waits here until the layer has accepted it. One batch at a time is with the layer (of an
 ordered socket one frame), so nothing is accepted behind what was refused; that is kept and sent again, in
@@ -11,12 +12,11 @@ client is not read from, so what waits is bounded.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from enum import StrEnum
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
+from headrace_asgi.close_codes import ABNORMAL, SERVICE_RESTART, TRY_AGAIN_LATER
 from headrace_asgi.contract import Outcome
-from headrace_asgi.enums import quick
 
 from .actions import (
     BUSY,
@@ -34,131 +34,23 @@ from .actions import (
     Wait,
     Write,
 )
+from .states import TABLE, Fact, SocketState, Step
 
 if TYPE_CHECKING:
     from .reply import Reply
 
-__all__ = ["TABLE", "Exchange", "Fact", "SocketState", "Step"]
-
-
-@quick
-class SocketState(StrEnum):
-    """Where a socket stands."""
-
-    #: `websocket.connect` is on its way; nobody knows yet whether it arrived.
-    CONNECTING = "connecting"
-    #: It was accepted by its channel; the application is to answer.
-    HANDSHAKE = "handshake"
-    #: The client is gone or was turned away before it was known whether the connect arrived.
-    LEFT = "left"
-    OPEN = "open"
-    #: A close frame was sent or received; the end of the connection is awaited.
-    CLOSING = "closing"
-    #: The connection is gone; frames that came before are still leaving, in order.
-    EMPTYING = "emptying"
-    #: Nothing is owed any more.
-    ENDED = "ended"
-
-
-@quick
-class Fact(StrEnum):
-    """What may happen to a socket."""
-
-    #: Or so it seems: an answer that was lost is taken for a good one, as telling too often does no harm.
-    CONNECT_SENT = "connect sent"
-    #: Full, unreachable or fenced: the connect is on no channel.
-    CONNECT_UNSENT = "connect unsent"
-    ACCEPTED = "accepted"
-    #: By the application itself.
-    REFUSED = "refused"
-    #: By the server: deadline, drain, a consumer that failed, too many early bytes.
-    TURNED_AWAY = "turned away"
-    SAID = "said"
-    #: The application or the server wants an end.
-    CLOSE = "close"
-    #: The client sent a close frame, or the frame parser failed the connection and sent one.
-    CLOSE_BEGUN = "close begun"
-    #: A message of the client.
-    RECEIVED = "received"
-    #: The connection is gone.
-    LOST = "lost"
-    #: The last frame has left.
-    EMPTIED = "emptied"
-    #: The closing handshake took too long.
-    OVERDUE = "overdue"
-
-
-@quick
-class Step(StrEnum):
-    """What a transition does; each is one action, made from what came with the fact."""
-
-    ACCEPT = "accept"
-    DENY = "deny"
-    FORGET = "forget"
-    TELL = "tell"
-    WRITE = "write"
-    CLOSE = "close"
-    SEND = "send"
-    ABORT = "abort"
-
-
-_S, _F = SocketState, Fact
-_TELL = (Step.TELL,)
-_DENY = (Step.DENY,)
-_DENY_TELL = (Step.DENY, Step.TELL)
-#: S8: an application that refused a socket is not told of its end.
-_DENY_FORGET = (Step.FORGET, Step.DENY)
-
-#: state → fact → (next state, steps). The disconnect is told once: ENDED is never left.
-TABLE: dict[SocketState, dict[Fact, tuple[SocketState, tuple[Step, ...]]]] = {
-    _S.CONNECTING: {
-        _F.CONNECT_SENT: (_S.HANDSHAKE, ()),
-        _F.CONNECT_UNSENT: (_S.ENDED, _DENY),
-        # An answer that overtakes the layer's own proves that the connect arrived.
-        _F.ACCEPTED: (_S.OPEN, (Step.ACCEPT,)),
-        _F.REFUSED: (_S.ENDED, _DENY_FORGET),
-        _F.TURNED_AWAY: (_S.LEFT, _DENY),
-        _F.LOST: (_S.LEFT, ()),
-    },
-    _S.LEFT: {
-        _F.CONNECT_SENT: (_S.ENDED, _TELL),
-        _F.CONNECT_UNSENT: (_S.ENDED, ()),
-        _F.REFUSED: (_S.ENDED, (Step.FORGET,)),
-    },
-    _S.HANDSHAKE: {
-        _F.ACCEPTED: (_S.OPEN, (Step.ACCEPT,)),
-        _F.REFUSED: (_S.ENDED, _DENY_FORGET),
-        _F.TURNED_AWAY: (_S.ENDED, _DENY_TELL),
-        _F.LOST: (_S.ENDED, _TELL),
-    },
-    _S.OPEN: {
-        _F.SAID: (_S.OPEN, (Step.WRITE,)),
-        _F.RECEIVED: (_S.OPEN, (Step.SEND,)),
-        _F.CLOSE: (_S.CLOSING, (Step.CLOSE,)),
-        _F.CLOSE_BEGUN: (_S.CLOSING, ()),
-        _F.LOST: (_S.EMPTYING, ()),
-    },
-    _S.CLOSING: {
-        _F.OVERDUE: (_S.CLOSING, (Step.ABORT,)),
-        _F.LOST: (_S.EMPTYING, ()),
-    },
-    _S.EMPTYING: {_F.EMPTIED: (_S.ENDED, _TELL)},
-    _S.ENDED: {},
-}
-
+__all__ = ["Exchange"]
 
 _NOTHING: tuple[Action, ...] = ()
 _FORGET, _PAUSE, _RESUME, _READ_ON, _ABORT = Forget(), Pause(), Resume(), ReadOn(), Abort()
 _GO = (GO,)
 _NO_FRAMES: list[SendFrame] = []
-#: Looked up once: a member of an enumeration costs as much as the comparison.
-_OPEN, _SENT = SocketState.OPEN, Outcome.SENT
+#: Looked up once: to look up a member of an enumeration costs as much as the comparison.
+_SENT = Outcome.SENT
 
-#: RFC 6455 7.1.5: the connection ended without a close frame.
-ABNORMAL = 1006
-TRY_AGAIN = Close(1013, "the server is busy")
-_GAP = Close(1013, "a message was lost")
-_FENCED = Close(1012, "the server restarted")
+TRY_AGAIN = Close(TRY_AGAIN_LATER, "the server is busy")
+_GAP = Close(TRY_AGAIN_LATER, "a message was lost")
+_FENCED = Close(SERVICE_RESTART, "the server restarted")
 
 #: What a message costs, here and in Redis, besides its content and its path; empty ones cost this too.
 MESSAGE_BYTES = 256
@@ -201,6 +93,8 @@ class Exchange:
         "_waiting",
         "_weight",
         "due",
+        "may_receive",
+        "may_write",
         "ordered",
         "passed",
         "passed_weight",
@@ -213,7 +107,9 @@ class Exchange:
 
         A message weighs its content, its path and `MESSAGE_BYTES`.
         """
+        #: Where the socket stands, and whether there is a row for SAID and for RECEIVED.
         self.state = SocketState.CONNECTING
+        self.may_write = self.may_receive = False
         self.ordered: bool | str | None = None
         self._limit_messages = limit_messages
         self._limit_weight = limit_weight
@@ -237,30 +133,30 @@ class Exchange:
         self._refusal: Outcome | None = None
         #: Whether frames wait for a better moment: nothing leaves until somebody calls `take`.
         self._held = False
-        #: Whether nothing is sent any more.
+        #: Whether what is refused is dropped.
         self._given_up = False
         self._known = 0
         #: Why the client is not read from at present, as bits.
         self.pauses = 0
 
-    def happened(self, fact: Fact, detail: Action | None = None) -> Sequence[Action]:
-        """Go through the table. `detail` is the action for the step that needs one."""
+    def happened(self, fact: Fact, detail: Any = None) -> Sequence[Action]:
+        """Go through the table. `detail` is what the steps need: an action, messages, a reason to pause."""
         row = TABLE[self.state].get(fact)
         if row is None:
             return _NOTHING
-        self.state, steps = row
-        return [self._action(step, detail) for step in steps]
+        after, steps = row
+        if after is not self.state:
+            self.state = after
+            self.may_write, self.may_receive = Fact.SAID in TABLE[after], Fact.RECEIVED in TABLE[after]
+        actions: list[Action] = []
+        for step in steps:
+            actions += _STEPS[step](self, detail)
+        return actions
 
-    def _action(self, step: Step, detail: Action | None) -> Action:
-        if step is Step.TELL:
-            return Tell(self._code, self._order)
-        if step is Step.FORGET:
-            return _FORGET
-        if step is Step.ABORT:
-            return _ABORT
+    def _detail(self, detail: Action | None) -> Sequence[Action]:
         if detail is None:
-            raise TypeError(f"the step {step} needs its action")
-        return detail
+            raise TypeError(f"the step to {self.state} needs its action")
+        return (detail,)
 
     # The handshake.
 
@@ -282,16 +178,15 @@ class Exchange:
 
     def reply(self, reply: Reply) -> Sequence[Action]:
         """A checked reply: the state table of Send/Close/Accept, one part after the other."""
-        actions: list[Action] = []
-        if self.state is not SocketState.OPEN:
-            if reply.denial is not None:
-                return self.happened(Fact.REFUSED, reply.denial)
-            if reply.problem is not None:
-                return self.happened(Fact.TURNED_AWAY, reply.problem)
-            if reply.acceptance is not None:
-                actions += self.happened(Fact.ACCEPTED, reply.acceptance)
-        elif reply.accept is False:
+        if reply.denial is not None:
+            return self.happened(Fact.REFUSED, reply.denial)
+        if reply.problem is not None:
+            return self.happened(Fact.TURNED_AWAY, reply.problem)
+        if reply.accept is False:
             return _NOTHING
+        actions: list[Action] = []
+        if reply.acceptance is not None:
+            actions += self.happened(Fact.ACCEPTED, reply.acceptance)
         if reply.payload is not None:
             actions += self.happened(Fact.SAID, Write(reply.payload))
         if reply.close is not None:
@@ -308,14 +203,11 @@ class Exchange:
         """The message in flight was lost with its worker: a strict socket has a gap (PROTOCOL 1, I5)."""
         if self.ordered not in (True, None):
             return _NOTHING
-        if self.state in (SocketState.CONNECTING, SocketState.HANDSHAKE):
-            return self.turn_away(BUSY)
-        return self._gap()
+        return self.turn_away(BUSY) or self._gap()
 
     def close(self, close: Close) -> Sequence[Action]:
         """Begin the closing handshake of an open socket; frames that came before still leave."""
-        actions = self.happened(Fact.CLOSE, close)
-        return [*self._resume(), *actions] if actions else actions
+        return self.happened(Fact.CLOSE, close)
 
     def expel(self, close: Close) -> Sequence[Action]:
         """Close for what the client did: the disconnect says so even if the client never answers."""
@@ -324,8 +216,11 @@ class Exchange:
 
     def close_begun(self) -> Sequence[Action]:
         """The client began the closing handshake, or broke the protocol and was sent a close frame."""
-        self.happened(Fact.CLOSE_BEGUN)
-        return self._resume()
+        return self.happened(Fact.CLOSE_BEGUN)
+
+    def overdue(self) -> Sequence[Action]:
+        """The client took too long for its part of the closing handshake."""
+        return self.happened(Fact.OVERDUE)
 
     def lost(self, code: int = ABNORMAL) -> Sequence[Action]:
         """The connection is gone; `code` is the client's, if it sent one."""
@@ -356,12 +251,12 @@ class Exchange:
         return min(self._limit_messages - messages, by_weight)
 
     def at_once(self, payload: str | bytes) -> SendFrame | None:
-        """A message of a client of which nothing waits, as nearly always: its frame, to be sent now.
+        """RECEIVED, where nothing waits, as nearly always: the frame, to be sent now.
 
-        None if it has to go through `received`.
+        None if the message has to go through `received`.
         """
         weight = len(payload) + self._message_weight
-        if self._flight or self._waiting or self.state is not _OPEN or weight > self._light_weight:
+        if self._flight or self._waiting or not self.may_receive or weight > self._light_weight:
             return None
         order = self._order
         self._order = order + 1
@@ -374,8 +269,9 @@ class Exchange:
 
     def received(self, payloads: Sequence[str | bytes]) -> Sequence[Action]:
         """Messages of the client, in the order of their coming."""
-        if self.state is not _OPEN or self._given_up:
-            return _NOTHING
+        return self.happened(Fact.RECEIVED, payloads)
+
+    def _number(self, payloads: Sequence[str | bytes]) -> Sequence[Action]:
         waiting = self._waiting
         if not waiting:
             waiting = self._waiting = []
@@ -435,7 +331,7 @@ class Exchange:
     def hold(self) -> Sequence[Action]:
         """The next frame cannot leave: it waits until `take` is called, and the client is not read from."""
         self._held = True
-        return self._pause(_LAYER) if self.state is SocketState.OPEN else _NOTHING
+        return self.happened(Fact.HELD_UP, _LAYER)
 
     def answered(self, outcome: Outcome) -> Sequence[Action]:
         """The layer's answer to a frame. What counts is how many of a batch were accepted: the first ones."""
@@ -444,7 +340,7 @@ class Exchange:
             outcome is _SENT
             and len(flight) == 1
             and not self._waiting
-            and self.state is _OPEN
+            and self.may_receive
             and not self.pauses
         ):
             self._flight = _NO_FRAMES
@@ -453,7 +349,7 @@ class Exchange:
             self.due = self._weight = self._boxed_weight = 0
             return _NOTHING
         self.due -= 1
-        if outcome > 0 or outcome.accepted:
+        if outcome.accepted:
             self.passed += 1
             if outcome is Outcome.BOXED:
                 self._boxed_weight += self._flight[0].weight
@@ -478,7 +374,7 @@ class Exchange:
             return self._next()
         if self.pauses:
             return self._resume(_LAYER)
-        return self._perhaps_emptied() if self.state is SocketState.EMPTYING else _NOTHING
+        return self._perhaps_emptied()
 
     def _next(self) -> Sequence[Action]:
         if self._boxed_weight >= _BOXED_WEIGHT:
@@ -490,7 +386,7 @@ class Exchange:
 
     def _refused(self, outcome: Outcome) -> Sequence[Action]:
         if self._given_up:
-            return self._drop()
+            return self.give_up(TRY_AGAIN)
         if outcome in _AGAIN:
             return self._wait(outcome)
         if outcome is Outcome.LAPSED and self.ordered not in (True, None):
@@ -504,30 +400,27 @@ class Exchange:
 
     def give_up(self, close: Close) -> Sequence[Action]:
         """What waits has no chance to leave any more: it is dropped, and an open socket is closed."""
-        self._given_up = True
-        return [*self.close(close), *self._drop()]
+        return [*self.happened(Fact.GIVEN_UP, close), *self._perhaps_emptied()]
 
     def _gap(self) -> Sequence[Action]:
         return self.give_up(_GAP)
 
     def _drop(self) -> Sequence[Action]:
-        """Drop what is not with the layer."""
+        self._given_up = True
         self._waiting = _NO_FRAMES
         self._flight = self._flight[: self.passed + self.due] if self.due else _NO_FRAMES
         self._weight = _weight_of(self._flight)
         self._held = False
-        return self._perhaps_emptied()
+        return _NOTHING
 
     def _perhaps_emptied(self) -> Sequence[Action]:
-        if self.state is not SocketState.EMPTYING or self._waiting or self._flight:
-            return _NOTHING
-        return self.happened(Fact.EMPTIED)
+        return _NOTHING if self._waiting or self._flight else self.happened(Fact.EMPTIED)
 
     # How fast the client may send.
 
     def too_fast(self) -> Sequence[Action]:
         """The client sends more than it may; it is not read from until `slow_enough`."""
-        return self._pause(_RATE) if self.state is SocketState.OPEN else _NOTHING
+        return self.happened(Fact.HELD_UP, _RATE)
 
     def slow_enough(self) -> Sequence[Action]:
         """The client has waited long enough."""
@@ -535,7 +428,7 @@ class Exchange:
 
     def falls_behind(self) -> Sequence[Action]:
         """Much of what the client was sent waits for it: it is not read from until it has caught up."""
-        return self._pause(_BEHIND) if self.state is SocketState.OPEN else _NOTHING
+        return self.happened(Fact.HELD_UP, _BEHIND)
 
     def caught_up(self) -> Sequence[Action]:
         """Nothing waits for the client any more."""
@@ -558,6 +451,21 @@ class Exchange:
         if before and not self.pauses:
             return (_RESUME,)
         return (_READ_ON,) if before != self.pauses == _REST else _NOTHING
+
+
+_STEPS: dict[Step, Callable[[Exchange, Any], Sequence[Action]]] = {
+    Step.ACCEPT: Exchange._detail,
+    Step.DENY: Exchange._detail,
+    Step.WRITE: Exchange._detail,
+    Step.CLOSE: Exchange._detail,
+    Step.FORGET: lambda _, __: (_FORGET,),
+    Step.TELL: lambda exchange, _: (Tell(exchange._code, exchange._order),),
+    Step.SEND: Exchange._number,
+    Step.PAUSE: Exchange._pause,
+    Step.RESUME: lambda exchange, _: exchange._resume(),
+    Step.DROP: lambda exchange, _: exchange._drop(),
+    Step.ABORT: lambda _, __: (_ABORT,),
+}
 
 
 def _fitting(frames: Sequence[SendFrame], messages: int, weight: int) -> int:

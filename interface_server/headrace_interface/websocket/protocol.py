@@ -16,6 +16,7 @@ from sys import intern
 from typing import TYPE_CHECKING, Any
 
 from headrace_asgi import control, messages
+from headrace_asgi.close_codes import TRY_AGAIN_LATER
 from headrace_asgi.contract import Outcome
 from headrace_asgi.envelope import Message
 from headrace_asgi.errors import BadMessage
@@ -24,14 +25,15 @@ from ..access_log import escape
 from ..direct_send import DirectTransport, direct_transport_of
 from . import actions as do
 from .actions import AGED, BUSY, FLOOD, SLOW, Action, Close, Deny
-from .autobahn import OPEN, SocketProtocol, socket_factory
-from .exchange import TRY_AGAIN, Exchange, Fact, SocketState
+from .autobahn import SocketProtocol, socket_factory
+from .exchange import TRY_AGAIN, Exchange
 from .frame_buffer import FrameBuffer
-from .frames import PING, close_body, encode_for, encode_pong, take_messages
+from .frames import PING, encode_for, encode_pong
 from .heartbeat import Heartbeat, HeartbeatAction, InputRate, inflation_charge
 from .opening import LATE, TOO_EARLY, Opening
 from .reply import Reply, read_reply
 from .shares import HEAVY_BYTES
+from .states import SocketState
 
 if TYPE_CHECKING:
     from ..context import ServerContext
@@ -41,6 +43,9 @@ if TYPE_CHECKING:
 __all__ = ["WebSocketShell"]
 
 logger = logging.getLogger("headrace.interface")
+
+#: Looked up once, as it is compared with each answer.
+_SENT = Outcome.SENT
 
 
 class WebSocketShell:
@@ -143,7 +148,7 @@ class WebSocketShell:
             return
         self._heartbeat.heard_at = self._context.timers.now()
         if self._exchange.pauses:
-            ws.later += data  # a wrapper between delivers what it had, pause or not
+            ws.keep(data)  # a wrapper between delivers what it had, pause or not
             self._exchange.left_over()
         else:
             self._look_at(ws, data)
@@ -151,23 +156,23 @@ class WebSocketShell:
     def _look_at(self, ws: SocketProtocol, data: bytes) -> None:
         """Take the messages out of what the client sent; what there is no room for stays in `ws`."""
         exchange = self._exchange
-        if ws.state == OPEN and ws.current_frame is None and not (ws.data or ws.later or ws.inside_message):
-            received, taken = take_messages(data, ws.factory.plain_limit, exchange.room)
+        received, taken = ws.take_messages(data, exchange.room)
+        if received:
             shares = self._context.shares
-            may_go = shares.quiet or shares.has_room_for_one(self._put_at)
-            frame = exchange.at_once(received[0]) if may_go and len(received) == 1 else None
+            may_go = len(received) == 1 and (shares.quiet or shares.has_room_for_one(self._put_at))
+            frame = exchange.at_once(received[0]) if may_go else None
             if frame is not None:
                 self._send_frame(frame)
-            elif received:
+            else:
                 self._perform(exchange.received(received))
-            if ws.factory.rate:
+            if self._context.settings.max_websocket_rate:
                 self._meter(len(received))
             if taken == len(data):
                 return
             data = data[taken:]
-        ws._dataReceived(data)
+        ws.feed(data)
         # What was read may have been a close frame, or a violation that was answered with one.
-        if ws.state != OPEN and exchange.state is SocketState.OPEN:
+        if ws.closing and exchange.state is SocketState.OPEN:
             self._perform(exchange.close_begun())
             self._set_due(self._context.settings.deadlines.close)
 
@@ -207,7 +212,7 @@ class WebSocketShell:
             opening.end()
         self._stop_frame_buffer()
         if ws is not None:
-            ws._connectionLost(reason)  # it calls on_close
+            ws.lost(reason)  # it calls on_close
             return
         asked = self.registered
         self._perform(self._exchange.lost())
@@ -269,7 +274,7 @@ class WebSocketShell:
     def reply(self, message: Message) -> None:
         """A message on the socket's reply channel, from anywhere."""
         exchange = self._exchange
-        if len(message) == 1 and exchange.state is SocketState.OPEN:
+        if len(message) == 1 and exchange.may_write:
             payload = message.get("text", message.get("bytes"))
             if payload.__class__ is str or payload.__class__ is bytes:
                 self.write_frame(encode_for(payload, self._window_bits))
@@ -283,7 +288,7 @@ class WebSocketShell:
 
     def group_message(self, message: Message, frame_cache: dict[Any, Any]) -> None:
         """A message to a group; `frame_cache` is shared by all members, so that each frame is built once."""
-        if self._exchange.state is not SocketState.OPEN:
+        if not self._exchange.may_write:
             if self._opening is None or not self._opening.holds(message):
                 self.reply(message)
             return
@@ -314,7 +319,7 @@ class WebSocketShell:
             self._context.counters["socket_lapsed"] += 1
             self._perform(exchange.lapsed())
         elif kind == control.CLOSE:
-            self.close(int(body.get("code", 1013)), "a message was lost")
+            self.close(int(body.get("code", TRY_AGAIN_LATER)), "a message was lost")
 
     def close(self, code: int, reason: str) -> None:
         """The server closes the socket; a handshake still open is answered 503."""
@@ -343,7 +348,7 @@ class WebSocketShell:
     def _answered(self, outcome: Outcome) -> None:
         exchange = self._exchange
         actions = exchange.answered(outcome)
-        if outcome <= 0:
+        if outcome is not _SENT and not outcome.accepted:
             self._context.counters[f"frame_{outcome.name.lower()}"] += 1
         if exchange.due:
             return
@@ -389,8 +394,7 @@ class WebSocketShell:
         self._perform(self._exchange.received((data if is_binary else data.decode(),)))
         if len(data) >= HEAVY_BYTES:
             self._meter_bytes(inflation_charge(len(data), received_bytes))
-        if self._ws is not None and self._ws.factory.rate:
-            self._meter(1)
+        self._meter(1)
 
     def on_close(self, code: int) -> None:
         """The connection is gone; `code` is the client's, or 1006."""
@@ -477,7 +481,7 @@ class WebSocketShell:
         if state is SocketState.OPEN:
             self._check_life(now)
         elif state is SocketState.CLOSING:
-            self._perform(self._exchange.happened(Fact.OVERDUE))
+            self._perform(self._exchange.overdue())
         elif self._is_held():
             self._perform(self._exchange.connect_answered(Outcome.UNAVAILABLE))
         elif self._opening is not None:
@@ -507,7 +511,8 @@ class WebSocketShell:
             self._hold_up()
 
     def _meter(self, count: int) -> None:
-        if self._heartbeat.meter(count, self._context.settings.max_websocket_rate):
+        rate = self._context.settings.max_websocket_rate
+        if rate and self._heartbeat.meter(count, rate):
             self._hold_up()
 
     def _hold_up(self) -> None:
@@ -578,7 +583,7 @@ class WebSocketShell:
     def _close(self, action: Close) -> None:
         if self._ws is not None:
             deadlines = self._context.settings.deadlines
-            self._ws.sendCloseFrame(action.code, close_body(action.reason) or None)
+            self._ws.begin_close(action.code, action.reason)
             # A client that has yet to read gets the time to come to its close frame.
             self._set_due(deadlines.close if self._frame_buffer is None else deadlines.write)
 

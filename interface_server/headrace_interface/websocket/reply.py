@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from headrace_asgi import messages
+from headrace_asgi.close_codes import NORMAL, SERVER_ERROR, may_be_sent
 from headrace_asgi.envelope import Message
 
 from .actions import Accept, Close, Deny
 from .handshake import Offer, accept_problem
 
 __all__ = ["Reply", "read_reply"]
-
-#: RFC 6455 7.4.1: the application or server failed; sent in place of a code that may not be sent (S10).
-_SERVER_ERROR = 1011
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +68,12 @@ def _close_code(message: Message) -> tuple[int, str]:
     """The code to close with, or 0, and a remark if the application asked for one that may not be sent."""
     close = message.get("close", False) if isinstance(message, dict) else False
     if close is True:
-        return 1000, ""
+        return NORMAL, ""
     if not close or not isinstance(close, int):
         return 0, ""
-    # RFC 6455 7.4: the gaps are reserved or unassigned.
-    if 1000 <= close <= 1003 or 1007 <= close <= 1014 or 3000 <= close <= 4999:
+    if may_be_sent(close):
         return close, ""
-    return _SERVER_ERROR, (
+    return SERVER_ERROR, (  # S10
         f"the application asked for the close code {close}, which may not be sent: "
-        f"{_SERVER_ERROR} is sent instead"
+        f"{SERVER_ERROR} is sent instead"
     )

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import itertools
 import logging
 import random
@@ -11,6 +13,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,10 +22,18 @@ from autobahn.websocket import protocol as autobahn_protocol
 from autobahn.websocket.utf8validator import Utf8Validator
 from twisted.internet.task import Clock
 
+import headrace_interface
 from headrace_asgi.contract import Outcome
 from headrace_interface.context import ServerContext
 from headrace_interface.settings import InterfaceSettings
-from headrace_interface.websocket.autobahn import OPEN, SocketFactory, Utf8Check, socket_factory
+from headrace_interface.websocket import autobahn
+from headrace_interface.websocket.autobahn import (
+    BEYOND_THE_INTERFACE,
+    OPEN,
+    SocketFactory,
+    Utf8Check,
+    socket_factory,
+)
 from headrace_interface.websocket.handshake import Offer, canonical_head
 from headrace_interface.websocket.protocol import WebSocketShell
 from tests.support.websocket_lab import KEY, make_head, masked
@@ -275,50 +286,73 @@ def test_byte_by_byte_is_the_same_as_at_once() -> None:
     assert run(ours, False, pieces) == run(theirs, False, pieces)
 
 
-def test_what_is_overridden_in_autobahn_is_still_there() -> None:
-    """Each name that we replace or reach for; a new Autobahn without one of them must not pass unseen."""
-    assert callable(vars(autobahn_protocol)["pformat"])
-    assert autobahn_protocol.pformat([1]) == ""
-    base = WebSocketServerProtocol
-    for name in (
-        "_connectionMade",
-        "_closeConnection",
-        "_connectionLost",
-        "_dataReceived",
-        "_onOpen",
-        "connectionMade",
-        "consumeData",
-        "processData",
-        "onConnect",
-        "consumeData",
-        "onMessageEnd",
-        "onMessageFrame",
-        "onMessageFrameBegin",
-        "onPing",
-        "onPong",
-        "onClose",
-        "sendData",
-        "sendCloseFrame",
-        "CONFIG_ATTRS",
-        "STATE_OPEN",
-    ):
-        assert hasattr(base, name), name
+#: What Autobahn documents of a protocol, or Twisted of any.
+DOCUMENTED = {"connectionMade", "factory", "makeConnection", "onClose", "onConnect", "onMessageBegin"}
+DOCUMENTED |= {"onMessageEnd", "onMessageFrame", "onMessageFrameBegin", "onPing", "onPong", "transport"}
+
+
+def used_of_autobahn() -> set[str]:
+    """Names of Autobahn's protocol that our subclass touches or replaces."""
+    tree = ast.parse(inspect.getsource(autobahn.SocketProtocol))
+    own = {name for name in vars(autobahn.SocketProtocol) if not hasattr(WebSocketServerProtocol, name)}
+    read = {node.attr for node in ast.walk(tree) if is_of_self(node)}
+    replaced = {name for name in vars(autobahn.SocketProtocol) if hasattr(WebSocketServerProtocol, name)}
+    return {name for name in (read - own) | replaced if not name.startswith("__")}
+
+
+def is_of_self(node: ast.AST) -> bool:
+    """`self.x`, `super().x`."""
+    if not isinstance(node, ast.Attribute):
+        return False
+    value = node.value
+    return (isinstance(value, ast.Name) and value.id == "self") or (
+        isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id == "super"
+    )
+
+
+def test_all_that_is_used_of_autobahn_is_named_with_its_reason() -> None:
+    named = BEYOND_THE_INTERFACE.keys() | DOCUMENTED
+    assert used_of_autobahn() - named - {"log", "peer"} == set()
+
+
+@pytest.mark.parametrize("name", [*BEYOND_THE_INTERFACE, *sorted(DOCUMENTED)])
+def test_what_is_used_of_autobahn_is_still_there(name: str) -> None:
     socket, _ = theirs(compressed=True)
-    for name in (
-        "state",
-        "data",
-        "current_frame",
-        "inside_message",
-        "failedByMe",
-        "utf8validator",
-        "is_open",
-        "is_closed",
-        "maxFramePayloadSize",
-        "maxMessagePayloadSize",
-    ):
-        assert hasattr(socket, name), name
-    assert hasattr(socket._perMessageCompress, "_decompressor")
-    assert socket._perMessageCompress.server_max_window_bits == 15
+    socket.dataReceived(masked(1, b"a", fin=False))
+    reason = BEYOND_THE_INTERFACE.get(name, "it is documented")
+    assert hasattr(socket, name), f"This Autobahn has no {name}: {reason}."
+
+
+def test_what_is_used_of_autobahns_compression_and_frames_is_still_there() -> None:
+    socket, _ = theirs(compressed=True)
+    assert socket._perMessageCompress.server_max_window_bits == 15, "messages would not be compressed"
+    assert hasattr(socket._perMessageCompress, "_decompressor"), "an idle socket would keep 40 KB"
+    socket.dataReceived(masked(1, b"abc")[:-1])
+    assert (socket.current_frame.length, socket.current_frame.fin) == (3, True), "frames could not be sliced"
+    assert socket.current_frame_masker.pointer() == 2, "frames could not be sliced"
+
+
+def test_nobody_else_reaches_into_autobahn() -> None:
+    everyday = {"data", "is_open", "is_closed", "state"}  # names of other things as well
+    package = Path(headrace_interface.__file__).parent
+    for path in package.rglob("*.py"):
+        if path == Path(autobahn.__file__):
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        names = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+        assert names & (BEYOND_THE_INTERFACE.keys() - everyday) == set(), path
+
+
+def test_autobahn_itself_is_left_as_it_is_for_others_in_this_process() -> None:
+    """Our options and overrides are on classes of our own."""
+    socket_factory(ServerContext(SETTINGS, Port([]), Clock()))  # type: ignore[arg-type]
+    assert WebSocketServerProtocol.CONFIG_ATTRS
+    for name, value in vars(autobahn_protocol).items():
+        module = getattr(value, "__module__", "") or ""
+        assert not module.startswith("headrace"), name
+    for owner in (WebSocketServerProtocol, *WebSocketServerProtocol.__mro__[1:-1]):
+        for name, value in vars(owner).items():
+            assert not (getattr(value, "__module__", "") or "").startswith("headrace"), f"{owner}.{name}"
 
 
 def test_an_open_socket_holds_only_what_is_its_own() -> None:
@@ -356,9 +390,9 @@ def test_a_site_has_one_factory() -> None:
 
 def test_no_limit_is_no_limit() -> None:
     settings = InterfaceSettings(max_websocket_message_bytes=0, max_websocket_frame_bytes=500)
-    assert SocketFactory(settings, Clock()).plain_limit == 500
+    assert SocketFactory(settings, Clock()).protocol.plain_limit == 500
     settings = InterfaceSettings(max_websocket_message_bytes=0, max_websocket_frame_bytes=0)
-    assert SocketFactory(settings, Clock()).plain_limit > 1 << 60
+    assert SocketFactory(settings, Clock()).protocol.plain_limit > 1 << 60
 
 
 def test_what_a_client_did_wrong_is_one_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
+from headrace_asgi.close_codes import INVALID_DATA, UNSUPPORTED_DATA
 from headrace_asgi.names import is_process_queue
 
 from ..asgi import DEFAULT_CHANNEL_LAYER
@@ -22,8 +23,6 @@ from .base import BaseConsumer
 __all__ = ["JsonWebsocketConsumer", "WebsocketConsumer"]
 
 # RFC 6455 section 7.4.1: a message whose content is not what its type says, a type that cannot be accepted.
-INVALID_DATA = 1007
-UNSUPPORTED_DATA = 1003
 
 
 class WebsocketConsumer(BaseConsumer):

@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any
 
 from headrace_asgi import messages
+from headrace_asgi.close_codes import ABNORMAL
 from headrace_asgi.contract import Done, InterfacePort, InterfaceReceiver, OpenSocket, Outcome
 from headrace_asgi.envelope import Message, encode, pack_message
 from headrace_asgi.errors import LayerRefused, LayerUnavailable, MessageTooLarge
@@ -55,9 +56,8 @@ STOP_LOOK_SECONDS = 0.02
 WITHDRAW_SECONDS = 1.0
 #: Seconds that the answer to `group_channels` is kept for who asked.
 MEMBERS_EXPIRY_SECONDS = 10.0
-#: Order number and close code of a disconnect for a socket of which nothing else is known.
+#: Order number of a disconnect for a socket of which nothing else is known.
 LAST_ORDER = 2**31 - 1
-ABNORMAL = 1006
 _WHEN_FULL = "new requests get 503, new WebSockets and what they say are refused"
 
 
