@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 from .enums import quick
 from .envelope import Message
 from .errors import ChannelFull, MessageTooLarge
-from .limits import RECEIVE_SECONDS, STOP_SECONDS, Capacities
+from .limits import MAX_MESSAGE_BYTES, RECEIVE_SECONDS, STOP_SECONDS, Capacities
 
 __all__ = [
     "ChannelLayer",
@@ -85,6 +85,8 @@ class ChannelLayer(ABC):
     expiry: float
     group_expiry: float
     capacities: Capacities
+    #: Bytes of a packed message, at most.
+    max_message_bytes: int = MAX_MESSAGE_BYTES
     #: Where the layer is, for people: "redis://127.0.0.1:6379/0, prefix 'x'". No password.
     label: str = ""
 

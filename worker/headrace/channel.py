@@ -5,12 +5,12 @@ Inside a consumer, what it sends is collected and leaves when it returns; everyw
 
 from __future__ import annotations
 
-from typing import Any
-
+from headrace_asgi.contract import ChannelLayer
 from headrace_asgi.names import require_channel_name, require_group_name
 
 from . import outbox, reply_keys
 from .asgi import DEFAULT_CHANNEL_LAYER, channel_layers
+from .types import Content
 
 __all__ = ["Channel", "Group"]
 
@@ -24,7 +24,7 @@ class Channel:
     __slots__ = ("_alias", "_layer", "name")
 
     def __init__(
-        self, name: str | bytes, alias: str = DEFAULT_CHANNEL_LAYER, channel_layer: Any = None
+        self, name: str | bytes, alias: str = DEFAULT_CHANNEL_LAYER, channel_layer: ChannelLayer | None = None
     ) -> None:
         if isinstance(name, bytes):
             name = name.decode("ascii")
@@ -33,11 +33,11 @@ class Channel:
         self._layer = channel_layer
 
     @property
-    def channel_layer(self) -> Any:
+    def channel_layer(self) -> ChannelLayer:
         """The layer; that of an alias is looked up when it is used, so a module may hold a Channel."""
         return channel_layers[self._alias] if self._layer is None else self._layer
 
-    def send(self, content: dict[str, Any], immediately: bool = False) -> None:
+    def send(self, content: Content, immediately: bool = False) -> None:
         """Send a message; it is packed now, so `content` may be changed afterwards.
 
         Inside a consumer it leaves when the consumer returns, and is dropped if the consumer raises. With
@@ -63,7 +63,7 @@ class Group:
     __slots__ = ("_alias", "_layer", "name")
 
     def __init__(
-        self, name: str | bytes, alias: str = DEFAULT_CHANNEL_LAYER, channel_layer: Any = None
+        self, name: str | bytes, alias: str = DEFAULT_CHANNEL_LAYER, channel_layer: ChannelLayer | None = None
     ) -> None:
         if isinstance(name, bytes):
             name = name.decode("ascii")
@@ -72,7 +72,7 @@ class Group:
         self._layer = channel_layer
 
     @property
-    def channel_layer(self) -> Any:
+    def channel_layer(self) -> ChannelLayer:
         """The layer; that of an alias is looked up when it is used, so a module may hold a Group."""
         return channel_layers[self._alias] if self._layer is None else self._layer
 
@@ -84,7 +84,7 @@ class Group:
         """End a membership, at once. No error if there was none."""
         self.channel_layer.group_discard(self.name, str(channel))
 
-    def send(self, content: dict[str, Any], immediately: bool = False) -> None:
+    def send(self, content: Content, immediately: bool = False) -> None:
         """Send a copy to every member; leaves when a `Channel.send` would.
 
         Copies for full channels are dropped by the layer, never an error. Raises ValueError for content that

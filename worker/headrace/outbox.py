@@ -11,13 +11,12 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
 
-from headrace_asgi.contract import Control, Finish, Out, Outcome, Send, SendGroup
+from headrace_asgi.contract import ChannelLayer, Control, Finish, Out, Outcome, Send, SendGroup
 from headrace_asgi.control import CLOSE, FAILED, note
 from headrace_asgi.envelope import Message, pack_message, unpack_message
 from headrace_asgi.errors import HeadraceError, OutcomeUnknown
-from headrace_asgi.limits import FORGOTTEN_PAUSE_SECONDS, FORGOTTEN_SECONDS, MAX_MESSAGE_BYTES
+from headrace_asgi.limits import FORGOTTEN_PAUSE_SECONDS, FORGOTTEN_SECONDS
 from headrace_asgi.names import is_process_queue, local_part
 
 from .log import Seldom, worker_log
@@ -53,7 +52,7 @@ def leave(before: Outbox | None) -> None:
     _running.outbox = before
 
 
-def send(layer: Any, channel: str, content: Message, immediately: bool = False) -> None:
+def send(layer: ChannelLayer, channel: str, content: Message, immediately: bool = False) -> None:
     """Send a message when the consumer of this thread returns; `immediately`, and outside of consumers, now.
 
     Raises what the layer's `send` raises, or only what packing raises if the message is collected.
@@ -65,7 +64,7 @@ def send(layer: Any, channel: str, content: Message, immediately: bool = False) 
         collecting.send(layer, channel, content)
 
 
-def send_group(layer: Any, group: str, content: Message, immediately: bool = False) -> None:
+def send_group(layer: ChannelLayer, group: str, content: Message, immediately: bool = False) -> None:
     """Send a message to a group, at the time and with the errors of `send`."""
     collecting = _collecting(group, immediately)
     if collecting is None:
@@ -106,7 +105,7 @@ class Outbox:
 
     def __init__(
         self,
-        layer: Any,
+        layer: ChannelLayer,
         origin: str,
         flush_earlier: Callable[[], None] | None = None,
         say: Callable[[list[Out]], object] | None = None,
@@ -117,26 +116,26 @@ class Outbox:
         what is said before the consumer returns.
         """
         self._layer = layer
-        self._limit_bytes: int = getattr(layer, "max_message_bytes", MAX_MESSAGE_BYTES)
+        self._limit_bytes = layer.max_message_bytes
         self._flush_earlier = flush_earlier
         self._say = say
         self._at_once: set[str] = set()
         self.origin = origin
         self.items: list[Out] = []
         #: Sends for other layers than the worker's own.
-        self.elsewhere: list[tuple[Any, Send | SendGroup]] = []
+        self.elsewhere: list[tuple[ChannelLayer, Send | SendGroup]] = []
 
-    def send(self, layer: Any, channel: str, content: Message) -> None:
+    def send(self, layer: ChannelLayer, channel: str, content: Message) -> None:
         """Collect a message. Raises TypeError or MessageTooLarge, in the consumer's own line."""
         packed = pack_message(content, self._limit_bytes)
         self._add(layer, Send(channel, content, self.origin, packed=packed), packed)
 
-    def send_group(self, layer: Any, group: str, content: Message) -> None:
+    def send_group(self, layer: ChannelLayer, group: str, content: Message) -> None:
         """Collect a message for a group. Raises as `send` does."""
         packed = pack_message(content, self._limit_bytes)
         self._add(layer, SendGroup(group, content, self.origin, packed=packed), packed)
 
-    def _add(self, layer: Any, item: Send | SendGroup, packed: bytes) -> None:
+    def _add(self, layer: ChannelLayer, item: Send | SendGroup, packed: bytes) -> None:
         if layer is self._layer:
             self.items.append(item)
         else:
@@ -174,7 +173,9 @@ class Outbox:
             _send_now(layer, item, retry_seconds, counters)
 
 
-def _send_now(layer: Any, item: Send | SendGroup, retry_seconds: float, counters: Counter[str]) -> None:
+def _send_now(
+    layer: ChannelLayer, item: Send | SendGroup, retry_seconds: float, counters: Counter[str]
+) -> None:
     deadline = time.monotonic() + retry_seconds
     while True:
         try:

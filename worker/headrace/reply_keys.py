@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import difflib
 import logging
-from typing import Any
 
 from headrace_asgi import messages
 from headrace_asgi.names import PROCESS_PREFIX
 
 from . import outbox
 from .log import Seldom
+from .types import Content
 
 __all__ = ["look_at"]
 
@@ -22,13 +22,13 @@ _KNOWN = frozenset(key for kind in _REPLIES for key in kind.fields)
 _seldom = Seldom()
 
 
-def look_at(name: str, content: dict[str, Any]) -> None:
+def look_at(name: str, content: Content) -> None:
     """Log what is wrong with a message to the channel `name`, if it is a client's. Never raises."""
     if name.startswith(PROCESS_PREFIX) and "!" in name and not content.keys() <= _KNOWN:
         _tell(name, content)
 
 
-def _tell(name: str, content: dict[str, Any]) -> None:
+def _tell(name: str, content: Content) -> None:
     collecting = outbox.current()
     speaker = "Code outside of consumers" if collecting is None else collecting.origin
     for key in content.keys() - _KNOWN:

@@ -457,7 +457,7 @@ def test_o2_an_ordered_socket_goes_on_after_a_consumer_that_fails() -> None:
 
     received.headrace_ordering = True  # type: ignore[attr-defined]
     worker = worker_for([route("websocket.connect", connected), route("websocket.receive", received)])
-    process = worker.channel_layer.open_process()
+    process = worker.channel_layer.channel_layer.open_process()
     reply_channel = process.process + "a"
     process.connect("a", "/", {"reply_channel": reply_channel, "path": "/"})
     for number in (1, 2, 3):
@@ -471,7 +471,7 @@ def test_o2_an_ordered_socket_goes_on_after_a_consumer_that_fails() -> None:
 
 def test_a_socket_that_is_not_ordered_gets_all_its_waiting_frames_at_once() -> None:
     worker = worker_for([route("websocket.connect", lambda message: None), route("websocket.receive", echo)])
-    process = worker.channel_layer.open_process()
+    process = worker.channel_layer.channel_layer.open_process()
     reply_channel = process.process + "a"
     process.connect("a", "/", {"reply_channel": reply_channel, "path": "/"})
     for number in (1, 2):

@@ -174,7 +174,7 @@ def test_an_ordered_socket_keeps_its_order_over_the_threads() -> None:
         route("websocket.receive", received),
     ]
     with running(routing) as worker:
-        process = worker.channel_layer.open_process()
+        process = worker.channel_layer.channel_layer.open_process()
         reply_channel = process.process + "a"
         process.connect("a", "/", {"reply_channel": reply_channel, "path": "/"})
         numbers = [str(number) for number in range(1, 31)]

@@ -26,7 +26,7 @@ class Scene:
     def __init__(self, **config: Any) -> None:
         self.clock = Clock()
         self.layer = layer_with([], clock=self.clock, **config)
-        self.process = self.layer.open_process()
+        self.process = self.layer.channel_layer.open_process()
         self.slot = Slot()
         self.stops: list[str] = []
         self.flushes: list[float] = []

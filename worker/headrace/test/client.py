@@ -19,9 +19,9 @@ from ..asgi import DEFAULT_CHANNEL_LAYER, ChannelLayerWrapper, channel_layers
 from ..channel import Group
 from ..exceptions import ChannelSocketException
 from ..message import Message
-from ..routing import Consumer
 from ..security.websockets import is_refused
 from ..signals import consumer_finished, consumer_started
+from ..types import Consumer, Content, Kwargs
 from .base import next_message
 
 __all__ = ["Client"]
@@ -53,7 +53,7 @@ class Client:
         match = self.channel_layer.router.match(Message({}, channel, self.channel_layer))
         return match[0] if match else None
 
-    def send(self, to: str, content: dict[str, Any] | None = None) -> None:
+    def send(self, to: str, content: Content | None = None) -> None:
         """Put a message on a channel, with the client's reply channel."""
         message = copy.deepcopy(content or {})
         message.setdefault("reply_channel", self.reply_channel)
@@ -79,7 +79,7 @@ class Client:
         return self._run(message, consumer, kwargs)
 
     def send_and_consume(
-        self, channel: str, content: dict[str, Any] | None = None, fail_on_none: bool = True
+        self, channel: str, content: Content | None = None, fail_on_none: bool = True
     ) -> Any:
         """`send`, then `consume`."""
         self.send(channel, content)
@@ -94,7 +94,7 @@ class Client:
         """Put this client into a group."""
         Group(group_name, channel_layer=self.channel_layer).add(self.reply_channel)
 
-    def _run(self, message: Message, consumer: Consumer, kwargs: dict[str, Any]) -> Any:
+    def _run(self, message: Message, consumer: Consumer, kwargs: Kwargs) -> Any:
         collecting = outbox.Outbox(self.channel_layer, "a test")
         before = outbox.enter(collecting)
         consumer_started.send(sender=type(self), environ={})

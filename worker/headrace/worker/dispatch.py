@@ -11,10 +11,9 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from headrace_asgi import messages
-from headrace_asgi.contract import Control, Delivery, Finish, Out, Send
+from headrace_asgi.contract import ChannelLayer, Control, Delivery, Finish, Out, Send
 from headrace_asgi.control import FAILED, RUNNING, VERDICT, note
 from headrace_asgi.errors import BadMessage
 from headrace_asgi.names import is_process_queue, local_part, require_channel_name
@@ -24,8 +23,9 @@ from ..exceptions import ChannelSocketException, ConsumeLater
 from ..log import Seldom, worker_log
 from ..message import ANSWERED, Message
 from ..outbox import Outbox, enter, leave
-from ..routing import Consumer, Router, consumer_name
+from ..routing import Router, consumer_name
 from ..security.websockets import is_refused
+from ..types import Consumer, Content, Kwargs
 from .hooks import Hook
 from .watcher import Slot
 
@@ -39,7 +39,7 @@ class Dispatcher:
 
     def __init__(
         self,
-        layer: Any,
+        layer: ChannelLayer,
         router: Router,
         settings: WorkerSettings,
         hooks: Sequence[Hook],
@@ -109,7 +109,7 @@ class Dispatcher:
         return self._ordered(message, delivery, out)
 
     def _call(
-        self, message: Message, consumer: Consumer, kwargs: dict[str, Any], outbox: Outbox
+        self, message: Message, consumer: Consumer, kwargs: Kwargs, outbox: Outbox
     ) -> BaseException | None:
         """Run the consumer between the hooks; the error that was not one of the words a consumer may say."""
         error: BaseException | None = None
@@ -234,7 +234,7 @@ class Dispatcher:
         return _verdict(delivery, True)
 
 
-def _path_of(content: dict[str, Any]) -> str:
+def _path_of(content: Content) -> str:
     """The path of a message for a log line, escaped, behind a space; "" if it has none."""
     return f" {content['path']!r:.500}" if "path" in content else ""
 

@@ -16,10 +16,9 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from headrace_asgi.backoff import Backoff, pause_seconds
-from headrace_asgi.contract import Delivery, Out, Outcome, WorkerPort
+from headrace_asgi.contract import ChannelLayer, Delivery, Out, Outcome, WorkerPort
 from headrace_asgi.errors import (
     ConfigurationError,
     HeadraceError,
@@ -55,7 +54,7 @@ class Line:
 
     def __init__(
         self,
-        layer: Any,
+        layer: ChannelLayer,
         settings: WorkerSettings,
         counters: Counter[str],
         stopping: Callable[[], bool],

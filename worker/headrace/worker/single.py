@@ -11,13 +11,14 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 from headrace_asgi.contract import Delivery
 
 from .. import conf
+from ..asgi import ChannelLayerWrapper
 from ..log import worker_log
 from ..signals import worker_ready
+from ..types import Content
 from .deputy import Deputy
 from .dispatch import Dispatcher
 from .hooks import Hook, default_hooks
@@ -39,7 +40,7 @@ AFTER_FAILURE_SECONDS = 0.5
 #: How long a channel that had no message still counts for the size of takes, in seconds.
 REMEMBER_SECONDS = 2.0
 
-Callback = Callable[[str, dict[str, Any]], None]
+Callback = Callable[[str, Content], None]
 
 
 class BatchSize:
@@ -80,7 +81,7 @@ class Worker:
 
     def __init__(
         self,
-        channel_layer: Any,
+        channel_layer: ChannelLayerWrapper,
         callback: Callback | None = None,
         only_channels: Iterable[str] | None = None,
         exclude_channels: Iterable[str] | None = None,

@@ -13,13 +13,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from queue import Empty, SimpleQueue
-from typing import Any
 
 from django.db import connections
 
 from headrace_asgi.contract import Delivery, Out
 
 from .. import conf
+from ..asgi import ChannelLayerWrapper
 from ..log import worker_log
 from ..signals import worker_ready
 from .dispatch import Dispatcher
@@ -39,7 +39,7 @@ class ThreadedWorker:
 
     def __init__(
         self,
-        channel_layer: Any,
+        channel_layer: ChannelLayerWrapper,
         threads: int,
         callback: Callback | None = None,
         only_channels: Iterable[str] | None = None,

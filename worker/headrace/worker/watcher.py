@@ -21,10 +21,9 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
-from typing import Any
 
 import headrace_asgi
-from headrace_asgi.contract import Control, Delivery, Out, Outcome, WorkerPort
+from headrace_asgi.contract import ChannelLayer, Control, Delivery, Out, Outcome, WorkerPort
 from headrace_asgi.control import RUNNING, note
 from headrace_asgi.errors import HeadraceError
 from headrace_asgi.limits import ANNOUNCE_SECONDS
@@ -149,7 +148,7 @@ class Watcher:
 
     def __init__(
         self,
-        layer: Any,
+        layer: ChannelLayer,
         slots: Sequence[Slot],
         settings: WorkerSettings,
         stop: Callable[[], None],
