@@ -5,14 +5,24 @@ Inside a consumer, what it sends is collected and leaves when it returns; everyw
 
 from __future__ import annotations
 
-from headrace_asgi.contract import ChannelLayer
-from headrace_asgi.names import require_channel_name, require_group_name
+import difflib
+import logging
 
-from . import outbox, reply_keys
+from headrace_asgi import messages
+from headrace_asgi.contract import ChannelLayer
+from headrace_asgi.names import PROCESS_PREFIX, require_channel_name, require_group_name
+
+from . import outbox
 from .asgi import DEFAULT_CHANNEL_LAYER, channel_layers
+from .log import LimitedLog
 from .types import Content
 
 __all__ = ["Channel", "Group"]
+
+#: The keys of what an interface server understands.
+_REPLIES = (messages.HTTP_RESPONSE, messages.HTTP_RESPONSE_CHUNK, messages.WEBSOCKET_SEND)
+_REPLY_KEYS = frozenset(key for kind in _REPLIES for key in kind.fields)
+_limited_log = LimitedLog()
 
 
 class Channel:
@@ -47,7 +57,8 @@ class Channel:
         """
         if not isinstance(content, dict):
             raise TypeError(f"A message is a dict, not {type(content).__name__}")
-        reply_keys.look_at(self.name, content)
+        if self.name.startswith(PROCESS_PREFIX) and "!" in self.name and not content.keys() <= _REPLY_KEYS:
+            _tell_unknown(self.name, content)
         outbox.send(self.channel_layer, self.name, content, immediately)
 
     def __str__(self) -> str:
@@ -99,3 +110,24 @@ class Group:
 
     def __repr__(self) -> str:
         return f"<Group {self.name}>"
+
+
+def _tell_unknown(name: str, content: Content) -> None:
+    """Tell the author of a consumer of keys that no client understands.
+
+    The interface server refuses such a reply, and its log is not where the author looks.
+    """
+    collecting = outbox.current()
+    speaker = "Code outside of consumers" if collecting is None else collecting.origin
+    for key in content.keys() - _REPLY_KEYS:
+        near = difflib.get_close_matches(str(key), _REPLY_KEYS, n=1)
+        _limited_log.log(
+            f"{speaker} {key!r:.100}",
+            logging.WARNING,
+            "%s sent the unknown key %.100r to %s%s. "
+            "The interface server drops the message on a WebSocket, and answers a request with 500",
+            speaker,
+            key,
+            name,
+            f": did you mean {near[0]!r}?" if near else f"; known are {', '.join(sorted(_REPLY_KEYS))}",
+        )

@@ -34,7 +34,7 @@ from .exceptions import RequestAborted, RequestTimeout, ResponseLater
 from .http.request import AsgiRequest
 from .http.response import chunks_of, encode_response
 from .http.window import Window
-from .log import Seldom
+from .log import LimitedLog
 from .message import Message
 from .types import Consumer, Content
 
@@ -213,7 +213,7 @@ class ViewConsumer:
     def __init__(self) -> None:
         """Load Django's middleware; raises what it raises."""
         self.handler = self.handler_class()
-        self._seldom = Seldom()
+        self._limited_log = LimitedLog()
 
     def __call__(self, message: Message) -> None:
         """Answer one request."""
@@ -264,7 +264,7 @@ class ViewConsumer:
         if outcome is Outcome.GONE:
             return  # the interface process ended, and its clients with it
         path = message.content.get("path")
-        self._seldom.log(
+        self._limited_log.log(
             outcome.name,
             logging.WARNING,
             "The response to %r (%s) was stopped: its reply channel answered %s; the client is cut off",

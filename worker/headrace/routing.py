@@ -18,7 +18,7 @@ from typing import Any, Protocol, Self
 from django.core.exceptions import ImproperlyConfigured
 
 from .filters import EMPTY, Filters
-from .log import Seldom
+from .log import LimitedLog
 from .synchronous import require_synchronous
 from .types import Consumer, Content, Kwargs
 
@@ -265,7 +265,7 @@ class _UnroutedConnect:
 
     def __init__(self, takers: list[CompiledRoute]) -> None:
         self._takers = takers
-        self._seldom = Seldom()
+        self._limited_log = LimitedLog()
 
     def __call__(self, message: Routed) -> None:
         # As in `ordering_for`, filters on anything but the path cannot be known yet and count as passed.
@@ -274,7 +274,7 @@ class _UnroutedConnect:
         if any(entry.filters.reachable(known) is not None for entry in self._takers):
             accept_consumer(message)
             return
-        self._seldom.log(
+        self._limited_log.log(
             known["path"][:_LONGEST_PATH],
             logging.WARNING,
             "Refused a WebSocket for %.500r with 404: "

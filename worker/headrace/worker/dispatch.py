@@ -20,7 +20,7 @@ from headrace_asgi.names import is_process_queue, local_part, require_channel_na
 
 from ..conf import WorkerSettings
 from ..exceptions import ChannelSocketException, ConsumeLater
-from ..log import Seldom, worker_log
+from ..log import LimitedLog, worker_log
 from ..message import ANSWERED, Message
 from ..outbox import Outbox, enter, leave
 from ..routing import Router, consumer_name
@@ -63,7 +63,7 @@ class Dispatcher:
         self._flush_earlier = flush_earlier
         self._clock = clock
         self._say = say
-        self._seldom = Seldom(clock=clock)
+        self._limited_log = LimitedLog(clock=clock)
 
     def run(self, delivery: Delivery) -> list[Out] | None:
         """Run the consumer of a delivery; what is to be written, or None to put the delivery back.
@@ -180,7 +180,7 @@ class Dispatcher:
         if not is_refused(message, consumer, self._settings.origin_check):
             return False
         self._counters["origin_denied"] += 1
-        self._seldom.log(
+        self._limited_log.log(
             "origin",
             logging.WARNING,
             "Refused a WebSocket for %r with 403: its Origin is not in ALLOWED_HOSTS or CSRF_TRUSTED_ORIGINS",
@@ -191,7 +191,7 @@ class Dispatcher:
     def _unroutable(self, message: Message, delivery: Delivery) -> list[Out]:
         """A message no route wants: its client is told at once instead of waiting (W9)."""
         self._counters["unroutable"] += 1
-        self._seldom.log(
+        self._limited_log.log(
             delivery.channel,
             logging.ERROR,
             "No route for a message on %s with path %r; dropped, its client gets an error",
@@ -223,7 +223,7 @@ class Dispatcher:
         """A consumer asks for order, the interface does not know: tell it now (PROTOCOL 1a)."""
         if not delivery.channel.startswith("websocket."):
             return []
-        self._seldom.log(
+        self._limited_log.log(
             f"untold {consumer}",
             logging.ERROR,
             "%s asks for ordering, but a message of %s came without it; told its interface server, "

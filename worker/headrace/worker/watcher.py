@@ -30,7 +30,7 @@ from headrace_asgi.limits import ANNOUNCE_SECONDS
 from headrace_asgi.names import is_process_queue, local_part
 
 from ..conf import WorkerSettings
-from ..log import Seldom, worker_log
+from ..log import LimitedLog, worker_log
 from ..message import ANSWERED
 
 __all__ = ["Deadline", "Slot", "Watcher"]
@@ -173,7 +173,7 @@ class Watcher:
         self._announce_at = clock()
         self._seen: dict[int, _Seen] = {}
         self._port: WorkerPort | None = None
-        self._seldom = Seldom(clock=clock)
+        self._limited_log = LimitedLog(clock=clock)
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, name="headrace-watcher", daemon=True)
 
@@ -207,7 +207,7 @@ class Watcher:
                 self._look(seen, now)
             except HeadraceError as error:
                 self._forget_port()
-                self._seldom.log(
+                self._limited_log.log(
                     "layer",
                     logging.WARNING,
                     "Cannot say what runs long: %s; trying again with the next look",
@@ -254,7 +254,7 @@ class Watcher:
             seen.told = True
         if delivery.order is not None and now - seen.renewed > self._settings.renew_seconds:
             if not self._own_port().renew(delivery):
-                self._seldom.log(
+                self._limited_log.log(
                     "lapsed",
                     logging.ERROR,
                     "The ordering lease of a running %s lapsed: the next message of %s may overlap with it",
