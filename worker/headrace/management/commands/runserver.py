@@ -38,6 +38,7 @@ from headrace.development.request_lines import request_line
 from headrace.log import setup_logging
 from headrace.signals import worker_process_ready
 from headrace.types import Consumer, Options
+from headrace.worker.loop import WorkerLoop
 from headrace.worker.single import Worker
 from headrace.worker.supervisor import stop_on_signals
 from headrace.worker.threads import ThreadedWorker
@@ -152,7 +153,7 @@ class Command(BaseCommand):
                 self.stdout.write(message)
             sys.exit(0)
 
-    def _banner(self, layer: ChannelLayerWrapper, worker: Worker | ThreadedWorker | None) -> str:
+    def _banner(self, layer: ChannelLayerWrapper, worker: WorkerLoop | None) -> str:
         """Which layer this is, what is taken from it, and whether sockets outlive a reload."""
         if worker is None:
             doing = f"uses {layer}; no worker runs here (--noworker), start one with runworker"
@@ -221,12 +222,12 @@ class Command(BaseCommand):
         channel_layers.set(DEFAULT_CHANNEL_LAYER, layer)
         return layer
 
-    def _make_worker(self, layer: ChannelLayerWrapper, options: Options) -> Worker | ThreadedWorker:
+    def _make_worker(self, layer: ChannelLayerWrapper, options: Options) -> WorkerLoop:
         layer.router.check_default(http_consumer=self._http_consumer(options))
         settings = replace(conf.settings(), stop_deadline_seconds=STOP_SECONDS)
         if not options["use_threading"]:
             return Worker(layer, settings=settings)
-        return ThreadedWorker(layer, WORKER_THREADS, settings=settings)
+        return ThreadedWorker(layer, threads=WORKER_THREADS, settings=settings)
 
     def _http_consumer(self, options: Options) -> Consumer | None:
         if not options.get("use_static_handler"):
@@ -237,7 +238,7 @@ class Command(BaseCommand):
 
         return StaticFilesConsumer()
 
-    def _work(self, worker: Worker | ThreadedWorker | None, options: Options) -> None:
+    def _work(self, worker: WorkerLoop | None, options: Options) -> None:
         if worker is None:
             threading.Event().wait()
             return

@@ -19,7 +19,8 @@ from headrace.log import setup_logging, worker_log
 from headrace.routing import import_named
 from headrace.signals import worker_process_ready
 from headrace.types import Consumer, Content, Options
-from headrace.worker.single import Worker, apply_channel_filters
+from headrace.worker.loop import WorkerLoop, apply_channel_filters
+from headrace.worker.single import Worker
 from headrace.worker.supervisor import Supervisor, prepare_fork, stop_in_child, stop_on_signals
 from headrace.worker.threads import ThreadedWorker
 from headrace_asgi.errors import ConfigurationError
@@ -162,14 +163,12 @@ def _channels(layer: ChannelLayerWrapper, options: Options) -> list[str]:
     return apply_channel_filters(layer.router.channels, options["only_channels"], options["exclude_channels"])
 
 
-def _worker(
-    layer: ChannelLayerWrapper, options: Options, lifeline: int | None = None
-) -> Worker | ThreadedWorker:
+def _worker(layer: ChannelLayerWrapper, options: Options, lifeline: int | None = None) -> WorkerLoop:
     callback = _say if options["verbosity"] > 1 else None
     only, exclude = options["only_channels"], options["exclude_channels"]
     if options["threads"] == 1:
         return Worker(layer, callback, only, exclude, lifeline=lifeline)
-    return ThreadedWorker(layer, options["threads"], callback, only, exclude, lifeline=lifeline)
+    return ThreadedWorker(layer, callback, only, exclude, threads=options["threads"], lifeline=lifeline)
 
 
 def _http_consumer() -> Consumer | None:
@@ -182,7 +181,7 @@ def _http_consumer() -> Consumer | None:
     return consumer
 
 
-def _goodbye(worker: Worker | ThreadedWorker) -> None:
+def _goodbye(worker: WorkerLoop) -> None:
     counted = ", ".join(f"{name} {count}" for name, count in sorted(worker.counters.items()))
     worker_log.info("Stopped; handled since the start: %s", counted or "nothing")
 
