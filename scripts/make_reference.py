@@ -204,11 +204,11 @@ def url_section() -> str:
 
 def headrace_rows() -> list[tuple[str, str, str]]:
     """The dict HEADRACE."""
-    texts = comments_in(conf.Settings)
-    defaults = conf.Settings()
+    texts = comments_in(conf.WorkerSettings)
+    defaults = conf.WorkerSettings()
     return [
         (f"`{name.upper()}`", value_text(getattr(defaults, name), name), texts.get(name, ""))
-        for name in conf.Settings.__dataclass_fields__
+        for name in conf.WorkerSettings.__dataclass_fields__
     ]
 
 

@@ -105,7 +105,7 @@ class InterfaceChild:
         arguments = [sys.executable, "-m", "headrace_interface"]
         arguments += ["--fd", str(listening_fd), "--lifeline", "--layer-config-fd", str(config_fd)]
         arguments += ["--ready-fd", str(ready_fd), "--drain-timeout", str(DRAIN_SECONDS)]
-        arguments += ["-v", "0", "--access-log", "-", *options]
+        arguments += ["-v", "0", "--access-log", "-", "--access-log-format", "json", *options]
         return subprocess.Popen(
             arguments,
             stdin=subprocess.PIPE,
