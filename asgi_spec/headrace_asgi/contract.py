@@ -203,11 +203,14 @@ class Send:
     """A message to put on a channel, said by the consumer of a delivery (`origin`, for log lines)."""
 
     channel: str
-    message: Message
+    #: As `envelope.pack_message` packed it when it was said: what becomes of its dict then changes nothing.
+    packed: bytes = field(repr=False)
     origin: str = ""
     expiry_seconds: float | None = None
-    #: `message` as `envelope.pack_message` packed it when it was said; a port then need not pack it.
-    packed: bytes | None = field(default=None, compare=False, repr=False)
+    #: Whether it is (a part of) the response to an HTTP request.
+    is_response: bool = False
+    #: Whether it changes nothing when it comes twice: a complete response.
+    is_repeatable: bool = False
 
 
 @dataclass(slots=True)
@@ -236,9 +239,9 @@ class SendGroup:
     """A message for every member of a group."""
 
     group: str
-    message: Message
+    #: As `envelope.pack_message` packed it when it was said.
+    packed: bytes = field(repr=False)
     origin: str = ""
-    packed: bytes | None = field(default=None, compare=False, repr=False)
 
 
 Out = Send | SendGroup | Control | Finish

@@ -11,6 +11,7 @@ import pytest
 from headrace import Channel, outbox
 from headrace.outbox import Outbox
 from headrace_asgi.contract import Send
+from headrace_asgi.envelope import unpack_message
 from headrace_asgi.errors import LayerUnavailable, MessageTooLarge
 from tests.support.workers import layer_with
 
@@ -52,7 +53,7 @@ def test_an_outbox_belongs_to_its_thread() -> None:
     assert outbox.current() is None
     assert layer.receive(["work"]) == ("work", {"n": 2})
     assert layer.receive(["work"]) == (None, None)
-    assert [item.message for item in mine.items if isinstance(item, Send)] == [{"n": 1}]
+    assert [unpack_message(item.packed) for item in mine.items if isinstance(item, Send)] == [{"n": 1}]
 
 
 def test_the_layers_size_limit_holds_where_something_is_said() -> None:
@@ -70,7 +71,7 @@ def test_what_was_committed_stands_whatever_the_consumer_does_next() -> None:
     collected.commit("answer")
     collected.send(layer, "work", {"n": 2})
     collected.drop()
-    assert [item.message for item in said_now] == [{"n": 1}]
+    assert [unpack_message(item.packed) for item in said_now] == [{"n": 1}]
     assert collected.items == []
     assert collected.has_said_to("answer")
     assert not collected.has_said_to("work")

@@ -112,20 +112,24 @@ class Outbox:
 
     def send(self, layer: ChannelLayer, channel: str, content: Message) -> None:
         """Collect a message. Raises TypeError or MessageTooLarge, in the consumer's own line."""
-        packed = pack_message(content, self._limit_bytes)
-        self._add(layer, Send(channel, content, self.origin, packed=packed), packed)
-
-    def send_group(self, layer: ChannelLayer, group: str, content: Message) -> None:
-        """Collect a message for a group. Raises as `send` does."""
-        packed = pack_message(content, self._limit_bytes)
-        self._add(layer, SendGroup(group, content, self.origin, packed=packed), packed)
-
-    def _add(self, layer: ChannelLayer, item: Send | SendGroup, packed: bytes) -> None:
+        item = Send(channel, pack_message(content, self._limit_bytes), self.origin)
+        if "status" in content:
+            item.is_response = True
+            # An interface server ignores what follows a complete response (ASGI, HTTP).
+            item.is_repeatable = not content.get("more_content")
+        elif "content" in content:  # a part of one; messages to a WebSocket have other keys (ASGI)
+            item.is_response = True
         if layer is self._layer:
             self.items.append(item)
         else:
-            # Another layer packs for itself, and the consumer may change its dict until then.
-            item.message = unpack_message(packed)
+            self.elsewhere.append((layer, item))
+
+    def send_group(self, layer: ChannelLayer, group: str, content: Message) -> None:
+        """Collect a message for a group. Raises as `send` does."""
+        item = SendGroup(group, pack_message(content, self._limit_bytes), self.origin)
+        if layer is self._layer:
+            self.items.append(item)
+        else:
             self.elsewhere.append((layer, item))
 
     def has_said_to(self, channel: str) -> bool:
@@ -165,9 +169,9 @@ def _send_now(
     while True:
         try:
             if isinstance(item, SendGroup):
-                layer.send_group(item.group, item.message)
+                layer.send_group(item.group, unpack_message(item.packed))
             else:
-                layer.send(item.channel, item.message)
+                layer.send(item.channel, unpack_message(item.packed))
         except layer.ChannelFull as error:
             if time.monotonic() < deadline:
                 time.sleep(RETRY_INTERVAL_SECONDS)

@@ -16,6 +16,7 @@ from headrace.worker.line import Line
 from headrace.worker.watcher import Activity
 from headrace_asgi import InMemoryChannelLayer
 from headrace_asgi.contract import Delivery, Send
+from headrace_asgi.envelope import pack_message
 from tests.support.workers import Clock
 
 
@@ -59,7 +60,7 @@ def eventually(check: Callable[[], Any]) -> None:
 
 def test_answers_leave_when_the_message_behind_them_runs_for_some_milliseconds(scene: Scene) -> None:
     scene.take(2)
-    scene.line.put([Send("answers", {"n": 1})])
+    scene.line.put([Send("answers", pack_message({"n": 1}))])
     scene.clock.sleep(0.002)
     assert scene.flusher.look()
     assert scene.written() == []
@@ -70,7 +71,7 @@ def test_answers_leave_when_the_message_behind_them_runs_for_some_milliseconds(s
 
 
 def test_an_owner_that_runs_nothing_writes_itself(scene: Scene) -> None:
-    scene.line.put([Send("answers", {"n": 1})])
+    scene.line.put([Send("answers", pack_message({"n": 1}))])
     scene.clock.sleep(1)
     assert not scene.flusher.look()
     assert scene.written() == []
@@ -99,7 +100,7 @@ def test_the_flusher_sleeps_when_there_is_nothing_to_do_and_wakes_for_what_is_th
     assert QUIET_LOOKS <= len(looks) <= QUIET_LOOKS + 3
     scene.take(2)
     scene.clock.sleep(1)
-    scene.line.put([Send("answers", {"n": 1})])
+    scene.line.put([Send("answers", pack_message({"n": 1}))])
     scene.flusher.rouse()
     eventually(lambda: not scene.line.pending)
     assert scene.written() == [1]

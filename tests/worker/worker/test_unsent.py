@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
+from headrace.outbox import Outbox
 from headrace.worker.unsent import Unsent
-from headrace_asgi.contract import Control, Finish, Outcome, Send, SendGroup
+from headrace_asgi.contract import Control, Finish, Out, Outcome, Send, SendGroup
+from headrace_asgi.envelope import pack_message
 from headrace_asgi.errors import LayerUnavailable, OutcomeUnknown
-from tests.support.workers import Clock
+from tests.support.workers import Clock, layer_with
 
 REPLY = "hr1.0.feed!abc"
 FINISH = Finish(REPLY, 3, "0")
@@ -18,7 +20,15 @@ NOTE = Control(REPLY, {"control": "verdict"})
 
 
 def said(number: int, channel: str = "work") -> Send:
-    return Send(channel, {"n": number}, "app.consumer")
+    return Send(channel, pack_message({"n": number}), "app.consumer")
+
+
+def answered(message: dict[str, Any]) -> Out:
+    """What a view said, as its outbox holds it."""
+    layer = layer_with([])
+    outbox = Outbox(layer, "app.view")
+    outbox.send(layer, REPLY, message)
+    return outbox.items[0]
 
 
 class Kept:
@@ -68,7 +78,7 @@ def test_w3_an_http_client_whose_answer_was_refused_is_answered_503_not_told_to_
     message: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     kept = Kept()
-    kept.refuse([Send(REPLY, message, "app.view")])
+    kept.refuse([answered(message)])
     kept.clock.sleep(1.1)
     kept.refuse(kept.unsent.with_held([]))
     (told,) = kept.unsent.with_held([])
@@ -116,7 +126,7 @@ def test_a_group_message_that_the_layer_refuses_is_tried_for_a_second_then_dropp
     outcome: Outcome, caplog: pytest.LogCaptureFixture
 ) -> None:
     kept = Kept()
-    first, second = (SendGroup("room", {"n": n}, "app.consumer") for n in (1, 2))
+    first, second = (SendGroup("room", pack_message({"n": n}), "app.consumer") for n in (1, 2))
     kept.refuse([first], outcome)
     assert kept.unsent.with_held([second, FINISH]) == [FINISH]
     tries = 0
@@ -177,16 +187,16 @@ def test_a_turn_waits_no_longer_than_until_the_next_try() -> None:
 
 def test_what_was_surely_not_executed_is_said_again() -> None:
     kept = Kept()
-    items = [said(1), SendGroup("g", {}), NOTE, FINISH]
+    items = [said(1), SendGroup("g", pack_message({})), NOTE, FINISH]
     kept.unsent.broken(items, LayerUnavailable("no connection"))
     assert kept.unsent.with_held([]) == items
 
 
 def test_of_what_nobody_knows_only_harmless_repetitions_are_said_again() -> None:
     kept = Kept()
-    response = Send(REPLY, {"status": 200, "content": b"x"})
-    part = Send(REPLY, {"status": 200, "content": b"x", "more_content": True})
-    group = SendGroup("g", {})
+    response = answered({"status": 200, "content": b"x"})
+    part = answered({"status": 200, "content": b"x", "more_content": True})
+    group = SendGroup("g", pack_message({}))
     kept.unsent.broken([said(1), part, group, NOTE, response, FINISH], OutcomeUnknown("broken pipe"))
     assert kept.unsent.with_held([]) == [NOTE, response, FINISH]
     assert kept.counters == {"unknown": 3}
@@ -211,7 +221,7 @@ def test_at_the_end_what_is_left_is_counted() -> None:
 
 def test_w3_at_the_end_what_an_outage_kept_back_is_counted_too(caplog: pytest.LogCaptureFixture) -> None:
     kept = Kept()
-    items = [said(1), SendGroup("g", {}, "app.consumer"), NOTE, FINISH]
+    items = [said(1), SendGroup("g", pack_message({}), "app.consumer"), NOTE, FINISH]
     kept.unsent.broken(items, LayerUnavailable("no connection"))
     kept.unsent.give_up()
     assert not kept.unsent

@@ -11,6 +11,7 @@ from django.core import signals
 from django.db import close_old_connections
 
 from headrace_asgi.contract import Send, SendGroup
+from headrace_asgi.envelope import unpack_message
 
 from .. import conf
 from ..asgi import DEFAULT_CHANNEL_LAYER, ChannelLayerWrapper, channel_layers
@@ -105,9 +106,9 @@ class Client:
     def _deliver(self, outbox: Outbox) -> None:
         for item in outbox.items:
             if isinstance(item, Send):
-                self.channel_layer.send(item.channel, item.message)
+                self.channel_layer.send(item.channel, unpack_message(item.packed))
             elif isinstance(item, SendGroup):
-                self.channel_layer.send_group(item.group, item.message)
+                self.channel_layer.send_group(item.group, unpack_message(item.packed))
         outbox.send_elsewhere(0.0, Counter())
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from headrace_asgi import messages
 from headrace_asgi.contract import ChannelLayer, Control, Delivery, Finish, Out, Send
 from headrace_asgi.control import FAILED, RUNNING, VERDICT, note
+from headrace_asgi.envelope import pack_message
 from headrace_asgi.errors import BadMessage
 from headrace_asgi.names import is_process_queue, local_part, require_channel_name
 
@@ -293,7 +294,9 @@ def _no_answer(delivery: Delivery, status: int, reason: str) -> list[Out]:
         return []
     # An interface server of another make knows only ordinary messages.
     if delivery.channel == "websocket.connect":
-        return [Send(reply_channel, {"close": True}, "headrace")]
+        return [Send(reply_channel, pack_message({"close": True}), "headrace")]
     text = f"{status}: {reason}".encode()
     headers = [[b"content-type", b"text/plain; charset=utf-8"]]
-    return [Send(reply_channel, {"status": status, "headers": headers, "content": text}, "headrace")]
+    response = {"status": status, "headers": headers, "content": text}
+    packed = pack_message(response)
+    return [Send(reply_channel, packed, "headrace", is_response=True, is_repeatable=True)]

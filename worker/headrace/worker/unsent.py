@@ -167,7 +167,7 @@ class Unsent:
         if not isinstance(item, Send) or not is_process_queue(item.channel) or outcome is Outcome.UNKNOWN:
             return ""
         local = local_part(item.channel)
-        if _is_response(item):
+        if item.is_response:
             body = note(FAILED, local=local, status=503, reason="a part of the response was lost")
             told = ", its client is answered 503, or cut off if its answer had begun"
         else:
@@ -199,12 +199,7 @@ def _queue_of(item: Out) -> str:
     return f"group {item.group}" if isinstance(item, SendGroup) else f"finish {item.reply_channel}"
 
 
-def _is_response(item: Send) -> bool:
-    """Whether this is (a part of) the answer to an HTTP request; a WebSocket's have other keys (ASGI)."""
-    return "status" in item.message or "content" in item.message
-
-
 def _may_be_repeated(item: Out) -> bool:
-    if isinstance(item, Send):  # an interface ignores what follows a complete response (ASGI, HTTP)
-        return "status" in item.message and not item.message.get("more_content")
+    if isinstance(item, Send):
+        return item.is_repeatable
     return not isinstance(item, SendGroup)
