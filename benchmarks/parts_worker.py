@@ -129,7 +129,7 @@ class RedisTurn:
         """One turn; the queues are filled and emptied outside of it."""
         layer = self._layer
         layer.send_many([self._request] * BATCH)
-        out: list[Out] = [Send(self._process + LOCAL, RESPONSE, packed=self._packed) for _ in range(BATCH)]
+        out: list[Out] = [Send(self._process + LOCAL, self._packed) for _ in range(BATCH)]
         began, used = time.perf_counter(), time.process_time()
         taken = self._port.turn(out, ["http.request", "websocket.receive"], BATCH, 5)
         used, took = time.process_time() - used, time.perf_counter() - began

@@ -148,3 +148,36 @@ def test_the_interface_server_starts_with_django_unimportable(tmp_path: Path) ->
     done = run_python("-c", code, "|".join(path))
     assert done.returncode == 0, done.stderr
     assert "--layer" in done.stdout
+
+
+def imported_modules(name: str, path: Path, names: set[str]) -> Iterator[str]:
+    """The modules of our own that one imports, inside functions and for types too."""
+    folder = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = folder[: len(folder) - node.level + 1] if node.level else []
+            source = ".".join([*above, *(node.module or "").split(".")]).rstrip(".")
+            inner = {f"{source}.{alias.name}" for alias in node.names}
+            yield from (inner & names) or {source}
+
+
+def circles(arrows: dict[str, set[str]]) -> set[str]:
+    """What is left when modules that import nothing that is left are taken away, again and again."""
+    left = {name: set(imported) & arrows.keys() - {name} for name, imported in arrows.items()}
+    while done := [name for name, imported in left.items() if not imported & left.keys()]:
+        for name in done:
+            del left[name]
+    return set(left)
+
+
+def test_the_worker_tier_has_no_circle_of_imports() -> None:
+    root = ROOT / "worker"
+    modules = {
+        ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in (root / "headrace").rglob("*.py")
+    }
+    arrows = {name: set(imported_modules(name, path, set(modules))) for name, path in modules.items()}
+    assert circles(arrows) == set()
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == {"a", "b", "c"}

@@ -25,6 +25,7 @@ LONG_FUNCTIONS: dict[str, str] = {}
 #: Modules that another test module covers, or that have nothing to test.
 TESTED_ELSEWHERE = {
     "headrace_asgi/contract.py": "an interface; headrace_asgi.conformance tests it on every layer",
+    "headrace/types.py": "names for types; mypy reads them",
     "headrace_interface/__main__.py": "two lines; the journeys start it",
 }
 #: What the package data patterns of setup.py take along.

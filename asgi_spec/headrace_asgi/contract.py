@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 from .enums import quick
 from .envelope import Message
 from .errors import ChannelFull, MessageTooLarge
-from .limits import RECEIVE_SECONDS, STOP_SECONDS, Capacities
+from .limits import MAX_MESSAGE_BYTES, RECEIVE_SECONDS, STOP_SECONDS, Capacities
 
 __all__ = [
     "ChannelLayer",
@@ -85,6 +85,8 @@ class ChannelLayer(ABC):
     expiry: float
     group_expiry: float
     capacities: Capacities
+    #: Bytes of a packed message, at most.
+    max_message_bytes: int = MAX_MESSAGE_BYTES
     #: Where the layer is, for people: "redis://127.0.0.1:6379/0, prefix 'x'". No password.
     label: str = ""
 
@@ -201,11 +203,14 @@ class Send:
     """A message to put on a channel, said by the consumer of a delivery (`origin`, for log lines)."""
 
     channel: str
-    message: Message
+    #: As `envelope.pack_message` packed it when it was said: what becomes of its dict then changes nothing.
+    packed: bytes = field(repr=False)
     origin: str = ""
     expiry_seconds: float | None = None
-    #: `message` as `envelope.pack_message` packed it when it was said; a port then need not pack it.
-    packed: bytes | None = field(default=None, compare=False, repr=False)
+    #: Whether it is (a part of) the response to an HTTP request.
+    is_response: bool = False
+    #: Whether it changes nothing when it comes twice: a complete response.
+    is_repeatable: bool = False
 
 
 @dataclass(slots=True)
@@ -234,9 +239,9 @@ class SendGroup:
     """A message for every member of a group."""
 
     group: str
-    message: Message
+    #: As `envelope.pack_message` packed it when it was said.
+    packed: bytes = field(repr=False)
     origin: str = ""
-    packed: bytes | None = field(default=None, compare=False, repr=False)
 
 
 Out = Send | SendGroup | Control | Finish

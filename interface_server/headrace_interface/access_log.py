@@ -1,10 +1,11 @@
-"""The access log: one line a request in the common log format, with time zone and escaping (D6).
+"""The access log: one line a request, in the common log format with time zone and escaping (D6), or as JSON.
 
 Lines are written together, twice a second, so that a request does not pay for a system call.
 """
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any, Protocol
 
@@ -12,7 +13,7 @@ from .episodes import Episode
 from .http.head import RequestHead
 from .timers import Clock
 
-__all__ = ["AccessLog", "Sink", "escape"]
+__all__ = ["COMMON", "FORMATS", "JSON", "AccessLog", "Sink", "escape"]
 
 _FLUSH_SECONDS = 0.5
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -28,12 +29,89 @@ class Sink(Protocol):
         """Close the file."""
 
 
+class LineFormat(Protocol):
+    """Makes lines of what happened."""
+
+    def request(self, head: RequestHead, status: int, size: int) -> str:
+        """The line of a request."""
+
+    def refused(self, client: list[Any] | None, status: int) -> str:
+        """The line of something that was no request."""
+
+    def socket(self, action: str, head: RequestHead, code: int | None) -> str:
+        """The line of a WebSocket's event."""
+
+
+class CommonFormat:
+    """The common log format. What is not known is a dash, and a WebSocket's event stands for a method."""
+
+    def request(self, head: RequestHead, status: int, size: int) -> str:
+        """As in `"GET /path HTTP/1.1" 200 512`."""
+        target = escape(head.target.decode("latin-1"))
+        return self._line(
+            head.client, f"{head.method} {target} HTTP/{head.http_version}", str(status), str(size)
+        )
+
+    def refused(self, client: list[Any] | None, status: int) -> str:
+        """As in `"-" 400 -`."""
+        return self._line(client, "-", str(status), "-")
+
+    def socket(self, action: str, head: RequestHead, code: int | None) -> str:
+        """As in `"WSDISCONNECT /path" 1001 -`."""
+        return self._line(
+            head.client, f"{action} {escape(head.path)}", "-" if code is None else str(code), "-"
+        )
+
+    def _line(self, client: list[Any] | None, what: str, status: str, size: str) -> str:
+        host = "-" if client is None else escape(str(client[0]))
+        return f'{host} - - [{_now()}] "{what}" {status} {size}\n'
+
+
+class JsonFormat:
+    """One JSON object on each line, with `at` (ISO 8601) and `client` (null if unknown) in all of them.
+
+    A request has `method`, `target`, `http_version`, `status` and `size` in bytes; what was none only
+    `status`; an event of a WebSocket `event`, `path` and `code`, null where nothing was closed.
+    """
+
+    def request(self, head: RequestHead, status: int, size: int) -> str:
+        """The object of a request."""
+        return self._line(
+            head.client,
+            method=head.method,
+            target=head.target.decode("latin-1"),
+            http_version=head.http_version,
+            status=status,
+            size=size,
+        )
+
+    def refused(self, client: list[Any] | None, status: int) -> str:
+        """The object of what was no request."""
+        return self._line(client, status=status)
+
+    def socket(self, action: str, head: RequestHead, code: int | None) -> str:
+        """The object of a WebSocket's event."""
+        return self._line(head.client, event=action, path=head.path, code=code)
+
+    def _line(self, client: list[Any] | None, **values: object) -> str:
+        at = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime())
+        host = None if client is None else str(client[0])
+        return json.dumps({"at": at, "client": host, **values}) + "\n"
+
+
+COMMON, JSON = "common", "json"
+FORMATS: dict[str, LineFormat] = {COMMON: CommonFormat(), JSON: JsonFormat()}
+
+
 class AccessLog:
     """Writes to a file by path, or to `stream`, where what cannot be written is given up."""
 
-    def __init__(self, clock: Clock, path: str | None = None, stream: Sink | None = None) -> None:
-        """Opens `path` for appending. Raises OSError."""
+    def __init__(
+        self, clock: Clock, path: str | None = None, stream: Sink | None = None, lines: str = COMMON
+    ) -> None:
+        """Opens `path` for appending; `lines` is one of `FORMATS`. Raises OSError."""
         self._clock = clock
+        self._format = FORMATS[lines]
         self._path = path
         self._stream = stream if path is None else _open(path)
         self._lines: list[str] = []
@@ -43,16 +121,15 @@ class AccessLog:
 
     def request(self, head: RequestHead, status: int, size: int) -> None:
         """A request that was answered; 499 says that its client left before."""
-        target = escape(head.target.decode("latin-1"))
-        self._add(head.client, f"{head.method} {target} HTTP/{head.http_version}", str(status), str(size))
+        self._add(self._format.request(head, status, size))
 
     def refused(self, client: list[Any] | None, status: int) -> None:
         """Something that was no request, or broke off before it was one."""
-        self._add(client, "-", str(status), "-")
+        self._add(self._format.refused(client, status))
 
     def socket(self, action: str, head: RequestHead, code: int | None = None) -> None:
         """An event of a WebSocket, such as WSCONNECT; `code` is what it was closed with."""
-        self._add(head.client, f"{action} {escape(head.path)}", "-" if code is None else str(code), "-")
+        self._add(self._format.socket(action, head, code))
 
     def reopen(self) -> None:
         """Open the file again: it was rotated. Keeps the old one if that fails, and raises OSError."""
@@ -98,11 +175,10 @@ class AccessLog:
             )
         self._trouble.happened(count)
 
-    def _add(self, client: list[Any] | None, what: str, status: str, size: str) -> None:
-        host = "-" if client is None else escape(str(client[0]))
+    def _add(self, line: str) -> None:
         if not self._lines:
             self._clock.callLater(_FLUSH_SECONDS, self.flush)
-        self._lines.append(f'{host} - - [{_now()}] "{what}" {status} {size}\n')
+        self._lines.append(line)
 
 
 def _open(path: str) -> Sink:

@@ -96,9 +96,9 @@ def _open_access_log(options: argparse.Namespace, clock: Any) -> AccessLog | Non
     if options.no_access_log or (path is None and options.verbosity < 1):
         return None
     if path is None or path == "-":
-        return AccessLog(clock, stream=_unbuffered_stdout())
+        return AccessLog(clock, stream=_unbuffered_stdout(), lines=options.access_log_format)
     try:
-        return AccessLog(clock, path=path)
+        return AccessLog(clock, path=path, lines=options.access_log_format)
     except OSError as error:
         raise ConfigurationError(f"--access-log {path} cannot be opened: {error.strerror}") from None
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 
+from headrace_asgi.log_limit import Trouble
+
 from .timers import Clock
 
 __all__ = ["QUIET_SECONDS", "Episode"]
@@ -26,32 +28,27 @@ class Episode:
         self._begins = begins
         self._ends = ends
         self._ends_by_itself = ends_by_itself
-        self._count = 0
-        self._first = self._last = 0.0
+        self._trouble = Trouble()
         self._timer: object | None = None
 
     def happened(self, count: int = 1) -> None:
         """It went wrong, so many times at once."""
-        now = self._clock.seconds()
-        self._last = now
-        if not self._count:
-            self._first = now
+        if self._trouble.happened(self._clock.seconds(), count):
             logger.warning("%s", self._begins)
-        self._count += count
         if self._ends_by_itself and self._timer is None:
             self._timer = self._clock.callLater(QUIET_SECONDS, self._look)
 
     def over(self) -> None:
         """It went right, which ends it; nothing happens if there was no trouble."""
-        if self._count:
-            seconds = max(1, round(self._last - self._first))
-            logger.warning("%s", self._ends.format(count=self._count, seconds=seconds))
-            self._count = 0
+        past = self._trouble.over()
+        if past is not None:
+            seconds = max(1, round(past.last_at - past.first_at))
+            logger.warning("%s", self._ends.format(count=past.times, seconds=seconds))
 
     def _look(self) -> None:
         self._timer = None
-        quiet = self._clock.seconds() - self._last
-        if self._count and quiet < QUIET_SECONDS:
+        quiet = self._clock.seconds() - self._trouble.last_at
+        if self._trouble.count and quiet < QUIET_SECONDS:
             self._timer = self._clock.callLater(QUIET_SECONDS - quiet, self._look)
         else:
             self.over()

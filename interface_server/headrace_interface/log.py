@@ -14,6 +14,8 @@ from typing import TextIO, cast
 
 from twisted.logger import ILogObserver, STDLibLogObserver, globalLogBeginner
 
+from headrace_asgi.log_limit import LogLimit, left_out_note
+
 __all__ = ["LEVELS", "RateLimit", "configure"]
 
 #: Level of our loggers, by verbosity 0 to 3 (D4: daphne 1.x died of 3).
@@ -32,32 +34,17 @@ class RateLimit(logging.Filter):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__()
-        self._burst = burst
-        self._window_seconds = window_seconds
-        self._clock = clock
-        #: kind -> [start of its window, let through, left out]
-        self._kinds: dict[tuple[str, int, str], list[float]] = {}
+        self._limit = LogLimit(window_seconds, burst, clock)
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the record is written; one that ends a silence says how long it was."""
         if record.levelno < logging.INFO:
             return True
-        now = self._clock()
-        kind = (record.name, record.levelno, str(record.msg))
-        if len(self._kinds) > 1000:  # bounds memory: a format string made of data is a kind of its own
-            self._kinds.clear()
-        seen = self._kinds.setdefault(kind, [now, 0, 0])
-        if now - seen[0] >= self._window_seconds:
-            left_out = int(seen[2])
-            seen[:] = [now, 0, 0]
-            if left_out:
-                record.msg = f"{record.getMessage()} ({left_out} more like this were left out)"
-                record.args = ()
-        if seen[1] >= self._burst:
-            seen[2] += 1
-            return False
-        seen[1] += 1
-        return True
+        left_out = self._limit.ask((record.name, record.levelno, str(record.msg)))
+        if left_out:
+            record.msg = record.getMessage() + left_out_note(left_out)
+            record.args = ()
+        return left_out is not None
 
 
 def configure(verbosity: int, stream: TextIO | None = None) -> None:

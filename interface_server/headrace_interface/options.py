@@ -15,6 +15,7 @@ from urllib.parse import unquote
 from headrace_asgi import __version__
 from headrace_asgi.errors import ConfigurationError
 
+from .access_log import COMMON, FORMATS
 from .deadlines import OFF, Deadlines, rows
 from .settings import InterfaceSettings, Network
 
@@ -101,7 +102,13 @@ def _add_behaviour(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--access-log",
         metavar="PATH",
-        help="common log format to a file, - is stdout (stdout from verbosity 1 on)",
+        help="one line a request to a file, - is stdout (stdout from verbosity 1 on)",
+    )
+    group.add_argument(
+        "--access-log-format",
+        choices=list(FORMATS),
+        default=COMMON,
+        help="the common log format, or one JSON object on each line (common)",
     )
     group.add_argument("--no-access-log", action="store_true", help="no access log at all")
     group.add_argument(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from twisted.internet import task
 
-from headrace_interface.access_log import AccessLog, escape
+from headrace_interface.access_log import JSON, AccessLog, escape
 from headrace_interface.http.head import RequestHead
 
 LINE = re.compile(
@@ -56,6 +57,24 @@ def test_a_socket_has_lines_too() -> None:
     assert [match and match.groups() for match in matches] == [
         ("-", r"WSCONNECT /a\n", "-", "-"),
         ("-", r"WSDISCONNECT /a\n", "1001", "-"),
+    ]
+
+
+def test_lines_can_be_json_objects() -> None:
+    stream = io.BytesIO()
+    log = AccessLog(task.Clock(), stream=stream, lines=JSON)
+    log.request(head(b'/a"\xff', ["192.0.2.1", 5]), 200, 7)
+    log.refused(None, 400)
+    log.socket("WSDISCONNECT", head(), 1001)
+    log.flush()
+    entries = [json.loads(line) for line in stream.getvalue().decode("ascii").splitlines()]
+    for entry in entries:
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4}", entry.pop("at"))
+    request = {"method": "GET", "target": '/a"\xff', "http_version": "1.1", "status": 200, "size": 7}
+    assert entries == [
+        {"client": "192.0.2.1", **request},
+        {"client": None, "status": 400},
+        {"client": None, "event": "WSDISCONNECT", "path": "/a\n", "code": 1001},
     ]
 
 

@@ -66,11 +66,13 @@ def test_a_layer_is_called_by_its_alias_and_by_the_place_that_it_says_it_is_at()
 
 
 def test_w13_a_layer_says_itself_whether_it_lives_in_one_process() -> None:
-    class InMemoryByName:
-        """Something else."""
+    class InMemoryByName(InMemoryChannelLayer):
+        """Its name says one thing, it says another."""
 
-    assert layer_with([]).local_only()
-    assert not ChannelLayerWrapper(InMemoryByName(), "default", []).local_only()  # type: ignore[arg-type]
+        local_only = False
+
+    assert layer_with([]).local_only
+    assert not ChannelLayerWrapper(InMemoryByName(), "default", []).local_only
 
 
 @pytest.mark.parametrize(
@@ -159,7 +161,7 @@ class PlainTests(django.test.TestCase):
         GROUP.send({"n": 1})
         CHANNEL.send({"n": 2})
         Channel("work").send({"n": 3})
-        assert channel_layers["default"].local_only()
+        assert channel_layers["default"].local_only
         assert channel_layers["default"].statistics("members")["pending"] == 1
 
 
@@ -179,11 +181,11 @@ class OwnTests(ChannelTestCase):
 class LiveTests(django.test.TestCase):
     @live_layers()
     def test_it_asks_for_the_real_one(self):
-        assert not channel_layers["default"].local_only()
+        assert not channel_layers["default"].local_only
         Channel("asked").send({"n": 1})
 
     def test_another_does_not(self):
-        assert channel_layers["default"].local_only()
+        assert channel_layers["default"].local_only
 """
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from headrace.log import Seldom, setup_logging
+from headrace.log import LimitedLog, setup_logging
 from tests.support.workers import Clock
 
 
@@ -44,23 +44,16 @@ def test_a_projects_own_logging_is_left_alone(logger: logging.Logger) -> None:
     assert logger.level == logging.ERROR
 
 
-def test_a_thing_is_said_once_per_interval_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_thing_is_said_once_per_minute_and_counted(caplog: pytest.LogCaptureFixture) -> None:
     clock = Clock()
-    seldom = Seldom(60, clock)
+    limited = LimitedLog(clock)
     for _ in range(5):
-        seldom.log("a", logging.ERROR, "it is %s", "so")
-    seldom.log("b", logging.ERROR, "other")
+        limited.log("a", logging.ERROR, "it is %s", "so")
+    limited.log("b", logging.ERROR, "other")
     clock.sleep(61)
-    seldom.log("a", logging.ERROR, "it is %s", "so")
+    limited.log("a", logging.ERROR, "it is %s", "so")
     assert [record.message for record in caplog.records] == [
         "it is so",
         "other",
-        "it is so (4 more like it since)",
+        "it is so (4 more like this were left out)",
     ]
-
-
-def test_what_is_remembered_is_bounded() -> None:
-    seldom = Seldom()
-    for number in range(5000):
-        seldom.log(str(number), logging.DEBUG, "x")
-    assert len(seldom._last) <= Seldom._MOST_KEYS

@@ -1,4 +1,4 @@
-"""Sends that wait for their consumer, and sends that the layer refused."""
+"""Sends that wait for their consumer."""
 
 from __future__ import annotations
 
@@ -9,216 +9,11 @@ from typing import Any
 import pytest
 
 from headrace import Channel, outbox
-from headrace.outbox import Outbox, Unsent
-from headrace_asgi.contract import Control, Finish, Outcome, Send, SendGroup
-from headrace_asgi.errors import LayerUnavailable, MessageTooLarge, OutcomeUnknown
-from tests.support.workers import Clock, layer_with
-
-REPLY = "hr1.0.feed!abc"
-FINISH = Finish(REPLY, 3, "0")
-NOTE = Control(REPLY, {"control": "verdict"})
-
-
-def said(number: int, channel: str = "work") -> Send:
-    return Send(channel, {"n": number}, "app.consumer")
-
-
-class Kept:
-    """An Unsent with a clock of its own."""
-
-    def __init__(self) -> None:
-        self.clock = Clock()
-        self.counters: Counter[str] = Counter()
-        self.unsent = Unsent(1.0, self.counters, self.clock)
-
-    def refuse(self, items: list[Any], outcome: Outcome = Outcome.FULL) -> None:
-        for item in items:
-            self.unsent.refused(item, outcome)
-
-
-def test_a_refused_send_is_tried_again_for_a_second_then_dropped_and_counted_w3(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    kept = Kept()
-    kept.refuse([said(1)])
-    tries = 0
-    while kept.unsent:
-        kept.clock.sleep(0.05)
-        out = kept.unsent.with_held([])
-        tries += bool(out)
-        kept.refuse(out)
-    assert 15 <= tries <= 25
-    assert kept.counters == {"shed": 1}
-    assert "app.consumer said something to work: the channel stayed full for 1 s; dropped" in caplog.text
-
-
-def test_w3_a_client_whose_reply_was_refused_is_told_to_reconnect() -> None:
-    kept = Kept()
-    kept.refuse([said(1, REPLY)])
-    kept.clock.sleep(1.1)
-    kept.refuse(kept.unsent.with_held([]))
-    assert kept.unsent.with_held([]) == [Control(REPLY, {"control": "close", "local": "abc", "code": 1013})]
-    assert not kept.unsent
-
-
-@pytest.mark.parametrize(
-    "message",
-    [{"status": 200, "content": b""}, {"content": b"part", "more_content": True}],
-    ids=["a response", "a part of one"],
-)
-def test_w3_an_http_client_whose_answer_was_refused_is_answered_503_not_told_to_reconnect(
-    message: dict[str, Any], caplog: pytest.LogCaptureFixture
-) -> None:
-    kept = Kept()
-    kept.refuse([Send(REPLY, message, "app.view")])
-    kept.clock.sleep(1.1)
-    kept.refuse(kept.unsent.with_held([]))
-    (told,) = kept.unsent.with_held([])
-    assert isinstance(told, Control)
-    assert (told.body["control"], told.body["local"], told.body["status"]) == ("failed", "abc", 503)
-    assert "its client is answered 503" in caplog.text
-    assert "1013" not in caplog.text
-
-
-def test_what_is_for_a_process_that_redis_forgot_is_said_again_in_order_for_five_seconds() -> None:
-    kept = Kept()
-    first, second, other = said(1, REPLY), said(2, REPLY), said(3, "other")
-    kept.refuse([first, NOTE], Outcome.FORGOTTEN)
-    assert kept.unsent.wait_seconds(5) == pytest.approx(0.1)
-    assert kept.unsent.with_held([second, other]) == [other]
-    kept.clock.sleep(0.1)
-    assert kept.unsent.with_held([]) == [first, NOTE, second]
-    kept.refuse([first, NOTE, second], Outcome.FORGOTTEN)
-    kept.clock.sleep(4)
-    assert kept.unsent.with_held([]) == [first, NOTE, second]
-    assert not kept.unsent
-    assert not kept.counters
-
-
-def test_what_is_for_a_process_that_stays_forgotten_is_dropped_as_for_one_that_is_gone(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    kept = Kept()
-    kept.refuse([said(1, REPLY), NOTE], Outcome.FORGOTTEN)
-    tries = 0
-    began = kept.clock.now
-    while kept.unsent:
-        kept.clock.sleep(kept.unsent.wait_seconds(5))
-        out = kept.unsent.with_held([])
-        tries += 1
-        kept.refuse(out, Outcome.FORGOTTEN)
-    assert 5.0 <= kept.clock.now - began < 5.2
-    assert 40 <= tries <= 52
-    assert kept.counters == {"gone": 1}
-    assert not caplog.records
-
-
-@pytest.mark.parametrize("outcome", [Outcome.FULL, Outcome.UNAVAILABLE])
-def test_a_group_message_that_the_layer_refuses_is_tried_for_a_second_then_dropped_and_counted(
-    outcome: Outcome, caplog: pytest.LogCaptureFixture
-) -> None:
-    kept = Kept()
-    first, second = (SendGroup("room", {"n": n}, "app.consumer") for n in (1, 2))
-    kept.refuse([first], outcome)
-    assert kept.unsent.with_held([second, FINISH]) == [FINISH]
-    tries = 0
-    while kept.unsent:
-        kept.clock.sleep(0.05)
-        out = kept.unsent.with_held([])
-        tries += 1
-        kept.refuse(out, outcome)
-    assert 15 <= tries <= 25
-    assert kept.counters == {"shed": 2}
-    assert caplog.text.count("app.consumer said something to room") == 1
-
-
-def test_a_finish_that_the_layer_refuses_is_said_until_it_works_with_pauses() -> None:
-    kept = Kept()
-    kept.refuse([FINISH], Outcome.UNAVAILABLE)
-    for _ in range(60):
-        assert kept.unsent.wait_seconds(5) > 0
-        kept.clock.sleep(0.06)
-        assert kept.unsent.with_held([said(1, REPLY)]) == [FINISH, said(1, REPLY)]
-        kept.refuse([FINISH], Outcome.UNAVAILABLE)
-    assert not kept.counters
-
-
-def test_a_later_refusal_does_not_count_from_an_earlier_one() -> None:
-    kept = Kept()
-    item = said(1)
-    kept.refuse([item])
-    kept.clock.sleep(0.9)
-    assert kept.unsent.with_held([]) == [item]
-    kept.unsent.with_held([])  # it was accepted
-    kept.clock.sleep(0.9)
-    kept.refuse([item])
-    assert kept.unsent
-
-
-def test_a_refused_send_keeps_its_place_in_front_of_later_ones() -> None:
-    kept = Kept()
-    first, second, third, other = said(1), said(2), said(3), said(4, "other")
-    kept.refuse([first])
-    assert kept.unsent.with_held([second, other, FINISH]) == [other, FINISH]
-    kept.clock.sleep(0.06)
-    assert kept.unsent.with_held([third]) == [first, second, third]
-    kept.refuse([first, second, third])
-    kept.clock.sleep(0.06)
-    assert kept.unsent.with_held([]) == [first, second, third]
-    assert not kept.unsent
-
-
-def test_a_turn_waits_no_longer_than_until_the_next_try() -> None:
-    kept = Kept()
-    assert kept.unsent.wait_seconds(5) == 5
-    kept.refuse([said(1)])
-    assert kept.unsent.wait_seconds(5) == pytest.approx(0.05)
-    kept.unsent.broken([FINISH], LayerUnavailable("no connection"))
-    assert kept.unsent.wait_seconds(5) == 0
-
-
-def test_what_was_surely_not_executed_is_said_again() -> None:
-    kept = Kept()
-    items = [said(1), SendGroup("g", {}), NOTE, FINISH]
-    kept.unsent.broken(items, LayerUnavailable("no connection"))
-    assert kept.unsent.with_held([]) == items
-
-
-def test_of_what_nobody_knows_only_harmless_repetitions_are_said_again() -> None:
-    kept = Kept()
-    response = Send(REPLY, {"status": 200, "content": b"x"})
-    part = Send(REPLY, {"status": 200, "content": b"x", "more_content": True})
-    group = SendGroup("g", {})
-    kept.unsent.broken([said(1), part, group, NOTE, response, FINISH], OutcomeUnknown("broken pipe"))
-    assert kept.unsent.with_held([]) == [NOTE, response, FINISH]
-    assert kept.counters == {"unknown": 3}
-
-
-def test_what_is_for_a_client_that_left_is_not_missed(caplog: pytest.LogCaptureFixture) -> None:
-    kept = Kept()
-    kept.refuse([said(1, REPLY), NOTE, FINISH], Outcome.GONE)
-    kept.refuse([FINISH], Outcome.STALE)
-    assert not kept.unsent
-    assert kept.counters == {"gone": 1}
-    assert not caplog.records
-
-
-def test_at_the_end_what_is_left_is_counted() -> None:
-    kept = Kept()
-    kept.refuse([said(1), said(2), said(3, REPLY)])
-    kept.unsent.give_up()
-    assert not kept.unsent
-    assert kept.counters == {"shed": 3}
-
-
-def test_w3_at_the_end_what_an_outage_kept_back_is_counted_too(caplog: pytest.LogCaptureFixture) -> None:
-    kept = Kept()
-    items = [said(1), SendGroup("g", {}, "app.consumer"), NOTE, FINISH]
-    kept.unsent.broken(items, LayerUnavailable("no connection"))
-    kept.unsent.give_up()
-    assert not kept.unsent
-    assert kept.counters == {"shed": 2}
-    assert "app.consumer said something to work: the layer did not take it; dropped" in caplog.text
+from headrace.outbox import Outbox
+from headrace_asgi.contract import Send
+from headrace_asgi.envelope import unpack_message
+from headrace_asgi.errors import LayerUnavailable, MessageTooLarge
+from tests.support.workers import layer_with
 
 
 @pytest.mark.parametrize("error", [TypeError, LayerUnavailable])
@@ -258,7 +53,7 @@ def test_an_outbox_belongs_to_its_thread() -> None:
     assert outbox.current() is None
     assert layer.receive(["work"]) == ("work", {"n": 2})
     assert layer.receive(["work"]) == (None, None)
-    assert [item.message for item in mine.items if isinstance(item, Send)] == [{"n": 1}]
+    assert [unpack_message(item.packed) for item in mine.items if isinstance(item, Send)] == [{"n": 1}]
 
 
 def test_the_layers_size_limit_holds_where_something_is_said() -> None:
@@ -276,7 +71,7 @@ def test_what_was_committed_stands_whatever_the_consumer_does_next() -> None:
     collected.commit("answer")
     collected.send(layer, "work", {"n": 2})
     collected.drop()
-    assert [item.message for item in said_now] == [{"n": 1}]
+    assert [unpack_message(item.packed) for item in said_now] == [{"n": 1}]
     assert collected.items == []
     assert collected.has_said_to("answer")
     assert not collected.has_said_to("work")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from types import ModuleType
 
 from django.apps import AppConfig
 
@@ -20,7 +20,7 @@ class HeadraceConfig(AppConfig):
     name = "headrace"
     verbose_name = "Headrace"
 
-    def __init__(self, app_name: str, app_module: Any) -> None:
+    def __init__(self, app_name: str, app_module: ModuleType | None) -> None:
         super().__init__(app_name, app_module)
         broken_code.watch_if_asked()
 

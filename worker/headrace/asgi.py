@@ -8,13 +8,16 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import Any
 
-from headrace_asgi.contract import ChannelLayer
+from headrace_asgi.contract import ChannelLayer, Outcome, RefusedHandler, WorkerPort
 from headrace_asgi.errors import ConfigurationError
+from headrace_asgi.layers.from_config import layer_from_config
 
 from . import conf
+from .routing import Router
+from .types import Content, Options
 
 __all__ = [
     "DEFAULT_CHANNEL_LAYER",
@@ -36,36 +39,99 @@ class InvalidChannelLayerError(ValueError):
     """An entry of CHANNEL_LAYERS cannot work; the text names it and says what to do."""
 
 
-class ChannelLayerWrapper:
+class ChannelLayerWrapper(ChannelLayer):
     """A channel layer under its alias, together with its routing. Everything else is the layer's own."""
 
-    def __init__(self, channel_layer: ChannelLayer, alias: str, routing: Any) -> None:
+    def __init__(self, channel_layer: ChannelLayer, alias: str, routing: object) -> None:
+        """Take the layer, and its routes: a list, a dict or the dotted path of either."""
         self.channel_layer = channel_layer
         self.alias = alias
         self.routing = routing
+        self.extensions = channel_layer.extensions
+        self.local_only = channel_layer.local_only
+        self.ChannelFull = channel_layer.ChannelFull
+        self.MessageTooLarge = channel_layer.MessageTooLarge
+        self.expiry = channel_layer.expiry
+        self.group_expiry = channel_layer.group_expiry
+        self.capacities = channel_layer.capacities
+        self.max_message_bytes = channel_layer.max_message_bytes
+        self.label = channel_layer.label
 
     @cached_property
-    def router(self) -> Any:
+    def router(self) -> Router:
         """The compiled routing, made on first use.
 
         Raises ImproperlyConfigured if the routing cannot be imported or has an impossible route.
         """
-        from .routing import Router
-
         return Router(self.routing, setting=f"CHANNEL_LAYERS[{self.alias!r}]['ROUTING']")
 
-    def local_only(self) -> bool:
-        """Whether messages on this layer never leave the process (W13: the layer says so, not its name)."""
-        return bool(getattr(self.channel_layer, "local_only", False))
+    def send(self, channel: str, message: Content) -> None:
+        """As the layer's."""
+        self.channel_layer.send(channel, message)
 
-    def __getattr__(self, name: str) -> Any:
-        if name == "channel_layer":  # only while a copy is being made, before it has attributes
-            raise AttributeError(name)
-        return getattr(self.channel_layer, name)
+    def receive(
+        self, channels: Iterable[str], block: bool = False
+    ) -> tuple[str, Content] | tuple[None, None]:
+        """As the layer's."""
+        return self.channel_layer.receive(channels, block)
+
+    def new_channel(self, pattern: str) -> str:
+        """As the layer's."""
+        return self.channel_layer.new_channel(pattern)
+
+    def send_many(self, messages: Sequence[tuple[str, Content]]) -> list[Outcome]:
+        """As the layer's."""
+        return self.channel_layer.send_many(messages)
+
+    def receive_many(
+        self, channels: Iterable[str], limit: int = 1, timeout_seconds: float = 0
+    ) -> list[tuple[str, Content]]:
+        """As the layer's."""
+        return self.channel_layer.receive_many(channels, limit, timeout_seconds)
+
+    def group_add(self, group: str, channel: str) -> None:
+        """As the layer's."""
+        self.channel_layer.group_add(group, channel)
+
+    def group_discard(self, group: str, channel: str) -> None:
+        """As the layer's."""
+        self.channel_layer.group_discard(group, channel)
+
+    def group_channels(self, group: str) -> list[str]:
+        """As the layer's."""
+        return self.channel_layer.group_channels(group)
+
+    def send_group(self, group: str, message: Content) -> None:
+        """As the layer's."""
+        self.channel_layer.send_group(group, message)
+
+    def flush(self) -> None:
+        """As the layer's."""
+        self.channel_layer.flush()
+
+    def statistics(self, channel: str) -> dict[str, int]:
+        """As the layer's."""
+        return self.channel_layer.statistics(channel)
+
+    def announce(self, channels: Iterable[str]) -> None:
+        """As the layer's."""
+        self.channel_layer.announce(channels)
+
+    def ensure_usable(self) -> None:
+        """As the layer's."""
+        self.channel_layer.ensure_usable()
+
+    def open_worker_port(self, on_refused: RefusedHandler) -> WorkerPort:
+        """As the layer's."""
+        return self.channel_layer.open_worker_port(on_refused)
+
+    def close(self) -> None:
+        """As the layer's."""
+        self.channel_layer.close()
 
     def __str__(self) -> str:
         cls = type(self.channel_layer)
-        place = getattr(self.channel_layer, "label", "") or f"{cls.__module__}.{cls.__qualname__}"
+        place = self.channel_layer.label or f"{cls.__module__}.{cls.__qualname__}"
         return f"{self.alias} ({place})"
 
 
@@ -92,7 +158,7 @@ class ChannelLayerManager:
         return self._in_tests
 
     @property
-    def configs(self) -> dict[str, dict[str, Any]]:
+    def configs(self) -> dict[str, Options]:
         """`settings.CHANNEL_LAYERS`, empty without one: then everything is plain Django."""
         return conf.channel_layer_configs()
 
@@ -105,8 +171,6 @@ class ChannelLayerManager:
         return self._make(name, "TEST_CONFIG")
 
     def _make(self, name: str, key: str, in_memory: bool = False) -> ChannelLayerWrapper:
-        from headrace_asgi.layers.from_config import layer_from_config
-
         try:
             config = conf.channel_layer_config(name, key)
             backend, options = config.backend, config.options

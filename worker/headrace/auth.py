@@ -10,9 +10,10 @@ from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
 
-from .decorating import Consumer, Run, decorated
+from .decorating import Run, decorated
 from .message import Message
 from .sessions import channel_and_http_session, channel_session, http_session
+from .types import Consumer
 
 __all__ = [
     "channel_and_http_session_user_from_http",
@@ -52,20 +53,20 @@ def channel_and_http_session_user_from_http(func: Consumer) -> Consumer:
     return channel_and_http_session(decorated(func, _with_http_user_kept))
 
 
-def _with_channel_user(message: Message, run: Run) -> Any:
+def _with_channel_user(message: Message, run: Run) -> object:
     if "user" not in vars(message):
         vars(message)["user"] = _lazy_user(vars(message)["channel_session"])
     return run()
 
 
-def _with_http_user(message: Message, run: Run) -> Any:
+def _with_http_user(message: Message, run: Run) -> object:
     if "user" not in vars(message):
         visitor = vars(message)["http_session"]
         vars(message)["user"] = _lazy_user(None if visitor is None else _ReadOnly(visitor))
     return run()
 
 
-def _transferred(message: Message, run: Run) -> Any:
+def _transferred(message: Message, run: Run) -> object:
     visitor, socket = vars(message)["http_session"], vars(message)["channel_session"]
     if visitor is not None:
         transfer_user(visitor, socket)
@@ -73,7 +74,7 @@ def _transferred(message: Message, run: Run) -> Any:
     return run()
 
 
-def _with_http_user_kept(message: Message, run: Run) -> Any:
+def _with_http_user_kept(message: Message, run: Run) -> object:
     visitor = vars(message)["http_session"]
     if visitor is None:
         return _with_channel_user(message, run)
@@ -98,7 +99,7 @@ class _ReadOnly:
     def get(self, key: str, default: Any = None) -> Any:
         return self._session.get(key, default)
 
-    def __setitem__(self, key: str, value: Any) -> None:
+    def __setitem__(self, key: str, value: object) -> None:
         """Keep what is there."""
 
     def cycle_key(self) -> None:

@@ -5,14 +5,24 @@ Inside a consumer, what it sends is collected and leaves when it returns; everyw
 
 from __future__ import annotations
 
-from typing import Any
+import difflib
+import logging
 
-from headrace_asgi.names import require_channel_name, require_group_name
+from headrace_asgi import messages
+from headrace_asgi.contract import ChannelLayer
+from headrace_asgi.names import PROCESS_PREFIX, require_channel_name, require_group_name
 
-from . import outbox, reply_keys
+from . import outbox
 from .asgi import DEFAULT_CHANNEL_LAYER, channel_layers
+from .log import LimitedLog
+from .types import Content
 
 __all__ = ["Channel", "Group"]
+
+#: The keys of what an interface server understands.
+_REPLIES = (messages.HTTP_RESPONSE, messages.HTTP_RESPONSE_CHUNK, messages.WEBSOCKET_SEND)
+_REPLY_KEYS = frozenset(key for kind in _REPLIES for key in kind.fields)
+_limited_log = LimitedLog()
 
 
 class Channel:
@@ -24,7 +34,7 @@ class Channel:
     __slots__ = ("_alias", "_layer", "name")
 
     def __init__(
-        self, name: str | bytes, alias: str = DEFAULT_CHANNEL_LAYER, channel_layer: Any = None
+        self, name: str | bytes, alias: str = DEFAULT_CHANNEL_LAYER, channel_layer: ChannelLayer | None = None
     ) -> None:
         if isinstance(name, bytes):
             name = name.decode("ascii")
@@ -33,11 +43,11 @@ class Channel:
         self._layer = channel_layer
 
     @property
-    def channel_layer(self) -> Any:
+    def channel_layer(self) -> ChannelLayer:
         """The layer; that of an alias is looked up when it is used, so a module may hold a Channel."""
         return channel_layers[self._alias] if self._layer is None else self._layer
 
-    def send(self, content: dict[str, Any], immediately: bool = False) -> None:
+    def send(self, content: Content, immediately: bool = False) -> None:
         """Send a message; it is packed now, so `content` may be changed afterwards.
 
         Inside a consumer it leaves when the consumer returns, and is dropped if the consumer raises. With
@@ -47,7 +57,8 @@ class Channel:
         """
         if not isinstance(content, dict):
             raise TypeError(f"A message is a dict, not {type(content).__name__}")
-        reply_keys.look_at(self.name, content)
+        if self.name.startswith(PROCESS_PREFIX) and "!" in self.name and not content.keys() <= _REPLY_KEYS:
+            _tell_unknown(self.name, content)
         outbox.send(self.channel_layer, self.name, content, immediately)
 
     def __str__(self) -> str:
@@ -63,7 +74,7 @@ class Group:
     __slots__ = ("_alias", "_layer", "name")
 
     def __init__(
-        self, name: str | bytes, alias: str = DEFAULT_CHANNEL_LAYER, channel_layer: Any = None
+        self, name: str | bytes, alias: str = DEFAULT_CHANNEL_LAYER, channel_layer: ChannelLayer | None = None
     ) -> None:
         if isinstance(name, bytes):
             name = name.decode("ascii")
@@ -72,7 +83,7 @@ class Group:
         self._layer = channel_layer
 
     @property
-    def channel_layer(self) -> Any:
+    def channel_layer(self) -> ChannelLayer:
         """The layer; that of an alias is looked up when it is used, so a module may hold a Group."""
         return channel_layers[self._alias] if self._layer is None else self._layer
 
@@ -84,7 +95,7 @@ class Group:
         """End a membership, at once. No error if there was none."""
         self.channel_layer.group_discard(self.name, str(channel))
 
-    def send(self, content: dict[str, Any], immediately: bool = False) -> None:
+    def send(self, content: Content, immediately: bool = False) -> None:
         """Send a copy to every member; leaves when a `Channel.send` would.
 
         Copies for full channels are dropped by the layer, never an error. Raises ValueError for content that
@@ -99,3 +110,24 @@ class Group:
 
     def __repr__(self) -> str:
         return f"<Group {self.name}>"
+
+
+def _tell_unknown(name: str, content: Content) -> None:
+    """Tell the author of a consumer of keys that no client understands.
+
+    The interface server refuses such a reply, and its log is not where the author looks.
+    """
+    collecting = outbox.current()
+    speaker = "Code outside of consumers" if collecting is None else collecting.origin
+    for key in content.keys() - _REPLY_KEYS:
+        near = difflib.get_close_matches(str(key), _REPLY_KEYS, n=1)
+        _limited_log.log(
+            f"{speaker} {key!r:.100}",
+            logging.WARNING,
+            "%s sent the unknown key %.100r to %s%s. "
+            "The interface server drops the message on a WebSocket, and answers a request with 500",
+            speaker,
+            key,
+            name,
+            f": did you mean {near[0]!r}?" if near else f"; known are {', '.join(sorted(_REPLY_KEYS))}",
+        )

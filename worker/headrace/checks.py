@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from typing import Any
 
 from django.apps import AppConfig
 from django.conf import settings as django_settings
@@ -19,6 +18,7 @@ from headrace_asgi.names import require_channel_name
 
 from . import conf
 from .synchronous import AsyncConsumer
+from .types import Options
 
 __all__ = [
     "check_app_order",
@@ -59,7 +59,7 @@ def register_all() -> None:
     checks.register(check_production, "headrace", deploy=True)
 
 
-def check_settings(app_configs: Apps, **kwargs: Any) -> Found:
+def check_settings(app_configs: Apps, **kwargs: object) -> Found:
     """The dict HEADRACE."""
     try:
         conf.settings()
@@ -68,7 +68,7 @@ def check_settings(app_configs: Apps, **kwargs: Any) -> Found:
     return []
 
 
-def check_layers(app_configs: Apps, **kwargs: Any) -> Found:
+def check_layers(app_configs: Apps, **kwargs: object) -> Found:
     """Every entry of CHANNEL_LAYERS, its options, and its routing. Connects to nothing."""
     from headrace_asgi.layers.from_config import layer_from_config
 
@@ -120,7 +120,7 @@ def _check_channel_names(setting: str, names: set[str]) -> Found:
     return found
 
 
-def check_app_order(app_configs: Apps, **kwargs: Any) -> Found:
+def check_app_order(app_configs: Apps, **kwargs: object) -> Found:
     """Django takes the `runserver` of the first app that has one."""
     if not conf.channel_layer_configs():
         return []
@@ -137,7 +137,7 @@ def check_app_order(app_configs: Apps, **kwargs: Any) -> Found:
     ]
 
 
-def check_production(app_configs: Apps, **kwargs: Any) -> Found:
+def check_production(app_configs: Apps, **kwargs: object) -> Found:
     """What is fine at home and not in production."""
     found: Found = []
     for alias, config in conf.channel_layer_configs().items():
@@ -173,7 +173,7 @@ def check_production(app_configs: Apps, **kwargs: Any) -> Found:
     return found
 
 
-def check_caches(app_configs: Apps, **kwargs: Any) -> Found:
+def check_caches(app_configs: Apps, **kwargs: object) -> Found:
     """A cache in the database of a layer: `cache.clear()` would throw messages, groups and sockets away."""
     try:
         layers = conf.channel_layer_configs()
@@ -194,7 +194,7 @@ def check_caches(app_configs: Apps, **kwargs: Any) -> Found:
     ]
 
 
-def _layer_databases(config: dict[str, Any]) -> set[tuple[str, int, int]]:
+def _layer_databases(config: Options) -> set[tuple[str, int, int]]:
     options = config.get("CONFIG") or {}
     try:
         urls, _ = hosts_option(options.get("hosts", ["redis://127.0.0.1:6379/0"]), "")
@@ -203,13 +203,13 @@ def _layer_databases(config: dict[str, Any]) -> set[tuple[str, int, int]]:
     return _databases(urls, options.get("connection_kwargs") or {})
 
 
-def _cache_databases(config: dict[str, Any]) -> set[tuple[str, int, int]]:
+def _cache_databases(config: Options) -> set[tuple[str, int, int]]:
     location = config.get("LOCATION") or []
     urls = location.replace(";", ",").split(",") if isinstance(location, str) else location
     return _databases([str(url).strip() for url in urls], config.get("OPTIONS") or {})
 
 
-def _databases(urls: Sequence[str], options: Any) -> set[tuple[str, int, int]]:
+def _databases(urls: Sequence[str], options: Options) -> set[tuple[str, int, int]]:
     """Server, port and number of the database behind each URL; those that are none are for others to name."""
     found = set()
     for url in urls:

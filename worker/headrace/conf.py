@@ -20,6 +20,8 @@ from django.core.signals import setting_changed
 
 from headrace_asgi.errors import ConfigurationError
 
+from .types import Options
+
 __all__ = [
     "EMBEDDED_BACKEND",
     "LayerConfig",
@@ -76,8 +78,8 @@ class LayerConfig:
     """One entry of CHANNEL_LAYERS, complete."""
 
     backend: str
-    options: dict[str, Any]
-    routing: Any
+    options: Options
+    routing: object
 
 
 @lru_cache(maxsize=1)
@@ -95,7 +97,7 @@ def settings() -> WorkerSettings:
     return WorkerSettings(**values)
 
 
-def channel_layer_configs() -> dict[str, dict[str, Any]]:
+def channel_layer_configs() -> dict[str, Options]:
     """`settings.CHANNEL_LAYERS`, or an empty dict. Raises ImproperlyConfigured if it is no dict of dicts."""
     configs = getattr(django_settings, "CHANNEL_LAYERS", None) or {}
     if not isinstance(configs, dict) or not all(isinstance(config, dict) for config in configs.values()):
@@ -147,7 +149,7 @@ def project_name() -> str:
     return str(base or getattr(django_settings, "SETTINGS_MODULE", None) or "headrace")
 
 
-def _unknown(key: Any, known: list[str]) -> str:
+def _unknown(key: object, known: list[str]) -> str:
     near = difflib.get_close_matches(str(key).upper(), known, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
     return f"HEADRACE has an unknown key {key!r}: {hint}"
@@ -170,7 +172,7 @@ def _checked(key: str, value: Any, default: Any) -> Any:
     return value
 
 
-def _forget(*, setting: str, **_: Any) -> None:
+def _forget(*, setting: str, **_: object) -> None:
     if setting == "HEADRACE":
         settings.cache_clear()
 

@@ -5,20 +5,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial, wraps
-from typing import Any
 
 from .message import Message
 from .synchronous import require_synchronous
+from .types import Consumer
 
-__all__ = ["Around", "Consumer", "Run", "decorated", "message_of"]
+__all__ = ["Around", "Run", "decorated", "message_of"]
 
-Consumer = Callable[..., Any]
 #: Calls the consumer with what it was called with.
-Run = Callable[[], Any]
-Around = Callable[[Message, Run], Any]
+Run = Callable[[], object]
+Around = Callable[[Message, Run], object]
 
 
-def message_of(args: tuple[Any, ...]) -> Message:
+def message_of(args: tuple[object, ...]) -> Message:
     """The message among the first two positional arguments of a consumer; ValueError if there is none."""
     for argument in args[:2]:
         if isinstance(argument, Message):
@@ -37,7 +36,7 @@ def decorated(consumer: Consumer, around: Around) -> Consumer:
     require_synchronous(consumer)
 
     @wraps(consumer)
-    def inner(*args: Any, **kwargs: Any) -> Any:
+    def inner(*args: object, **kwargs: object) -> object:
         return around(message_of(args), partial(consumer, *args, **kwargs))
 
     return inner

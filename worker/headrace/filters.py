@@ -11,6 +11,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from .types import Content, Kwargs
+
 __all__ = ["EMPTY", "Filters"]
 
 Chain = tuple[re.Pattern[str], ...]
@@ -36,7 +38,7 @@ class Filters:
             self.match = self._match_path if self._literal is None else self._match_literal_path
 
     @classmethod
-    def of(cls, expressions: Mapping[str, Any]) -> Filters:
+    def of(cls, expressions: Mapping[str, object]) -> Filters:
         """Compile the filters of one route. Raises ValueError for a wrong expression or unnamed groups."""
         return cls(tuple((key, (_compiled(key, value),)) for key, value in expressions.items()))
 
@@ -49,12 +51,12 @@ class Filters:
             chains[key] = chains.get(key, ()) + chain
         return Filters(tuple(chains.items()))
 
-    def consumed(self, content: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    def consumed(self, content: Content) -> tuple[Content, Kwargs] | None:
         """The content without what these filters matched, and their named groups; None for no match."""
         if not self._items:
             return content, {}
         rest = dict(content)
-        kwargs: dict[str, Any] = {}
+        kwargs: Kwargs = {}
         for key, chain in self._items:
             left = _follow(chain, content.get(key), kwargs)
             if left is None:
@@ -62,7 +64,7 @@ class Filters:
             rest[key] = left
         return rest, kwargs
 
-    def reachable(self, content: dict[str, Any]) -> bool | None:
+    def reachable(self, content: Content) -> bool | None:
         """Whether a message with these keys, and unknown others, is matched: True surely, False perhaps,
         None surely not."""
         sure = True
@@ -76,32 +78,32 @@ class Filters:
     def __str__(self) -> str:
         return " ".join(f"{key}={' + '.join(p.pattern for p in chain)}" for key, chain in self._items)
 
-    def _match_all(self, content: dict[str, Any]) -> dict[str, Any] | None:
-        kwargs: dict[str, Any] = {}
+    def _match_all(self, content: Content) -> Kwargs | None:
+        kwargs: Kwargs = {}
         for key, chain in self._items:
             if _follow(chain, content.get(key), kwargs) is None:
                 return None
         return kwargs
 
-    def _match_path(self, content: dict[str, Any]) -> dict[str, Any] | None:
+    def _match_path(self, content: Content) -> Kwargs | None:
         path = content.get("path")
         if type(path) is not str:
             return self._match_all(content)
         found = self._path[0].match(path)
         return None if found is None else found.groupdict()
 
-    def _match_literal_path(self, content: dict[str, Any]) -> dict[str, Any] | None:
+    def _match_literal_path(self, content: Content) -> Kwargs | None:
         path = content.get("path")
         if type(path) is not str:
             return self._match_all(content)
         return {} if path == self._literal else None
 
 
-def _match_anything(content: dict[str, Any]) -> dict[str, Any] | None:
+def _match_anything(content: Content) -> Kwargs | None:
     return {}
 
 
-def _follow(chain: Chain, value: Any, kwargs: dict[str, Any]) -> str | None:
+def _follow(chain: Chain, value: object, kwargs: Kwargs) -> str | None:
     """Match a chain against a value; inner groups win. What is left of the value, None for no match."""
     text = _text(value)
     for pattern in chain:
@@ -112,7 +114,7 @@ def _follow(chain: Chain, value: Any, kwargs: dict[str, Any]) -> str | None:
     return text
 
 
-def _text(value: Any) -> str | None:
+def _text(value: object) -> str | None:
     """The text an expression is matched against; None for what never matches (W4)."""
     if isinstance(value, str):
         return value

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial, wraps
 from itertools import chain
-from typing import Any
 
 from asgiref.sync import async_to_sync
 from django.core import signals
@@ -35,8 +34,9 @@ from .exceptions import RequestAborted, RequestTimeout, ResponseLater
 from .http.request import AsgiRequest
 from .http.response import chunks_of, encode_response
 from .http.window import Window
-from .log import Seldom
+from .log import LimitedLog
 from .message import Message
+from .types import Consumer, Content
 
 __all__ = ["AnsweredLater", "AsgiHandler", "ViewConsumer"]
 
@@ -72,7 +72,7 @@ class AsgiHandler(BaseHandler):
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise ImproperlyConfigured(f"MIDDLEWARE cannot be loaded: {reason}") from error
 
-    def __call__(self, message: Message) -> Iterator[dict[str, Any]]:
+    def __call__(self, message: Message) -> Iterator[Content]:
         """The messages that answer `message`; none if the view leaves that to somebody else.
 
         Blocks as the view does. Close the iterator to stop a streaming response. Whatever a view raises is
@@ -88,7 +88,7 @@ class AsgiHandler(BaseHandler):
             _finish(request, response.close)
 
     @classmethod
-    def encode_response(cls, response: HttpResponseBase) -> Iterator[dict[str, Any]]:
+    def encode_response(cls, response: HttpResponseBase) -> Iterator[Content]:
         """The messages of a response, for whoever answers a reply channel later. Close the response then."""
         return encode_response(response, cls._chunk_bytes())
 
@@ -149,17 +149,18 @@ class AsgiHandler(BaseHandler):
             return AnsweredLater()
         return response
 
-    def make_view_atomic(self, view: Callable[..., Any]) -> Callable[..., Any]:
+    def make_view_atomic(self, view: Consumer) -> Consumer:
         """As Django's; but a view that leaves the answer to others did not fail: its transaction commits."""
 
         @wraps(view)
-        def inside(*args: Any, **kwargs: Any) -> Any:
+        def inside(*args: object, **kwargs: object) -> HttpResponseBase:
             try:
-                return view(*args, **kwargs)
+                response: HttpResponseBase = view(*args, **kwargs)
             except ResponseLater:
                 return AnsweredLater()
+            return response
 
-        atomic: Callable[..., Any] = super().make_view_atomic(view)
+        atomic: Consumer = super().make_view_atomic(view)
         return atomic if atomic is view else super().make_view_atomic(inside)
 
     def process_exception_by_middleware(self, exception: Exception, request: HttpRequest) -> HttpResponse:
@@ -168,7 +169,7 @@ class AsgiHandler(BaseHandler):
             raise exception
         return super().process_exception_by_middleware(exception, request)
 
-    def _encoded(self, request: AsgiRequest, response: HttpResponseBase) -> Iterator[dict[str, Any]]:
+    def _encoded(self, request: AsgiRequest, response: HttpResponseBase) -> Iterator[Content]:
         body_wanted = request.method != "HEAD"
         try:
             messages = encode_response(response, self._chunk_bytes(), body_wanted)
@@ -212,7 +213,7 @@ class ViewConsumer:
     def __init__(self) -> None:
         """Load Django's middleware; raises what it raises."""
         self.handler = self.handler_class()
-        self._seldom = Seldom()
+        self._limited_log = LimitedLog()
 
     def __call__(self, message: Message) -> None:
         """Answer one request."""
@@ -231,7 +232,7 @@ class ViewConsumer:
             # Whatever ended this: an exception's traceback would keep the view's iterator open (H7).
             replies.close()  # type: ignore[attr-defined]
 
-    def _send_parts(self, message: Message, first: dict[str, Any], rest: Iterator[dict[str, Any]]) -> None:
+    def _send_parts(self, message: Message, first: Content, rest: Iterator[Content]) -> None:
         with closing(Window(message)) as window:
             if window.channel is not None:
                 first["credit_channel"] = window.channel
@@ -240,7 +241,7 @@ class ViewConsumer:
                     return
                 window.sent(len(reply["content"]))
 
-    def _send_part(self, message: Message, reply: dict[str, Any]) -> bool:
+    def _send_part(self, message: Message, reply: Content) -> bool:
         """Send one part at once; False if nobody will read on."""
         name, layer = message.content["reply_channel"], message.channel_layer
         collecting = outbox.current()
@@ -263,7 +264,7 @@ class ViewConsumer:
         if outcome is Outcome.GONE:
             return  # the interface process ended, and its clients with it
         path = message.content.get("path")
-        self._seldom.log(
+        self._limited_log.log(
             outcome.name,
             logging.WARNING,
             "The response to %r (%s) was stopped: its reply channel answered %s; the client is cut off",

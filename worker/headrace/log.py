@@ -7,7 +7,9 @@ import sys
 import time
 from collections.abc import Callable
 
-__all__ = ["Seldom", "layer_log", "setup_logging", "worker_log"]
+from headrace_asgi.log_limit import LogLimit, left_out_note
+
+__all__ = ["LimitedLog", "layer_log", "setup_logging", "worker_log"]
 
 worker_log = logging.getLogger("headrace.worker")
 layer_log = logging.getLogger("headrace.layer")
@@ -30,27 +32,16 @@ def setup_logging(verbosity: int) -> None:
     logger.addHandler(handler)
 
 
-class Seldom:
-    """Lets a line through at most once per key and interval, and says how many it held back.
+class LimitedLog:
+    """Lets a line through at most once per key and minute; the next one says how many were left out."""
 
-    Bounded: it remembers `_MOST_KEYS` keys. Not exact with several threads, which costs a line at most.
-    """
+    __slots__ = ("_limit",)
 
-    _MOST_KEYS = 1000
-
-    def __init__(self, interval_seconds: float = 60.0, clock: Callable[[], float] = time.monotonic) -> None:
-        self._interval = interval_seconds
-        self._clock = clock
-        self._last: dict[str, tuple[float, int]] = {}
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._limit = LogLimit(clock=clock)
 
     def log(self, key: str, level: int, text: str, *args: object) -> None:
         """Log `text % args` on the worker's logger, if this `key` may speak again."""
-        now = self._clock()
-        last, held = self._last.get(key, (float("-inf"), 0))
-        if now - last < self._interval:
-            self._last[key] = (last, held + 1)
-            return
-        if len(self._last) >= self._MOST_KEYS:
-            self._last.clear()
-        self._last[key] = (now, 0)
-        worker_log.log(level, text + (f" ({held} more like it since)" if held else ""), *args)
+        left_out = self._limit.ask(key)
+        if left_out is not None:
+            worker_log.log(level, text + left_out_note(left_out), *args)

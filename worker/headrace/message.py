@@ -7,7 +7,10 @@ from collections.abc import ItemsView, KeysView, ValuesView
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from headrace_asgi.contract import ChannelLayer
+
 from .channel import Channel
+from .types import Content
 
 if TYPE_CHECKING:
     from headrace_asgi.contract import Delivery
@@ -27,9 +30,9 @@ class Message:
 
     def __init__(
         self,
-        content: dict[str, Any],
+        content: Content,
         channel_name: str,
-        channel_layer: Any,
+        channel_layer: ChannelLayer,
         delivery: Delivery | None = None,
     ) -> None:
         self.content = content
@@ -51,7 +54,7 @@ class Message:
     def __getitem__(self, key: str) -> Any:
         return self.content[key]
 
-    def __setitem__(self, key: str, value: Any) -> None:
+    def __setitem__(self, key: str, value: object) -> None:
         self.content[key] = value
 
     def __contains__(self, key: object) -> bool:
@@ -64,17 +67,21 @@ class Message:
         """The keys of the content."""
         return self.content.keys()
 
-    def values(self) -> ValuesView[Any]:
+    def values(self) -> ValuesView[object]:
         """The values of the content."""
         return self.content.values()
 
-    def items(self) -> ItemsView[str, Any]:
+    def items(self) -> ItemsView[str, object]:
         """The items of the content."""
         return self.content.items()
 
     def get(self, key: str, default: Any = None) -> Any:
         """The value of `key`, or `default`."""
         return self.content.get(key, default)
+
+    def with_content(self, content: Content) -> Message:
+        """The same message with other content."""
+        return type(self)(content, self.channel_name, self.channel_layer, self.delivery)
 
     def copy(self) -> Message:
         """A message with a deep copy of the content; it is nobody's delivery."""

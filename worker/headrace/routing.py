@@ -12,20 +12,17 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol, Self
 
 from django.core.exceptions import ImproperlyConfigured
 
 from .filters import EMPTY, Filters
-from .log import Seldom
+from .log import LimitedLog
 from .synchronous import require_synchronous
-
-if TYPE_CHECKING:
-    from .message import Message
+from .types import Consumer, Content, Kwargs
 
 __all__ = [
-    "Consumer",
     "Include",
     "Route",
     "RouteClass",
@@ -39,8 +36,10 @@ __all__ = [
     "route_class",
 ]
 
-Consumer = Callable[..., Any]
-Match = tuple[Consumer, dict[str, Any]]
+Match = tuple[Consumer, Kwargs]
+
+#: Runs the views, unless a project says otherwise: a class of a module that is not imported before.
+_VIEWS = "headrace.handler.ViewConsumer"
 
 #: What comes of a socket once it is open.
 _LATER = ("websocket.receive", "websocket.disconnect")
@@ -50,10 +49,31 @@ _MOST_PATHS = 2000
 _LONGEST_PATH = 500
 
 
+class Routed(Protocol):
+    """What routes see of a `Message`."""
+
+    content: Content
+    channel_name: str
+
+    @property
+    def reply_channel(self) -> Answered | None:
+        """Where answers to its client go."""
+
+    def with_content(self, content: Content) -> Self:
+        """The same message with other content."""
+
+
+class Answered(Protocol):
+    """What the default consumers use of a reply channel."""
+
+    def send(self, content: Content) -> None:
+        """Send a message."""
+
+
 class Route:
     """One consumer for one or several channels, for messages that pass the filters."""
 
-    def __init__(self, channels: str | Iterable[str], consumer: Consumer | str, **filters: Any) -> None:
+    def __init__(self, channels: str | Iterable[str], consumer: Consumer | str, **filters: object) -> None:
         """Take channel names, a callable or its dotted path, and a regular expression per message key.
 
         Each expression must match at the start of the value (`re.match`). Raises ImproperlyConfigured for a
@@ -68,7 +88,7 @@ class Route:
         """The channels this route takes messages from."""
         return self.channels
 
-    def match(self, message: Message) -> Match | None:
+    def match(self, message: Routed) -> Match | None:
         """The consumer and its keyword arguments, None if the message is not for this route."""
         if message.channel_name not in self.channels:
             return None
@@ -88,7 +108,7 @@ class Route:
 class RouteClass(Route):
     """A route whose channels are those that a class-based consumer names itself."""
 
-    def __init__(self, consumer: Any, **filters: Any) -> None:
+    def __init__(self, consumer: object, **filters: object) -> None:
         """Take a class consumer or its dotted path; ValueError if it has no callable `channel_names`."""
         resolved = _resolved_consumer(consumer)
         if not callable(getattr(resolved, "channel_names", None)):
@@ -101,7 +121,7 @@ class RouteClass(Route):
 class Include:
     """Other routes, behind filters whose matched prefix the inner routes no longer see."""
 
-    def __init__(self, routing: Any, **filters: Any) -> None:
+    def __init__(self, routing: object, **filters: object) -> None:
         """Take a list or dict of routes or its dotted path; raises as `Route` does."""
         self.routing = resolve_routing(routing)
         self.filters = Filters.of(filters)
@@ -110,7 +130,7 @@ class Include:
         """The channels of all inner routes."""
         return {name for inner in self.routing for name in inner.channel_names()}
 
-    def match(self, message: Message) -> Match | None:
+    def match(self, message: Routed) -> Match | None:
         """The consumer and its keyword arguments, None if no inner route matches."""
         return _first([entry for name, entry in self.entries(EMPTY) if name == message.channel_name], message)
 
@@ -140,16 +160,16 @@ class CompiledRoute:
         self.foreign: Any = None if consumer is not None else origin
         self.match = self._match_foreign if consumer is None else self._match_plain
 
-    def _match_plain(self, message: Message) -> Match | None:
+    def _match_plain(self, message: Routed) -> Match | None:
         kwargs = self.filters.match(message.content)
         return None if kwargs is None else (self.consumer, kwargs)  # type: ignore[return-value]
 
-    def _match_foreign(self, message: Message) -> Match | None:
+    def _match_foreign(self, message: Routed) -> Match | None:
         seen = self.filters.consumed(message.content)
         if seen is None:
             return None
         content, kwargs = seen
-        inner = message if content is message.content else _with_content(message, content)
+        inner = message if content is message.content else message.with_content(content)
         match: Match | None = self.foreign.match(inner)
         return None if match is None else (match[0], {**kwargs, **match[1]})
 
@@ -157,7 +177,7 @@ class CompiledRoute:
 class Router:
     """The compiled routing of one layer."""
 
-    def __init__(self, routing: Any, setting: str = "ROUTING") -> None:
+    def __init__(self, routing: object, setting: str = "ROUTING") -> None:
         """Compile a list, dict or dotted path; `setting` is what errors call it.
 
         Raises ImproperlyConfigured for what cannot be imported or is no route.
@@ -183,15 +203,13 @@ class Router:
         its path, and refused with 404 elsewhere. `http_consumer` runs the views, Django's handler by default.
         """
         if http_consumer is None:
-            from .handler import ViewConsumer
-
-            http_consumer = ViewConsumer()
+            http_consumer = import_named(_VIEWS, "the consumer of views")()
         takers = [entry for name in _LATER for entry in self._tables.get(name, ())]
         self.add_route(Route("http.request", http_consumer))
         self.add_route(Route("websocket.connect", _UnroutedConnect(takers)))
         self.add_route(Route(list(_LATER), null_consumer))
 
-    def match(self, message: Message) -> Match | None:
+    def match(self, message: Routed) -> Match | None:
         """The consumer for a message and its keyword arguments; None if no route wants it.
 
         Whatever the message holds, this only raises what a project's own route class raises (W4).
@@ -202,7 +220,7 @@ class Router:
                 return match
         return None
 
-    def ordering_for(self, message: Message) -> bool | str:
+    def ordering_for(self, message: Routed) -> bool | str:
         """Whether the socket of a `websocket.connect` is ordered: True, "slight" or False.
 
         True if the connect's consumer, or any that the socket's later messages can reach with this path,
@@ -236,7 +254,7 @@ class Router:
         return found
 
 
-def accept_consumer(message: Message) -> None:
+def accept_consumer(message: Routed) -> None:
     """Accept every WebSocket."""
     if message.reply_channel is not None:
         message.reply_channel.send({"accept": True})
@@ -247,16 +265,16 @@ class _UnroutedConnect:
 
     def __init__(self, takers: list[CompiledRoute]) -> None:
         self._takers = takers
-        self._seldom = Seldom()
+        self._limited_log = LimitedLog()
 
-    def __call__(self, message: Message) -> None:
+    def __call__(self, message: Routed) -> None:
         # As in `ordering_for`, filters on anything but the path cannot be known yet and count as passed.
         path = message.content.get("path")
         known = {"path": path if isinstance(path, str) else ""}
         if any(entry.filters.reachable(known) is not None for entry in self._takers):
             accept_consumer(message)
             return
-        self._seldom.log(
+        self._limited_log.log(
             known["path"][:_LONGEST_PATH],
             logging.WARNING,
             "Refused a WebSocket for %.500r with 404: "
@@ -267,7 +285,7 @@ class _UnroutedConnect:
             message.reply_channel.send({"close": True, "status": 404})
 
 
-def null_consumer(message: Message, **kwargs: Any) -> None:
+def null_consumer(message: Routed, **kwargs: object) -> None:
     """Do nothing: the default for frames and disconnects nobody waits for."""
 
 
@@ -277,7 +295,7 @@ def consumer_name(consumer: Consumer) -> str:
     return f"{named.__module__}.{named.__qualname__}"
 
 
-def resolve_routing(routing: Any, setting: str = "routing") -> list[Any]:
+def resolve_routing(routing: object, setting: str = "routing") -> list[Any]:
     """The routes of a list, a dict from channel to consumer, or the dotted path of either."""
     if isinstance(routing, str):
         name = f"{setting} = {routing!r}"
@@ -302,15 +320,11 @@ def _entries(item: Any, prefix: Filters) -> list[tuple[str, CompiledRoute]]:
     return [(name, CompiledRoute(prefix, None, item)) for name in sorted(item.channel_names())]
 
 
-def _first(entries: list[CompiledRoute], message: Message) -> Match | None:
+def _first(entries: list[CompiledRoute], message: Routed) -> Match | None:
     return next((match for entry in entries if (match := entry.match(message)) is not None), None)
 
 
-def _with_content(message: Message, content: dict[str, Any]) -> Message:
-    return type(message)(content, message.channel_name, message.channel_layer, message.delivery)
-
-
-def _resolved_consumer(consumer: Any) -> Consumer:
+def _resolved_consumer(consumer: object) -> Consumer:
     resolved = import_named(consumer, f"consumer {consumer!r}") if isinstance(consumer, str) else consumer
     if not callable(resolved):
         raise ImproperlyConfigured(f"A consumer is a callable or its dotted path, not {consumer!r}")

@@ -21,9 +21,10 @@ from django.http import parse_cookie
 from django.utils.crypto import salted_hmac
 
 from . import conf
-from .decorating import Consumer, Run, decorated
+from .decorating import Run, decorated
 from .exceptions import ConsumeLater
 from .message import Message
+from .types import Consumer
 
 __all__ = [
     "channel_and_http_session",
@@ -102,7 +103,7 @@ def enforce_ordering(func: Consumer | None = None, slight: bool = False) -> Any:
     return mark if func is None else mark(func)
 
 
-def _with_channel_session(message: Message, run: Run) -> Any:
+def _with_channel_session(message: Message, run: Run) -> object:
     if "channel_session" in vars(message):
         return run()
     name = message.content.get("reply_channel")
@@ -129,14 +130,14 @@ def _with_channel_session(message: Message, run: Run) -> Any:
     return result
 
 
-def _with_http_session(message: Message, run: Run) -> Any:
+def _with_http_session(message: Message, run: Run) -> object:
     if "http_session" in vars(message):
         return run()
     key = http_session_key(message)
     return _run_with_http_session(message, key, run)
 
 
-def _remember_http_session(message: Message, run: Run) -> Any:
+def _remember_http_session(message: Message, run: Run) -> object:
     if vars(message).get("http_session") is not None:
         return run()
     kept: SessionBase = vars(message)["channel_session"]
@@ -149,7 +150,7 @@ def _remember_http_session(message: Message, run: Run) -> Any:
     return _run_with_http_session(message, key, run)
 
 
-def _run_with_http_session(message: Message, key: str | None, run: Run) -> Any:
+def _run_with_http_session(message: Message, key: str | None, run: Run) -> object:
     session = _store(settings.SESSION_ENGINE)(key) if key else None
     vars(message)["http_session"] = session
     result = run()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -14,7 +13,7 @@ class AsyncConsumer(ImproperlyConfigured):
     """A consumer, or a method of a class consumer, is an `async` function."""
 
 
-def require_synchronous(consumer: Any, name: str = "") -> None:
+def require_synchronous(consumer: object, name: str = "") -> None:
     """Raise AsyncConsumer for an async function, or a class consumer with an async method that is called.
 
     `name` is what the text calls it. Helpers of a class that nobody here calls may be async.
@@ -42,5 +41,5 @@ def _called_methods(consumer: type) -> list[str]:
     return sorted(names)
 
 
-def _is_async(function: Any) -> bool:
+def _is_async(function: object) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)

@@ -187,6 +187,17 @@ class BatchConformance(ConformanceCase):
             self.assertEqual([message["number"] for _, message in received], numbers, queue)
         self.assertEqual(self.channel_layer.send_many([]), [])
 
+    def test_what_becomes_of_a_dict_after_it_was_sent_changes_nothing(self) -> None:
+        self.need("groups")
+        self.channel_layer.group_add("test-group", "test.group")
+        message = {"inner": {"number": 1}}
+        self.channel_layer.send("test.one", message)
+        self.channel_layer.send_many([("test.two", message)])
+        self.channel_layer.send_group("test-group", message)
+        message["inner"]["number"] = 2
+        for channel in ("test.one", "test.two", "test.group"):
+            self.assert_next([channel], channel, {"inner": {"number": 1}})
+
     def test_what_does_not_fit_of_a_batch_is_full_and_the_rest_is_sent(self) -> None:
         capacity = self.capacity()
         batch: list[tuple[str, Message]] = [("test.full", {"n": number}) for number in range(capacity + 2)]

@@ -9,7 +9,7 @@ import time
 
 from ..contract import Control, Delivery, Finish, Out, Outcome, Send
 from ..control import CLOSE, VERDICT, note
-from ..envelope import Message
+from ..envelope import Message, pack_message
 from ..messages import WEBSOCKET_CONNECT, WEBSOCKET_DISCONNECT, WEBSOCKET_RECEIVE
 from .port_case import PortCase, ProcessUnderTest, numbers
 
@@ -239,8 +239,8 @@ class OrderConformance(PortCase):
         process, socket = self.open_socket()
         out: list[Out] = [
             Control(socket, note(VERDICT, local="client", ordered=True)),
-            Send(socket, {"accept": True}),
-            Send(socket, {"text": "hello"}),
+            Send(socket, pack_message({"accept": True})),
+            Send(socket, pack_message({"text": "hello"})),
         ]
         self.port.turn(out, [], 1, 0)
         heard = [(one.local, one.control, one.message) for one in process.heard()]

@@ -95,7 +95,7 @@ def _from_path(path: str) -> ChannelLayer:
     if not isinstance(found, ChannelLayer) and callable(found):
         found = _called(found, path)
     # What a Django project holds is the layer together with its routing.
-    found = found if isinstance(found, ChannelLayer) else getattr(found, "channel_layer", found)
+    found = getattr(found, "channel_layer", found)
     if not isinstance(found, ChannelLayer):
         raise ConfigurationError(
             f"{path} is {found!r}, neither a channel layer nor a function that returns one"

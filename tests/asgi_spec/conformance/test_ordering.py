@@ -9,6 +9,7 @@ import pytest
 
 from headrace_asgi.conformance.ordering import OrderConformance
 from headrace_asgi.contract import Control, Delivery, Finish, Out, Outcome, RefusedHandler, Send
+from headrace_asgi.envelope import pack_message
 from headrace_asgi.layers.memory.layer import InMemoryChannelLayer
 from headrace_asgi.layers.memory.store import Store
 from headrace_asgi.layers.memory.worker_port import MemoryWorkerPort
@@ -45,7 +46,10 @@ class SendsNotesToStrangers(MemoryWorkerPort):
     def turn(
         self, out: Sequence[Out], channels: Sequence[str], limit: int, block_seconds: float
     ) -> list[Delivery]:
-        sent = [Send(item.reply_channel, item.body) if isinstance(item, Control) else item for item in out]
+        sent = [
+            Send(item.reply_channel, pack_message(item.body)) if isinstance(item, Control) else item
+            for item in out
+        ]
         return super().turn(sent, channels, limit, block_seconds)
 
 

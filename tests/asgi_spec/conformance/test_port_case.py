@@ -8,6 +8,7 @@ import pytest
 
 from headrace_asgi.conformance.port_case import PortCase, numbers
 from headrace_asgi.contract import Outcome, Send
+from headrace_asgi.envelope import pack_message
 from headrace_asgi.layers.memory.layer import InMemoryChannelLayer
 
 
@@ -34,7 +35,7 @@ def test_a_layer_that_gives_no_process_or_raw_access_skips(case: Bare) -> None:
 
 
 def test_refusals_are_noted(case: Bare) -> None:
-    out = [Send("test", {"number": number}) for number in range(4)]
+    out = [Send("test", pack_message({"number": number})) for number in range(4)]
     case.port.turn(out, [], 1, 0)
     assert case.refused == [(out[3], Outcome.FULL)]
 

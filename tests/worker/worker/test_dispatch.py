@@ -21,6 +21,7 @@ from headrace.message import Message
 from headrace.worker.dispatch import Dispatcher
 from headrace.worker.hooks import Hook
 from headrace_asgi.contract import Control, Delivery, Finish, Out, Send, SendGroup
+from headrace_asgi.envelope import unpack_message
 from headrace_asgi.errors import ChannelFull
 from tests.support.workers import layer_with
 
@@ -56,7 +57,7 @@ def note(kind: str, **values: Any) -> Control:
 def messages(out: list[Out] | None) -> list[Any]:
     """What the clients of a result get: the content of sends, notes as they are."""
     assert out is not None
-    return [item.message if isinstance(item, Send | SendGroup) else item for item in out]
+    return [unpack_message(item.packed) if isinstance(item, Send | SendGroup) else item for item in out]
 
 
 def test_what_a_consumer_sends_leaves_when_it_returns() -> None:

@@ -22,6 +22,7 @@ from headrace_asgi.contract import (
     Send,
     SendGroup,
 )
+from headrace_asgi.envelope import pack_message
 from headrace_asgi.errors import ChannelFull, ConfigurationError, LayerUnavailable, OutcomeUnknown
 from headrace_asgi.layers.memory.worker_port import MemoryWorkerPort
 from tests.support.workers import Clock
@@ -110,7 +111,7 @@ class Scene:
 def test_what_was_said_during_an_outage_is_written_after_it() -> None:
     scene = Scene()
     scene.layer.down = True
-    scene.line.put([Send("there", {"n": 1})])
+    scene.line.put([Send("there", pack_message({"n": 1}))])
     assert scene.take() == []
     assert scene.clock.now > 1000
     scene.layer.down = False
@@ -209,7 +210,7 @@ def test_a_message_that_expired_while_it_waited_is_counted_as_expired() -> None:
 def test_closing_puts_back_what_waited_and_tries_refused_sends_for_a_second() -> None:
     scene = Scene(channel_capacity={"full": 1})
     scene.layer.send("work", {"n": 1})
-    scene.line.put([Send("full", {"n": 1}), Send("full", {"n": 2})])
+    scene.line.put([Send("full", pack_message({"n": 1})), Send("full", pack_message({"n": 2}))])
     (delivery,) = scene.take()
     scene.line.put_back(delivery)
     began = scene.clock.now
@@ -232,7 +233,7 @@ def test_what_cannot_be_given_back_is_counted(caplog: pytest.LogCaptureFixture) 
 
 def test_a_refusal_keeps_the_turn_from_waiting_for_messages() -> None:
     scene = Scene(channel_capacity={"full": 1})
-    scene.line.put([Send("full", {"n": 1}), Send("full", {"n": 2})])
+    scene.line.put([Send("full", pack_message({"n": 1})), Send("full", pack_message({"n": 2}))])
     assert scene.line.turn(["work"], 1, block_seconds=60) == []
 
 
@@ -243,7 +244,7 @@ def test_waking_a_line_that_never_spoke_does_nothing() -> None:
 def test_a_layer_that_refuses_us_is_an_outage_told_once(caplog: pytest.LogCaptureFixture) -> None:
     scene = Scene()
     scene.layer.send("work", {"n": 1})
-    scene.line.put([Send("answers", {"n": 2})])
+    scene.line.put([Send("answers", pack_message({"n": 2}))])
     scene.layer.error = ConfigurationError("refused the login; check the password")
     scene.layer.down = True
     for _ in range(3):
@@ -308,7 +309,7 @@ def test_what_the_layer_refuses_to_say_keeps_no_turn_from_taking(
 ) -> None:
     scene = Scene()
     scene.layer.refuses = lambda item: outcome if isinstance(item, SendGroup) else None
-    scene.line.put([SendGroup("room", {"n": 1}, "app.consumer")])
+    scene.line.put([SendGroup("room", pack_message({"n": 1}), "app.consumer")])
     for number in range(40):
         scene.layer.send("work", {"n": number})
         assert [one.message["n"] for one in scene.take()] == [number]
@@ -327,12 +328,15 @@ def test_a_reply_to_a_process_that_redis_forgot_arrives_when_it_is_known_again_a
         Outcome.FORGOTTEN if forgotten and isinstance(item, Send | Control) else None
     )
     scene.line.put(
-        [Control(reply_channel, {"control": "verdict", "local": "a"}), Send(reply_channel, {"n": 1})]
+        [
+            Control(reply_channel, {"control": "verdict", "local": "a"}),
+            Send(reply_channel, pack_message({"n": 1})),
+        ]
     )
     for number in range(5):
         scene.layer.send("work", {"n": number})
         assert [one.message["n"] for one in scene.take()] == [number]
-        scene.line.put([Send(reply_channel, {"n": 2 + number})])
+        scene.line.put([Send(reply_channel, pack_message({"n": 2 + number}))])
         scene.clock.sleep(0.5)
     forgotten = False
     scene.take()
@@ -344,7 +348,7 @@ def test_a_reply_to_a_process_that_redis_forgot_arrives_when_it_is_known_again_a
 def test_a_reply_that_waits_for_its_process_at_a_stop_has_as_long_as_ever() -> None:
     scene = Scene()
     scene.layer.refuses = lambda item: Outcome.FORGOTTEN
-    scene.line.put([Send("hr1.0.x!a", {"n": 1})])
+    scene.line.put([Send("hr1.0.x!a", pack_message({"n": 1}))])
     scene.take()
     began = scene.clock.now
     scene.line.close()
@@ -355,7 +359,7 @@ def test_a_reply_that_waits_for_its_process_at_a_stop_has_as_long_as_ever() -> N
 def test_pauses_start_anew_after_a_good_turn_and_an_item_that_cannot_be_written_costs_none() -> None:
     scene = Scene()
     for _ in range(10):
-        scene.line.put([Send("no channel's name", {})])
+        scene.line.put([Send("no channel's name", pack_message({}))])
         began = scene.clock.now
         scene.take()
         assert scene.clock.now == began
@@ -369,10 +373,10 @@ def test_pauses_start_anew_after_a_good_turn_and_an_item_that_cannot_be_written_
 
 def test_another_thread_writes_what_the_owner_said_in_its_order() -> None:
     scene = Scene()
-    scene.line.put([Send("there", {"n": 1}), Send("there", {"n": 2})])
+    scene.line.put([Send("there", pack_message({"n": 1})), Send("there", pack_message({"n": 2}))])
     scene.line.flush()
     assert not scene.line.pending
-    scene.line.put([Send("there", {"n": 3})])
+    scene.line.put([Send("there", pack_message({"n": 3}))])
     scene.take()
     assert [message["n"] for _, message in scene.layer.receive_many(["there"], 9)] == [1, 2, 3]
 
@@ -380,7 +384,7 @@ def test_another_thread_writes_what_the_owner_said_in_its_order() -> None:
 def test_a_flush_during_an_outage_neither_waits_nor_loses_anything() -> None:
     scene = Scene()
     scene.layer.down = True
-    scene.line.put([Send("there", {"n": 1}), Finish("hr1.0.x!a", 3, "0")])
+    scene.line.put([Send("there", pack_message({"n": 1})), Finish("hr1.0.x!a", 3, "0")])
     began = scene.clock.now
     for _ in range(10):
         scene.line.flush()

@@ -35,7 +35,7 @@ def running(routing: Any, threads: int = 3, **config: Any) -> Iterator[ThreadedW
 
 @contextmanager
 def running_on(layer: ChannelLayerWrapper, threads: int) -> Iterator[ThreadedWorker]:
-    worker = ThreadedWorker(layer, threads, settings=WorkerSettings(origin_check=False))
+    worker = ThreadedWorker(layer, threads=threads, settings=WorkerSettings(origin_check=False))
     thread = threading.Thread(target=worker.run)
     thread.start()
     try:
@@ -124,7 +124,7 @@ def test_a_message_that_waited_in_a_thread_asks_whether_it_may_still_start() -> 
 def test_w6_what_arrives_with_a_stop_is_given_back_and_not_started() -> None:
     ran = list[int]()
     layer = layer_with([route("work", lambda message: ran.append(message["n"]))])
-    worker = ThreadedWorker(layer, 1, settings=WorkerSettings(origin_check=False))
+    worker = ThreadedWorker(layer, threads=1, settings=WorkerSettings(origin_check=False))
     inner = layer.channel_layer
 
     class Stopping(MemoryWorkerPort):
@@ -174,7 +174,7 @@ def test_an_ordered_socket_keeps_its_order_over_the_threads() -> None:
         route("websocket.receive", received),
     ]
     with running(routing) as worker:
-        process = worker.channel_layer.open_process()
+        process = worker.channel_layer.channel_layer.open_process()
         reply_channel = process.process + "a"
         process.connect("a", "/", {"reply_channel": reply_channel, "path": "/"})
         numbers = [str(number) for number in range(1, 31)]
@@ -195,7 +195,7 @@ def test_w5_w6_workers_outlive_redis_and_lose_nothing_at_a_stop(
         "default",
         [route("work", lambda message: message.reply_channel.send({"n": message["n"]}))],
     )
-    worker = Worker(layer) if threads == 1 else ThreadedWorker(layer, threads)
+    worker = Worker(layer) if threads == 1 else ThreadedWorker(layer, threads=threads)
     thread = threading.Thread(target=worker.run)
     thread.start()
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from headrace.conf import WorkerSettings
-from headrace.worker.watcher import Deadline, Slot, Watcher
+from headrace.worker.watcher import Activity, Deadline, Watcher
 from headrace_asgi import InMemoryChannelLayer
 from headrace_asgi.contract import Delivery
 from headrace_asgi.errors import LayerUnavailable
@@ -21,13 +21,13 @@ SETTINGS = WorkerSettings(long_running_seconds=1.0, renew_seconds=5.0)
 
 
 class Scene:
-    """A watcher of one slot, an interface process, and a clock."""
+    """A watcher of one thread, an interface process, and a clock."""
 
     def __init__(self, **config: Any) -> None:
         self.clock = Clock()
         self.layer = layer_with([], clock=self.clock, **config)
-        self.process = self.layer.open_process()
-        self.slot = Slot()
+        self.process = self.layer.channel_layer.open_process()
+        self.activity = Activity()
         self.stops: list[str] = []
         self.flushes: list[float] = []
         self.watcher = self.watch()
@@ -35,7 +35,7 @@ class Scene:
     def watch(self, lifeline: int | None = None) -> Watcher:
         return Watcher(
             self.layer,
-            [self.slot],
+            [self.activity],
             SETTINGS,
             lambda: self.stops.append("stop"),
             lifeline,
@@ -47,7 +47,7 @@ class Scene:
     def run(self, channel: str = "http.request", order: int | None = None) -> Delivery:
         content = {"reply_channel": self.process.process + "a", "path": "/"}
         delivery = Delivery(channel, content, b"", 0, "0", self.clock(), order)
-        self.slot.running = (delivery, self.clock())
+        self.activity.running = (delivery, self.clock())
         return delivery
 
     def heard(self, after: float) -> list[str]:
@@ -65,14 +65,14 @@ def test_a_client_whose_message_runs_for_over_a_second_is_told_once() -> None:
     scene.run()
     assert scene.heard(after=0.5) == []
     assert scene.heard(after=0.6) == ["running"]
-    scene.slot.running = None
+    scene.activity.running = None
     assert scene.heard(after=5) == []
 
 
 def test_background_messages_and_foreign_clients_are_left_alone() -> None:
     scene = Scene()
     for content in ({}, {"reply_channel": "other!x"}, {"reply_channel": 5}):
-        scene.slot.running = (Delivery("http.request", content, b"", 0, "0", 0.0), scene.clock())
+        scene.activity.running = (Delivery("http.request", content, b"", 0, "0", 0.0), scene.clock())
         assert scene.heard(after=2) == []
     for channel in ("work", "websocket.receive"):
         scene.run(channel)
@@ -85,7 +85,7 @@ def test_the_lease_of_an_ordered_message_that_runs_long_is_renewed() -> None:
     scene.process.connect("a", "/", content)
     port = scene.layer.open_worker_port(lambda item, outcome: None)
     (delivery,) = port.turn([], ["websocket.connect"], 1, 0)
-    scene.slot.running = (delivery, scene.clock())
+    scene.activity.running = (delivery, scene.clock())
     for _ in range(10):
         scene.heard(after=3)
     assert port.renew(delivery)
@@ -122,7 +122,7 @@ def test_a_message_that_runs_very_long_is_logged_once_with_where_it_is_and_when_
     stuck, release = threading.Event(), threading.Event()
 
     def a_stuck_view() -> None:
-        scene.slot.thread_id = threading.get_ident()
+        scene.activity.thread_id = threading.get_ident()
         stuck.set()
         release.wait(5)
 
@@ -145,7 +145,7 @@ def test_a_message_that_runs_very_long_is_logged_once_with_where_it_is_and_when_
     assert "threading.py" in lines[0]
     assert f"called from {__file__}" in lines[0]
     assert "in a_stuck_view" in lines[0]
-    scene.slot.running = None
+    scene.activity.running = None
     scene.heard(after=1)
     scene.heard(after=1)
     assert caplog.text.count("ended after 35 s") == 1
@@ -199,12 +199,12 @@ class Leaving:
     """A deadline of 50 ms, and the status with which it ended the process."""
 
     def __init__(self, running: bool) -> None:
-        self.slot = Slot()
+        self.activity = Activity()
         if running:
             delivery = Delivery("http.request", {"path": "/a\nb", "reply_channel": "x!y"}, b"", 0, "0", 0.0)
-            self.slot.running = (delivery, 0.0)
+            self.activity.running = (delivery, 0.0)
         self.status: list[int] = []
-        self.deadline = Deadline([self.slot], 0.05, lambda: Counter(done=3), self.status.append)
+        self.deadline = Deadline([self.activity], 0.05, lambda: Counter(done=3), self.status.append)
         self.deadline.start()
 
 

@@ -14,13 +14,16 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.utils.autoreload import DJANGO_AUTORELOAD_ENV
 
+from .reload import STOP_SECONDS, stop_before_reload
+
 if TYPE_CHECKING:
     from ..message import Message
+    from ..worker.single import Worker
 
 __all__ = ["PAGE_ENV", "Told", "page_about", "watch", "watch_if_asked"]
 
@@ -67,7 +70,7 @@ class Told(Exception):
 class _ErrorPageHook:
     """In place of `threading.excepthook`."""
 
-    def __init__(self, before: Callable[[threading.ExceptHookArgs], Any]) -> None:
+    def __init__(self, before: Callable[[threading.ExceptHookArgs], object]) -> None:
         self._before = before
         self.port: int | None = None
 
@@ -110,8 +113,6 @@ def _as_html(text: str) -> str:
 
 def _answer(error: BaseException, port: int) -> None:
     """Run a worker that answers every request with the page, until the reloader ends this process."""
-    from ..management.commands.runworker import stop_before_reload
-
     try:
         worker = _worker(page_about(error), port)
     except Exception as second:  # the configuration of the layer may be what is broken
@@ -122,15 +123,15 @@ def _answer(error: BaseException, port: int) -> None:
     thread.start()
 
 
-def _worker(page: str, port: int) -> Any:
+def _worker(page: str, port: int) -> Worker:
     # Imported here: with an AppConfig, before the apps are loaded, none of this could be.
     from headrace_asgi.layers.from_config import layer_from_config
 
     from ..asgi import DEFAULT_CHANNEL_LAYER, ChannelLayerWrapper
     from ..conf import WorkerSettings
-    from ..management.commands.runserver import STOP_SECONDS, layer_config
     from ..routing import Route
     from ..worker.single import Worker
+    from .layer import layer_config
 
     config, _ = layer_config(port)
     layer = layer_from_config({"BACKEND": config.backend, "CONFIG": config.options})

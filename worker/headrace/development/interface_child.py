@@ -16,7 +16,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from headrace_asgi.errors import ConfigurationError
 
@@ -53,7 +52,9 @@ class InterfaceChild:
         self._reader: threading.Thread | None = None
         self._stopping = False
 
-    def start(self, listening: socket.socket, layer: Mapping[str, Any], options: Sequence[str] = ()) -> None:
+    def start(
+        self, listening: socket.socket, layer: Mapping[str, object], options: Sequence[str] = ()
+    ) -> None:
         """Start it on `listening`, which is closed here, with {"BACKEND": …, "CONFIG": …} and more options.
 
         Blocks until it listens, a second or so. Raises ConfigurationError, and then leaves nothing behind.
@@ -104,7 +105,7 @@ class InterfaceChild:
         arguments = [sys.executable, "-m", "headrace_interface"]
         arguments += ["--fd", str(listening_fd), "--lifeline", "--layer-config-fd", str(config_fd)]
         arguments += ["--ready-fd", str(ready_fd), "--drain-timeout", str(DRAIN_SECONDS)]
-        arguments += ["-v", "0", "--access-log", "-", *options]
+        arguments += ["-v", "0", "--access-log", "-", "--access-log-format", "json", *options]
         return subprocess.Popen(
             arguments,
             stdin=subprocess.PIPE,
@@ -137,7 +138,7 @@ class InterfaceChild:
             self._on_line(f"The interface server ended with status {status}; start the command again.")
 
 
-def _as_json(layer: Mapping[str, Any]) -> bytes:
+def _as_json(layer: Mapping[str, object]) -> bytes:
     try:
         return json.dumps(layer).encode()
     except TypeError as error:

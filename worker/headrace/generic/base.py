@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MethodType
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from ..auth import channel_session_user
-from ..decorating import Consumer
 from ..message import Message
 from ..routing import RouteClass
 from ..sessions import channel_session
+from ..types import Consumer
 
 __all__ = ["BaseConsumer"]
 
@@ -31,13 +31,13 @@ class BaseConsumer:
 
     _handlers: ClassVar[dict[str, Consumer]] = {}
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
         cls._handlers = {
             channel: cls._decorated(channel, _calling(name)) for channel, name in cls.method_mapping.items()
         }
 
-    def __init__(self, message: Message, **kwargs: Any) -> None:
+    def __init__(self, message: Message, **kwargs: object) -> None:
         """Handle a message: making an instance runs it, so that the class itself is the consumer."""
         self.message = message
         self.kwargs = kwargs
@@ -49,16 +49,16 @@ class BaseConsumer:
         return set(cls.method_mapping)
 
     @classmethod
-    def as_route(cls, attrs: dict[str, Any] | None = None, **filters: Any) -> RouteClass:
+    def as_route(cls, attrs: dict[str, object] | None = None, **filters: object) -> RouteClass:
         """A route to this class, or with `attrs` to a subclass that has these attributes."""
         consumer = type(cls.__name__, (cls,), {"__module__": cls.__module__, **attrs}) if attrs else cls
         return RouteClass(consumer, **filters)
 
-    def get_handler(self, message: Message, **kwargs: Any) -> Consumer:
+    def get_handler(self, message: Message, **kwargs: object) -> Consumer:
         """The method for a message, with what the class flags wrap around it. KeyError without one."""
         return MethodType(self._handlers[message.channel_name], self)
 
-    def dispatch(self, message: Message, **kwargs: Any) -> Any:
+    def dispatch(self, message: Message, **kwargs: object) -> object:
         """Call the method for the message."""
         return self.get_handler(message, **kwargs)(message, **kwargs)
 
@@ -70,9 +70,9 @@ class BaseConsumer:
         return channel_session(method) if cls.channel_session else method
 
 
-def _calling(name: str) -> Callable[..., Any]:
+def _calling(name: str) -> Consumer:
     # Looked up on the instance, so that an attribute set on it, or patched by a test, counts.
-    def call(self: BaseConsumer, message: Message, **kwargs: Any) -> Any:
+    def call(self: BaseConsumer, message: Message, **kwargs: object) -> object:
         return getattr(self, name)(message, **kwargs)
 
     call.__name__ = name

@@ -16,8 +16,8 @@ from ..auth import (
     channel_session_user_from_http,
 )
 from ..channel import Group
-from ..decorating import Consumer
 from ..message import Message
+from ..types import Consumer, Content
 from .base import BaseConsumer
 
 __all__ = ["JsonWebsocketConsumer", "WebsocketConsumer"]
@@ -49,7 +49,7 @@ class WebsocketConsumer(BaseConsumer):
     #: The layer that `group_send` uses (S16).
     layer_alias: ClassVar[str] = DEFAULT_CHANNEL_LAYER
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
         if cls.strict_ordering or cls.slight_ordering:
             cls.headrace_ordering = True if cls.strict_ordering else "slight"
@@ -70,18 +70,18 @@ class WebsocketConsumer(BaseConsumer):
         path: str = self.message["path"]
         return path
 
-    def connection_groups(self, **kwargs: Any) -> Iterable[str]:
+    def connection_groups(self, **kwargs: object) -> Iterable[str]:
         """Names of the groups that this socket is in; given the arguments of its route."""
         return self.groups or ()
 
-    def connect(self, message: Message, **kwargs: Any) -> None:
+    def connect(self, message: Message, **kwargs: object) -> None:
         """A socket wants to be opened: accept it (as here), or `self.close()`, or raise DenyConnection."""
         self._reply({"accept": True})
 
-    def receive(self, text: str | None = None, bytes: bytes | None = None, **kwargs: Any) -> None:
+    def receive(self, text: str | None = None, bytes: bytes | None = None, **kwargs: object) -> None:
         """A frame came: one of `text` and `bytes` is given."""
 
-    def disconnect(self, message: Message, **kwargs: Any) -> None:
+    def disconnect(self, message: Message, **kwargs: object) -> None:
         """The socket was closed, by whomever; `message["code"]` says how."""
 
     def send(self, text: str | None = None, bytes: bytes | None = None, close: bool | int = False) -> None:
@@ -99,7 +99,7 @@ class WebsocketConsumer(BaseConsumer):
         """Close this socket, with a code if `status` is one; while it is being opened, refuse it."""
         self._reply({"close": status, "reason": reason} if reason else {"close": status})
 
-    def raw_connect(self, message: Message, **kwargs: Any) -> None:
+    def raw_connect(self, message: Message, **kwargs: object) -> None:
         """Join the groups, then `connect`."""
         for name in self.connection_groups(**kwargs):
             self._group(name).add(message.content["reply_channel"])
@@ -113,7 +113,7 @@ class WebsocketConsumer(BaseConsumer):
         else:
             self.receive(bytes=message.content.get("bytes"), **kwargs)
 
-    def raw_disconnect(self, message: Message, **kwargs: Any) -> None:
+    def raw_disconnect(self, message: Message, **kwargs: object) -> None:
         """Leave the groups, then `disconnect`."""
         reply_channel = message.content["reply_channel"]
         # In our own interface servers a membership ended with the socket.
@@ -125,7 +125,7 @@ class WebsocketConsumer(BaseConsumer):
     def _group(self, name: str) -> Group:
         return Group(name, channel_layer=self.message.channel_layer)
 
-    def _reply(self, content: dict[str, Any]) -> None:
+    def _reply(self, content: Content) -> None:
         reply_channel = self.message.reply_channel
         if reply_channel is None:
             raise ValueError(
@@ -137,10 +137,10 @@ class WebsocketConsumer(BaseConsumer):
 class JsonWebsocketConsumer(WebsocketConsumer):
     """Frames of JSON: `receive` gets what they say, `send` takes what is to be said."""
 
-    def receive(self, content: Any, **kwargs: Any) -> None:  # type: ignore[override]
+    def receive(self, content: object, **kwargs: object) -> None:  # type: ignore[override]
         """A frame came that is valid JSON."""
 
-    def invalid_json(self, text: str | None, error: Exception | None, **kwargs: Any) -> None:
+    def invalid_json(self, text: str | None, error: Exception | None, **kwargs: object) -> None:
         """A frame came that is not JSON, or (`text` and `error` are None) a binary one (S13).
 
         Closes the socket: 1007 for text that is not JSON, 1003 for a binary frame. Override it to answer
@@ -151,17 +151,17 @@ class JsonWebsocketConsumer(WebsocketConsumer):
         else:
             self.close(INVALID_DATA, "not valid JSON")
 
-    def send(self, content: Any, close: bool | int = False) -> None:  # type: ignore[override]
+    def send(self, content: object, close: bool | int = False) -> None:  # type: ignore[override]
         """Send a frame that says `content`, then close the socket if `close` is True or a code."""
         super().send(text=self.encode_json(content), close=close)
 
     @classmethod
-    def group_send(cls, name: str, content: Any, close: bool | int = False) -> None:  # type: ignore[override]
+    def group_send(cls, name: str, content: object, close: bool | int = False) -> None:  # type: ignore[override]
         """Say `content` to every socket of a group, on the layer `layer_alias`."""
         super().group_send(name, text=cls.encode_json(content), close=close)
 
     @classmethod
-    def encode_json(cls, content: Any) -> str:
+    def encode_json(cls, content: object) -> str:
         """The text of a frame. TypeError or ValueError for what JSON cannot say."""
         return json.dumps(content)
 
@@ -170,7 +170,7 @@ class JsonWebsocketConsumer(WebsocketConsumer):
         """What a frame says. ValueError if it is not JSON."""
         return json.loads(text)
 
-    def raw_receive(self, message: Message, **kwargs: Any) -> None:
+    def raw_receive(self, message: Message, **kwargs: object) -> None:
         """Decode the frame for `receive`, or complain with `invalid_json`."""
         text = message.content.get("text")
         if text is None:
@@ -184,8 +184,8 @@ class JsonWebsocketConsumer(WebsocketConsumer):
             self.receive(content, **kwargs)
 
 
-def _frame(text: str | None, content: bytes | None, close: bool | int) -> dict[str, Any]:
-    frame: dict[str, Any]
+def _frame(text: str | None, content: bytes | None, close: bool | int) -> Content:
+    frame: Content
     if text is not None:
         frame = {"text": text}
     elif content is not None:

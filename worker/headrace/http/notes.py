@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from headrace_asgi.contract import Control, Out, Outcome
+from headrace_asgi.contract import Control, Out, Outcome, WorkerPort
 from headrace_asgi.control import note
 from headrace_asgi.errors import LayerUnavailable
 from headrace_asgi.names import is_process_queue, local_part
@@ -29,7 +29,7 @@ class Notes:
         name = message.content["reply_channel"]
         self._reply_channel = name if is_process_queue(name) else None
         self._layer = message.channel_layer
-        self._port: Any = None
+        self._port: WorkerPort | None = None
         self._outcome = Outcome.SENT
 
     def say(self, kind: str, **values: object) -> bool:

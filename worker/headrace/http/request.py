@@ -20,6 +20,7 @@ from django.http.request import split_domain_port
 from headrace_asgi.errors import LayerUnavailable
 
 from .. import exceptions
+from ..types import Content
 from .body import receive_body
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ class AsgiRequest(WSGIRequest):
             stream.close()
 
 
-def environ_of(content: dict[str, Any]) -> dict[str, Any]:
+def environ_of(content: Content) -> dict[str, Any]:
     """The WSGI environ of a request message, with the keys of gunicorn and the text that WSGIRequest leaves.
 
     `PATH_INFO` and `SCRIPT_NAME` are decoded; header values and `QUERY_STRING` are latin-1 of the bytes.

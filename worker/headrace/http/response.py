@@ -13,6 +13,8 @@ from typing import Any
 from django.http import FileResponse, StreamingHttpResponse
 from django.http.response import BadHeaderError, HttpResponseBase
 
+from ..types import Content
+
 __all__ = ["chunks_of", "encode_response", "head_of"]
 
 #: Names of response headers kept encoded. Views choose them, usually from a few dozen.
@@ -24,7 +26,7 @@ _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 
 def encode_response(
     response: HttpResponseBase, chunk_bytes: int, body_wanted: bool = True
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Content]:
     """The messages of a response, none with more than `chunk_bytes` of content.
 
     A streaming response is pulled part by part, as the messages are; close the iterator to stop it. Without
@@ -41,7 +43,7 @@ def encode_response(
     return _encode_large(head, content, chunk_bytes)
 
 
-def head_of(response: HttpResponseBase) -> dict[str, Any]:
+def head_of(response: HttpResponseBase) -> Content:
     """Status and headers, one `Set-Cookie` for each cookie. Names keep the case that Django gave them."""
     headers = []
     # `items()` looks each header up again by its name in lower case: a tenth of a small response's time.
@@ -72,7 +74,7 @@ def _cookie(morsel: Any) -> bytes:
     return text
 
 
-def _encode_large(head: dict[str, Any], content: bytes, chunk_bytes: int) -> Iterator[dict[str, Any]]:
+def _encode_large(head: Content, content: bytes, chunk_bytes: int) -> Iterator[Content]:
     message = head
     for chunk, is_last in chunks_of(content, chunk_bytes):
         message["content"] = chunk
@@ -81,9 +83,7 @@ def _encode_large(head: dict[str, Any], content: bytes, chunk_bytes: int) -> Ite
         message = {}
 
 
-def _encode_streaming(
-    response: HttpResponseBase, chunk_bytes: int, body_wanted: bool
-) -> Iterator[dict[str, Any]]:
+def _encode_streaming(response: HttpResponseBase, chunk_bytes: int, body_wanted: bool) -> Iterator[Content]:
     message = head_of(response)
     if not body_wanted:
         # Two messages: a complete one without content would get a Content-Length that GET does not have.

@@ -34,19 +34,18 @@ sockets of port 8443. With DEBUG and an empty ALLOWED_HOSTS, localhost.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import update_wrapper
 from types import MethodType
-from typing import Any
 
 from django.conf import settings
 from django.http.request import validate_host
 from django.utils.http import is_same_domain
 
-from ..decorating import Consumer, message_of
+from ..decorating import message_of
 from ..exceptions import DenyConnection
 from ..message import Message
+from ..types import Consumer
 
 __all__ = [
     "AllowedHostsOnlyOriginValidator",
@@ -94,7 +93,7 @@ class BaseOriginValidator:
         update_wrapper(self, func)
         self.func = func
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: object, **kwargs: object) -> object:
         """Run the consumer, or raise DenyConnection."""
         message = message_of(args)
         origin = self.get_origin(message)
@@ -102,7 +101,7 @@ class BaseOriginValidator:
             raise DenyConnection()
         return self.func(*args, **kwargs)
 
-    def __get__(self, instance: Any, owner: type | None = None) -> Callable[..., Any]:
+    def __get__(self, instance: object, owner: type | None = None) -> Consumer:
         return self if instance is None else MethodType(self, instance)
 
     def get_header(self, message: Message, name: str) -> str | None:

@@ -14,6 +14,7 @@ from unittest import TestResult
 from django.test import SimpleTestCase, TestCase, TransactionTestCase
 
 from headrace_asgi import InMemoryChannelLayer
+from headrace_asgi.contract import ChannelLayer
 from headrace_asgi.names import non_local_name
 
 from .. import conf
@@ -24,7 +25,7 @@ from ..routing import Router, resolve_routing
 __all__ = ["ChannelTestCase", "TransactionChannelTestCase", "apply_routes", "live_layers", "next_message"]
 
 
-def next_message(layer: Any, channel: str) -> Message | None:
+def next_message(layer: ChannelLayer, channel: str) -> Message | None:
     """The next message on a channel of a layer, None without one. Does not wait.
 
     Replies to different clients of one process come in their order, so those in front of `channel`'s first
@@ -33,7 +34,7 @@ def next_message(layer: Any, channel: str) -> Message | None:
     queue = non_local_name(channel)
     while True:
         name, content = layer.receive([queue])
-        if content is None:
+        if name is None or content is None:
             return None
         if name == channel or queue == channel:
             return Message(content, name, layer)
@@ -91,7 +92,7 @@ class apply_routes(ContextDecorator):  # noqa: N801 - the name of Channels 1.x, 
     A context manager, and a decorator of test functions, or of classes: then of their test methods.
     """
 
-    def __init__(self, routes: Any, aliases: Sequence[str] = (DEFAULT_CHANNEL_LAYER,)) -> None:
+    def __init__(self, routes: object, aliases: Sequence[str] = (DEFAULT_CHANNEL_LAYER,)) -> None:
         single = hasattr(routes, "match") and hasattr(routes, "channel_names")
         self._router = Router(resolve_routing([routes] if single else routes))
         self._aliases = aliases

@@ -5,23 +5,22 @@ from __future__ import annotations
 import copy
 import secrets
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from django.core import signals
 from django.db import close_old_connections
 
 from headrace_asgi.contract import Send, SendGroup
+from headrace_asgi.envelope import unpack_message
 
-from .. import conf, outbox
+from .. import conf
 from ..asgi import DEFAULT_CHANNEL_LAYER, ChannelLayerWrapper, channel_layers
 from ..channel import Group
-from ..exceptions import ChannelSocketException
 from ..message import Message
-from ..routing import Consumer
-from ..security.websockets import is_refused
-from ..signals import consumer_finished, consumer_started
+from ..outbox import Outbox
+from ..types import Consumer, Content, Kwargs
+from ..worker.dispatch import Dispatcher
+from ..worker.hooks import Hook, SignalHook
 from .base import next_message
 
 __all__ = ["Client"]
@@ -53,7 +52,7 @@ class Client:
         match = self.channel_layer.router.match(Message({}, channel, self.channel_layer))
         return match[0] if match else None
 
-    def send(self, to: str, content: dict[str, Any] | None = None) -> None:
+    def send(self, to: str, content: Content | None = None) -> None:
         """Put a message on a channel, with the client's reply channel."""
         message = copy.deepcopy(content or {})
         message.setdefault("reply_channel", self.reply_channel)
@@ -79,7 +78,7 @@ class Client:
         return self._run(message, consumer, kwargs)
 
     def send_and_consume(
-        self, channel: str, content: dict[str, Any] | None = None, fail_on_none: bool = True
+        self, channel: str, content: Content | None = None, fail_on_none: bool = True
     ) -> Any:
         """`send`, then `consume`."""
         self.send(channel, content)
@@ -94,50 +93,34 @@ class Client:
         """Put this client into a group."""
         Group(group_name, channel_layer=self.channel_layer).add(self.reply_channel)
 
-    def _run(self, message: Message, consumer: Consumer, kwargs: dict[str, Any]) -> Any:
-        collecting = outbox.Outbox(self.channel_layer, "a test")
-        before = outbox.enter(collecting)
-        consumer_started.send(sender=type(self), environ={})
-        result = None
-        try:
-            if is_refused(message, consumer, conf.settings().origin_check):
-                _deny(message)
-            else:
-                with _connections_kept():
-                    result = consumer(message, **kwargs)
-        except ChannelSocketException as error:
-            collecting.drop()
-            error.run(message)
-        except BaseException:
-            collecting.drop()
-            raise
-        finally:
-            outbox.leave(before)
-            self._deliver(collecting)
-            consumer_finished.send(sender=type(self))
+    def _run(self, message: Message, consumer: Consumer, kwargs: Kwargs) -> Any:
+        layer, outbox = self.channel_layer, Outbox(self.channel_layer, "a test")
+        hooks = [SignalHook(), _KeptConnections()]
+        dispatcher = Dispatcher(layer, layer.router, conf.settings(), hooks, Counter())
+        result, error = dispatcher.call(message, consumer, kwargs, outbox)
+        self._deliver(outbox)
+        if error is not None:
+            raise error
         return result
 
-    def _deliver(self, collecting: outbox.Outbox) -> None:
-        for item in collecting.items:
+    def _deliver(self, outbox: Outbox) -> None:
+        for item in outbox.items:
             if isinstance(item, Send):
-                self.channel_layer.send(item.channel, item.message)
+                self.channel_layer.send(item.channel, unpack_message(item.packed))
             elif isinstance(item, SendGroup):
-                self.channel_layer.send_group(item.group, item.message)
-        collecting.send_elsewhere(0.0, Counter())
+                self.channel_layer.send_group(item.group, unpack_message(item.packed))
+        outbox.send_elsewhere(0.0, Counter())
 
 
-def _deny(message: Message) -> None:
-    if message.reply_channel is not None:
-        message.reply_channel.send({"close": True})
-
-
-@contextmanager
-def _connections_kept() -> Iterator[None]:
+class _KeptConnections(Hook):
     """As in Django's own test client: a request must not close the connection of a test's transaction."""
-    for signal in (signals.request_started, signals.request_finished):
-        signal.disconnect(close_old_connections)
-    try:
-        yield
-    finally:
+
+    def before(self, message: Message) -> None:
+        """Let requests leave connections alone."""
+        for signal in (signals.request_started, signals.request_finished):
+            signal.disconnect(close_old_connections)
+
+    def after(self, message: Message, error: BaseException | None) -> None:
+        """Let requests close connections again."""
         for signal in (signals.request_started, signals.request_finished):
             signal.connect(close_old_connections)

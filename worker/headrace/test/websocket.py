@@ -16,6 +16,7 @@ from django.http import HttpRequest
 
 from ..asgi import DEFAULT_CHANNEL_LAYER
 from ..sessions import session_for_reply_channel
+from ..types import Content
 from .client import Client
 
 __all__ = ["HttpClient", "WSClient"]
@@ -101,7 +102,7 @@ class WSClient(Client):
             return json_module.loads(text) if json else text
         return content.get("bytes") or content
 
-    def send(self, to: str, content: dict[str, Any] | None = None, text: Any = None, path: str = "/") -> None:
+    def send(self, to: str, content: Content | None = None, text: object = None, path: str = "/") -> None:
         """Put a message on a channel as an interface server would; `text` that is no str is sent as JSON."""
         message = dict(content or {})
         if self.ordered and "order" in message:
@@ -127,8 +128,8 @@ class WSClient(Client):
     def send_and_consume(  # type: ignore[override]
         self,
         channel: str,
-        content: dict[str, Any] | None = None,
-        text: Any = None,
+        content: Content | None = None,
+        text: object = None,
         path: str = "/",
         fail_on_none: bool = True,
         check_accept: bool = True,

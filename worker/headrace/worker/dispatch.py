@@ -11,23 +11,24 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from headrace_asgi import messages
-from headrace_asgi.contract import Control, Delivery, Finish, Out, Send
+from headrace_asgi.contract import ChannelLayer, Control, Delivery, Finish, Out, Send
 from headrace_asgi.control import FAILED, RUNNING, VERDICT, note
+from headrace_asgi.envelope import pack_message
 from headrace_asgi.errors import BadMessage
 from headrace_asgi.names import is_process_queue, local_part, require_channel_name
 
 from ..conf import WorkerSettings
 from ..exceptions import ChannelSocketException, ConsumeLater
-from ..log import Seldom, worker_log
+from ..log import LimitedLog, worker_log
 from ..message import ANSWERED, Message
 from ..outbox import Outbox, enter, leave
-from ..routing import Consumer, Router, consumer_name
+from ..routing import Router, consumer_name
 from ..security.websockets import is_refused
+from ..types import Consumer, Content, Kwargs
 from .hooks import Hook
-from .watcher import Slot
+from .watcher import Activity
 
 __all__ = ["Dispatcher"]
 
@@ -39,12 +40,12 @@ class Dispatcher:
 
     def __init__(
         self,
-        layer: Any,
+        layer: ChannelLayer,
         router: Router,
         settings: WorkerSettings,
         hooks: Sequence[Hook],
         counters: Counter[str],
-        slot: Slot | None = None,
+        activity: Activity | None = None,
         flush_earlier: Callable[[], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
         say: Callable[[list[Out]], object] | None = None,
@@ -59,25 +60,25 @@ class Dispatcher:
         self._settings = settings
         self._hooks = tuple(hooks)
         self._counters = counters
-        self._slot = Slot() if slot is None else slot
+        self._activity = Activity() if activity is None else activity
         self._flush_earlier = flush_earlier
         self._clock = clock
         self._say = say
-        self._seldom = Seldom(clock=clock)
+        self._limited_log = LimitedLog(clock=clock)
 
     def run(self, delivery: Delivery) -> list[Out] | None:
         """Run the consumer of a delivery; what is to be written, or None to put the delivery back.
 
         Never raises.
         """
-        self._slot.running = (delivery, self._clock())
+        self._activity.running = (delivery, self._clock())
         try:
             return self._run(delivery)
         except BaseException as error:
             # A hook's, a route's or our own bug: the message fails, the worker lives.
             return self._broken(delivery, error)
         finally:
-            self._slot.running = None
+            self._activity.running = None
 
     def _run(self, delivery: Delivery) -> list[Out] | None:
         message = Message(delivery.message, delivery.channel, self._layer, delivery)
@@ -86,14 +87,12 @@ class Dispatcher:
             return self._unroutable(message, delivery)
         consumer, kwargs = match
         outbox = Outbox(self._layer, consumer_name(consumer), self._flush_earlier, self._say)
-        before = enter(outbox)
-        try:
-            error = self._call(message, consumer, kwargs, outbox)
-        finally:
-            leave(before)
+        _, error = self.call(message, consumer, kwargs, outbox)
         if isinstance(error, ConsumeLater) and delivery.retries < self._settings.message_retries:
             self._counters["requeued"] += 1
             return None
+        if error is not None:
+            self._log_failed(message, error, outbox.origin)
         if outbox.elsewhere:
             outbox.send_elsewhere(self._settings.send_retry_seconds, self._counters)
         out = outbox.items
@@ -108,64 +107,62 @@ class Dispatcher:
             return self._untold(delivery, outbox.origin) + out
         return self._ordered(message, delivery, out)
 
-    def _call(
-        self, message: Message, consumer: Consumer, kwargs: dict[str, Any], outbox: Outbox
-    ) -> BaseException | None:
-        """Run the consumer between the hooks; the error that was not one of the words a consumer may say."""
+    def call(
+        self, message: Message, consumer: Consumer, kwargs: Kwargs, outbox: Outbox
+    ) -> tuple[object, BaseException | None]:
+        """Run a consumer between the hooks, and collect in `outbox` what it sends. Never raises.
+
+        What it returned, and what it raised, unless that was a word that is obeyed here.
+        """
+        result: object = None
         error: BaseException | None = None
         entered = 0
+        before = enter(outbox)
         try:
-            for hook in self._hooks:
-                hook.before(message)
-                entered += 1
-            if self._denied(message, consumer):
-                outbox.send(self._layer, message.content["reply_channel"], {"close": True})
-            else:
-                consumer(message, **kwargs)
-        except BaseException as caught:
-            outbox.drop()
-            error = caught
-        raised = error
-        if error is not None:
-            error = self._said(message, error, outbox)
-        for hook in reversed(self._hooks[:entered]):
             try:
-                hook.after(message, raised)
+                for hook in self._hooks:
+                    hook.before(message)
+                    entered += 1
+                if self._denied(message, consumer):
+                    outbox.send(self._layer, message.content["reply_channel"], {"close": True})
+                else:
+                    result = consumer(message, **kwargs)
             except BaseException as caught:
-                worker_log.error(
-                    "%s failed after %s; the message counts as handled",
-                    type(hook).__name__,
-                    outbox.origin,
-                    exc_info=caught,
-                )
-        return error
-
-    def _said(self, message: Message, error: BaseException, outbox: Outbox) -> BaseException | None:
-        """Do what an exception says; log one that says nothing, and return it."""
-        if isinstance(error, ConsumeLater):
-            retries = message.delivery.retries if message.delivery else 0
-            if retries >= self._settings.message_retries:  # W8: never dropped in silence
-                worker_log.warning(
-                    "%s raised ConsumeLater for a message on %s %d times; the message is dropped",
-                    outbox.origin,
-                    message.channel_name,
-                    retries + 1,
-                )
-            return error
-        if isinstance(error, ChannelSocketException):
-            try:
-                error.run(message)
-            except BaseException as failed:
                 outbox.drop()
-                error = failed
-            else:
-                return None
+                error = caught
+            raised = error
+            if isinstance(error, ChannelSocketException):
+                error = _obeyed(error, message, outbox)
+            for hook in reversed(self._hooks[:entered]):
+                try:
+                    hook.after(message, raised)
+                except BaseException as caught:
+                    worker_log.error(
+                        "%s failed after %s; the message counts as handled",
+                        type(hook).__name__,
+                        outbox.origin,
+                        exc_info=caught,
+                    )
+        finally:
+            leave(before)
+        return result, error
+
+    def _log_failed(self, message: Message, error: BaseException, origin: str) -> None:
+        """Say that a message was not handled: none is dropped in silence (W8)."""
+        if isinstance(error, ConsumeLater):
+            worker_log.warning(
+                "%s raised ConsumeLater for a message on %s %d times; the message is dropped",
+                origin,
+                message.channel_name,
+                self._settings.message_retries + 1,
+            )
+            return
         breach = _breach(message)
         if breach:
             self._counters["bad_messages"] += 1
         worker_log.error(
             "%s failed on %s%s for %s; its messages are dropped, %s%s",
-            outbox.origin,
+            origin,
             message.channel_name,
             _path_of(message.content),
             message.get("reply_channel") or "nobody",
@@ -173,14 +170,13 @@ class Dispatcher:
             breach and f". Whoever sent that message broke the specification: {breach}",
             exc_info=error,
         )
-        return error
 
     def _denied(self, message: Message, consumer: Consumer) -> bool:
         """Whether the page that opens this socket is of another site (Origin, RFC 6455 section 10.2)."""
         if not is_refused(message, consumer, self._settings.origin_check):
             return False
         self._counters["origin_denied"] += 1
-        self._seldom.log(
+        self._limited_log.log(
             "origin",
             logging.WARNING,
             "Refused a WebSocket for %r with 403: its Origin is not in ALLOWED_HOSTS or CSRF_TRUSTED_ORIGINS",
@@ -191,7 +187,7 @@ class Dispatcher:
     def _unroutable(self, message: Message, delivery: Delivery) -> list[Out]:
         """A message no route wants: its client is told at once instead of waiting (W9)."""
         self._counters["unroutable"] += 1
-        self._seldom.log(
+        self._limited_log.log(
             delivery.channel,
             logging.ERROR,
             "No route for a message on %s with path %r; dropped, its client gets an error",
@@ -223,7 +219,7 @@ class Dispatcher:
         """A consumer asks for order, the interface does not know: tell it now (PROTOCOL 1a)."""
         if not delivery.channel.startswith("websocket."):
             return []
-        self._seldom.log(
+        self._limited_log.log(
             f"untold {consumer}",
             logging.ERROR,
             "%s asks for ordering, but a message of %s came without it; told its interface server, "
@@ -234,7 +230,17 @@ class Dispatcher:
         return _verdict(delivery, True)
 
 
-def _path_of(content: dict[str, Any]) -> str:
+def _obeyed(error: ChannelSocketException, message: Message, outbox: Outbox) -> BaseException | None:
+    """Do what an exception says; what went wrong with that."""
+    try:
+        error.run(message)
+    except BaseException as failed:
+        outbox.drop()
+        return failed
+    return None
+
+
+def _path_of(content: Content) -> str:
     """The path of a message for a log line, escaped, behind a space; "" if it has none."""
     return f" {content['path']!r:.500}" if "path" in content else ""
 
@@ -288,7 +294,9 @@ def _no_answer(delivery: Delivery, status: int, reason: str) -> list[Out]:
         return []
     # An interface server of another make knows only ordinary messages.
     if delivery.channel == "websocket.connect":
-        return [Send(reply_channel, {"close": True}, "headrace")]
+        return [Send(reply_channel, pack_message({"close": True}), "headrace")]
     text = f"{status}: {reason}".encode()
     headers = [[b"content-type", b"text/plain; charset=utf-8"]]
-    return [Send(reply_channel, {"status": status, "headers": headers, "content": text}, "headrace")]
+    response = {"status": status, "headers": headers, "content": text}
+    packed = pack_message(response)
+    return [Send(reply_channel, packed, "headrace", is_response=True, is_repeatable=True)]

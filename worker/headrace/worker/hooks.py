@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 from django.db import connections
 
 from ..message import Message
 from ..signals import consumer_finished, consumer_started
+from ..types import Content
 
 __all__ = ["CallbackHook", "DatabaseHook", "Hook", "SignalHook", "default_hooks"]
 
@@ -69,7 +69,7 @@ class DatabaseHook(Hook):
 class CallbackHook(Hook):
     """Calls `callback(channel, content)` before each consumer, for `-v 2` and embedders."""
 
-    def __init__(self, callback: Callable[[str, dict[str, Any]], None]) -> None:
+    def __init__(self, callback: Callable[[str, Content], None]) -> None:
         self._callback = callback
 
     def before(self, message: Message) -> None:
@@ -77,7 +77,7 @@ class CallbackHook(Hook):
         self._callback(message.channel_name, message.content)
 
 
-def default_hooks(callback: Callable[[str, dict[str, Any]], None] | None = None) -> list[Hook]:
+def default_hooks(callback: Callable[[str, Content], None] | None = None) -> list[Hook]:
     """The hooks of one worker thread."""
     hooks: list[Hook] = [SignalHook(), DatabaseHook()]
     return hooks if callback is None else [CallbackHook(callback), *hooks]

@@ -16,10 +16,9 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from headrace_asgi.backoff import Backoff, pause_seconds
-from headrace_asgi.contract import Delivery, Out, Outcome, WorkerPort
+from headrace_asgi.contract import ChannelLayer, Delivery, Out, Outcome, WorkerPort
 from headrace_asgi.errors import (
     ConfigurationError,
     HeadraceError,
@@ -27,10 +26,12 @@ from headrace_asgi.errors import (
     LayerUnavailable,
     OutcomeUnknown,
 )
+from headrace_asgi.log_limit import Trouble
 
 from ..conf import WorkerSettings
-from ..log import Seldom, layer_log, worker_log
-from ..outbox import RETRY_INTERVAL_SECONDS, Unsent
+from ..log import LimitedLog, layer_log, worker_log
+from ..outbox import RETRY_INTERVAL_SECONDS
+from .unsent import Unsent
 
 __all__ = ["Line"]
 
@@ -55,7 +56,7 @@ class Line:
 
     def __init__(
         self,
-        layer: Any,
+        layer: ChannelLayer,
         settings: WorkerSettings,
         counters: Counter[str],
         stopping: Callable[[], bool],
@@ -77,10 +78,10 @@ class Line:
         self._tickets = itertools.count()
         self._backoff = Backoff(FIRST_OUTAGE_PAUSE_SECONDS, LAST_OUTAGE_PAUSE_SECONDS, random.random)
         self._no_flush_before = 0.0
-        self._lost_since: float | None = None
-        #: Whether the log says of this outage that the layer refuses us.
-        self._told_refusal = False
-        self._seldom = Seldom(clock=clock)
+        self._outage = Trouble()
+        #: Of this outage, that the layer refuses us.
+        self._refusal = Trouble()
+        self._limited_log = LimitedLog(clock=clock)
 
     @property
     def pending(self) -> bool:
@@ -135,14 +136,14 @@ class Line:
             taken = self._opened().turn(out, channels, limit, self._wait(block_seconds))
         except _AWAY as error:
             self._unsent.broken(out, error)
-            return [], self._outage(error)
+            return [], self._note_outage(error)
         except Exception:
             worker_log.exception("The layer failed at a write of %d items; each is tried alone", len(out))
             self._write_singly(out)
             # If it was one of them, it is out of the way now.
             return [], 0.0 if out else self._backoff.next_seconds()
         self._backoff.reset()
-        if self._lost_since is not None:
+        if self._outage.count:
             self._back()
         return taken, 0.0
 
@@ -167,7 +168,7 @@ class Line:
                     allowed = self._opened().may_start(delivery, self._clock())
             except _AWAY as error:
                 with self._lock:
-                    pause = self._outage(error)
+                    pause = self._note_outage(error)
                 self._pause(pause)
                 if self._stopping():
                     self.give_back([delivery])
@@ -279,7 +280,7 @@ class Line:
 
     def _not_put_back(self, delivery: Delivery) -> None:
         self._counters["shed"] += 1
-        self._seldom.log(
+        self._limited_log.log(
             f"later {delivery.channel}",
             logging.ERROR,
             "A message on %s that was to be consumed later could not be put back; dropped",
@@ -296,20 +297,22 @@ class Line:
                 self._counters["shed"] += 1
                 worker_log.error("The layer cannot write a %s; dropped: %r", type(item).__name__, error)
 
-    def _outage(self, error: HeadraceError) -> float:
+    def _note_outage(self, error: HeadraceError) -> float:
         """Note that the layer is away; how long to pause now."""
-        if self._lost_since is None:
-            self._lost_since = self._clock()
-            self._told_refusal = isinstance(error, LayerRefused)
+        now = self._clock()
+        begins = self._outage.happened(now)
+        refused = isinstance(error, LayerRefused) and self._refusal.happened(now)
+        if begins:
             layer_log.warning("The channel layer is unavailable (%s); trying again until it is back", error)
-        elif isinstance(error, LayerRefused) and not self._told_refusal:
-            self._told_refusal = True
+        elif refused:
             layer_log.error("The channel layer refuses us (%s); trying again until that is put right", error)
         return self._backoff.next_seconds()
 
     def _back(self) -> None:
-        since, self._lost_since = self._lost_since, None
-        layer_log.warning("The channel layer is back after %.1f s", self._clock() - (since or 0.0))
+        past = self._outage.over()
+        self._refusal.over()
+        if past is not None:
+            layer_log.warning("The channel layer is back after %.1f s", self._clock() - past.first_at)
 
     def _pause(self, seconds: float) -> None:
         until = self._clock() + seconds

@@ -6,40 +6,23 @@ worker.run()        # until worker.stop(), from another thread or a signal handl
 
 from __future__ import annotations
 
-import fnmatch
 import threading
-import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Sequence
 
 from headrace_asgi.contract import Delivery
 
-from .. import conf
-from ..log import worker_log
-from ..signals import worker_ready
-from .deputy import Deputy
-from .dispatch import Dispatcher
-from .hooks import Hook, default_hooks
-from .line import Line
-from .watcher import Deadline, Slot, Watcher
+from .flusher import Flusher
+from .hooks import Hook
+from .loop import AT_ONCE_SECONDS, BLOCK_SECONDS, WorkerLoop
 
-__all__ = ["BatchSize", "Worker", "apply_channel_filters"]
+__all__ = ["BatchSize", "Worker"]
 
-#: Longest wait of one take. Long, so that an idle worker is quiet; a stop ends it at once.
-BLOCK_SECONDS = 5.0
 #: Answers leave before the next message of the batch after this much work since the last write, in seconds.
-#: If that next message runs long, the deputy writes.
+#: If that next message runs long, the flusher writes.
 HOLD_ANSWERS_SECONDS = 0.002
-#: A message that starts later than this after its take asks whether it still may, in seconds: a take is worth
-#: about two milliseconds, so those that wait behind a slow one ask.
-AT_ONCE_SECONDS = 0.01
-#: Pause after a turn that failed for no known reason, in seconds: it may fail for ever, but not flood.
-AFTER_FAILURE_SECONDS = 0.5
 #: How long a channel that had no message still counts for the size of takes, in seconds.
 REMEMBER_SECONDS = 2.0
-
-Callback = Callable[[str, dict[str, Any]], None]
 
 
 class BatchSize:
@@ -75,114 +58,55 @@ class BatchSize:
         return max(1, min(self._most, int(self._worth / slowest)))
 
 
-class Worker:
+class Worker(WorkerLoop):
     """Takes messages of a layer and runs their consumers, one at a time."""
-
-    def __init__(
-        self,
-        channel_layer: Any,
-        callback: Callback | None = None,
-        only_channels: Iterable[str] | None = None,
-        exclude_channels: Iterable[str] | None = None,
-        *,
-        settings: conf.WorkerSettings | None = None,
-        hooks: Callable[[Callback | None], Sequence[Hook]] = default_hooks,
-        lifeline: int | None = None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """Take the layer with its routing (`headrace.channel_layers[alias]`).
-
-        `callback(channel, content)` is called before each message. Channels are those of the routing that
-        match one of the globs `only_channels`, if any, and none of `exclude_channels`. `lifeline` is the read
-        end of a pipe: when it ends, so does the worker.
-        """
-        self.channel_layer = channel_layer
-        self.stopping = False
-        self.counters: Counter[str] = Counter()
-        self.channels = apply_channel_filters(channel_layer.router.channels, only_channels, exclude_channels)
-        self._clock = clock
-        settings = settings or conf.settings()
-        self._slot = slot = Slot()
-        self._line = Line(channel_layer, settings, self.counters, self._is_stopping, clock)
-        self._dispatcher = Dispatcher(
-            channel_layer,
-            channel_layer.router,
-            settings,
-            hooks(callback),
-            self.counters,
-            slot,
-            self._write,
-            clock,
-            self._line.put,
-        )
-        self._pace = BatchSize(settings.take_seconds, settings.take_limit)
-        #: Taken and not started. The deputy gives it back at a stop: whoever pops a delivery has it.
-        self._batch: deque[Delivery] = deque()
-        self._deputy = Deputy(self._line, slot, self._batch, self._is_stopping, clock)
-        self._watcher = Watcher(
-            channel_layer, [slot], settings, self.stop, lifeline, clock, self.channels, self._line.flush
-        )
-        self._deadline = Deadline([slot], settings.stop_deadline_seconds, lambda: self.counters)
-
-    def run(self) -> None:
-        """Work until `stop`. Returns when what ran is answered and what was not started is given back.
-
-        Ends the process if that takes longer than `STOP_DEADLINE_SECONDS`: with status 0 if only the layer
-        does not answer, with 1 if a consumer is cut off.
-        """
-        self._slot.thread_id = threading.get_ident()
-        self._deadline.start()
-        self._watcher.start()
-        self._deputy.start()
-        worker_ready.send(sender=type(self), worker=self)
-        try:
-            while not self.stopping:
-                guarded(self.step)
-        finally:
-            self.close()
 
     def step(self) -> int:
         """One turn: write the answers, take messages, run them. The number of messages taken."""
         deliveries = self._line.turn(self.channels, self._pace.limit(self._clock()), BLOCK_SECONDS)
         if not deliveries:
             return 0
-        line, deputy, batch = self._line, self._deputy, self._batch
+        line, flusher, batch = self._line, self._flusher, self._batch
         batch.extend(deliveries)
         written = now = self._clock()
         while batch and not self.stopping:
             if now - written > HOLD_ANSWERS_SECONDS:
                 self._write()
                 written = now = self._clock()
-            elif deputy.asleep and line.pending:
-                deputy.rouse()
+            elif flusher.asleep and line.pending:
+                flusher.rouse()
             try:
                 delivery = batch.popleft()
-            except IndexError:  # the deputy gave it back just now
+            except IndexError:  # the flusher gave it back just now
                 break
             now = self._handle(delivery, now)
         return len(deliveries)
 
-    def stop(self) -> None:
-        """Ask the worker to finish its message and leave. From any thread, and from a signal handler."""
-        self.stopping = True
-        self._deadline.begin()
-        self._deputy.rouse()
-        self._line.wake()
+    def _assemble(self, make_hooks: Callable[[], Sequence[Hook]]) -> None:
+        if len(self._activities) != 1:
+            raise ValueError("Worker runs consumers in one thread; for more there is ThreadedWorker")
+        activity, line = self._activities[0], self._line
+        self._dispatcher = self._new_dispatcher(
+            activity, make_hooks(), self._counters[0], line.put, self._write
+        )
+        self._pace = BatchSize(self._settings.take_seconds, self._settings.take_limit)
+        #: Taken and not started. The flusher gives it back at a stop: whoever pops a delivery has it.
+        self._batch: deque[Delivery] = deque()
+        self._flusher = Flusher(line, activity, self._batch, self._is_stopping, self._clock)
 
-    def close(self) -> None:
-        """Give back what was not started, write the last answers, disconnect."""
-        self.stopping = True
-        self._deadline.begin()
+    def _start_threads(self) -> None:
+        self._activities[0].thread_id = threading.get_ident()
+        self._flusher.start()
+
+    def _rouse(self) -> None:
+        self._flusher.rouse()
+
+    def _wind_up(self) -> None:
         # Other workers wait for what we give back, clients for answers; refused sends may take a second.
-        self._deputy.give_back()
+        self._flusher.give_back()
         self._write()
-        self._deputy.close()
+        self._flusher.close()
         self._line.close()
-        self._watcher.close()
-        self._deadline.close()
-
-    def _is_stopping(self) -> bool:
-        return self.stopping
 
     def _handle(self, delivery: Delivery, now: float) -> float:
         """Run one delivery that was reached at `now`, if it may still start; when it was done."""
@@ -200,26 +124,3 @@ class Worker:
     def _write(self) -> None:
         if self._line.pending:
             self._line.turn()
-
-
-def guarded(step: Callable[[], object]) -> None:
-    """Take one step of a worker, whose failure ends no worker: the next message may be good (W1)."""
-    try:
-        step()
-    except Exception:
-        worker_log.exception("A turn of the worker failed; it goes on")
-        time.sleep(AFTER_FAILURE_SECONDS)
-
-
-def apply_channel_filters(
-    channels: Iterable[str],
-    only_channels: Iterable[str] | None = None,
-    exclude_channels: Iterable[str] | None = None,
-) -> list[str]:
-    """The channels that match a glob of `only_channels` (None: all), without those of `exclude_channels`."""
-    chosen = sorted(channels)
-    if only_channels:
-        only = list(only_channels)
-        chosen = [name for name in chosen if any(fnmatch.fnmatchcase(name, glob) for glob in only)]
-    excluded = list(exclude_channels or ())
-    return [name for name in chosen if not any(fnmatch.fnmatchcase(name, glob) for glob in excluded)]

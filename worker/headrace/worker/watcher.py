@@ -1,10 +1,10 @@
 """What this process runs right now, and the thread that watches it.
 
-A consumer that runs cannot say so itself. Every worker thread notes its message in a `Slot`; one `Watcher`
-per process looks twice a second. It tells an interface process about a message that runs long, so that the
-queue deadline no longer applies; it renews the ordering leases of long ones; it logs those that run very
-long, and where they are; it announces the channels that this process takes, and stops it when the parent is
-gone.
+A consumer that runs cannot say so itself. Every worker thread notes its message in an `Activity`; one
+`Watcher` per process looks twice a second. It tells an interface process about a message that runs long, so
+that the queue deadline no longer applies; it renews the ordering leases of long ones; it logs those that run
+very long, and where they are; it announces the channels that this process takes, and stops it when the parent
+is gone.
 A `Deadline`, which never talks to the layer, ends the process when a stop takes too long.
 """
 
@@ -21,20 +21,19 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
-from typing import Any
 
 import headrace_asgi
-from headrace_asgi.contract import Control, Delivery, Out, Outcome, WorkerPort
+from headrace_asgi.contract import ChannelLayer, Control, Delivery, Out, Outcome, WorkerPort
 from headrace_asgi.control import RUNNING, note
 from headrace_asgi.errors import HeadraceError
 from headrace_asgi.limits import ANNOUNCE_SECONDS
 from headrace_asgi.names import is_process_queue, local_part
 
 from ..conf import WorkerSettings
-from ..log import Seldom, worker_log
+from ..log import LimitedLog, worker_log
 from ..message import ANSWERED
 
-__all__ = ["Deadline", "Slot", "Watcher"]
+__all__ = ["Activity", "Deadline", "Watcher"]
 
 LOOK_INTERVAL_SECONDS = 0.5
 #: When a running message is logged, with the place where it is, in seconds: longer than most clients wait.
@@ -54,7 +53,7 @@ _LIBRARIES = (
 )
 
 
-class Slot:
+class Activity:
     """What one worker thread runs: a delivery and when it was started, or None. Only that thread writes."""
 
     __slots__ = ("running", "thread_id")
@@ -73,13 +72,13 @@ class Deadline:
 
     def __init__(
         self,
-        slots: Sequence[Slot],
+        activities: Sequence[Activity],
         seconds: float,
         counters: Callable[[], Counter[str]],
         leave: Callable[[int], object] = os._exit,
     ) -> None:
         """Take what runs, the seconds from the stop on, and what was counted; `leave` ends the process."""
-        self._slots = slots
+        self._activities = activities
         self._seconds = seconds
         self._counters = counters
         self._leave = leave
@@ -112,7 +111,7 @@ class Deadline:
 
     def too_late(self) -> None:
         """Log and count what is cut off, and end the process: with 0 if no consumer was running."""
-        cut_off = [running for slot in self._slots if (running := slot.running) is not None]
+        cut_off = [running for activity in self._activities if (running := activity.running) is not None]
         try:
             self._log(cut_off)
         finally:
@@ -133,7 +132,7 @@ class Deadline:
 
 
 class _Seen:
-    """What the watcher knows of one slot's message."""
+    """What the watcher knows of one thread's message."""
 
     __slots__ = ("logged", "renewed", "running", "told")
 
@@ -145,12 +144,12 @@ class _Seen:
 
 
 class Watcher:
-    """Looks at the slots of this process. `check()` is one look, `start()` runs it in a thread."""
+    """Looks at what the threads of this process. `check()` is one look, `start()` runs it in a thread."""
 
     def __init__(
         self,
-        layer: Any,
-        slots: Sequence[Slot],
+        layer: ChannelLayer,
+        activities: Sequence[Activity],
         settings: WorkerSettings,
         stop: Callable[[], None],
         lifeline: int | None = None,
@@ -158,13 +157,13 @@ class Watcher:
         channels: Sequence[str] = (),
         flush: Callable[[], None] = lambda: None,
     ) -> None:
-        """Watch `slots`, and announce that this process takes `channels`.
+        """Watch `activities`, and announce that this process takes `channels`.
 
         `stop` asks the worker to stop: called when `lifeline`, the read end of a pipe that only the parent
         writes to, ends. `flush` writes what the worker's line or its port still holds while a consumer runs.
         """
         self._layer = layer
-        self._slots = slots
+        self._activities = activities
         self._settings = settings
         self._stop_worker = stop
         self._lifeline = lifeline
@@ -174,7 +173,7 @@ class Watcher:
         self._announce_at = clock()
         self._seen: dict[int, _Seen] = {}
         self._port: WorkerPort | None = None
-        self._seldom = Seldom(clock=clock)
+        self._limited_log = LimitedLog(clock=clock)
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, name="headrace-watcher", daemon=True)
 
@@ -190,10 +189,10 @@ class Watcher:
         self._forget_port()
 
     def check(self) -> None:
-        """Look once at every slot. Blocks for a round trip if something must be said."""
+        """Look once at the activity of every thread. Blocks for a round trip if something must be said."""
         now = self._clock()
-        for index, slot in enumerate(self._slots):
-            running = slot.running
+        for index, activity in enumerate(self._activities):
+            running = activity.running
             seen = self._seen.get(index)
             if seen is not None and seen.running is not running:
                 self._ended(self._seen.pop(index), now)
@@ -203,12 +202,12 @@ class Watcher:
             if seen is None:
                 seen = self._seen[index] = _Seen(running)
             if not seen.logged and now - running[1] >= VERY_LONG_SECONDS:
-                self._log_very_long(seen, slot, now)
+                self._log_very_long(seen, activity, now)
             try:
                 self._look(seen, now)
             except HeadraceError as error:
                 self._forget_port()
-                self._seldom.log(
+                self._limited_log.log(
                     "layer",
                     logging.WARNING,
                     "Cannot say what runs long: %s; trying again with the next look",
@@ -228,9 +227,9 @@ class Watcher:
         else:
             self._announce_at = now + ANNOUNCE_SECONDS
 
-    def _log_very_long(self, seen: _Seen, slot: Slot, now: float) -> None:
-        where = _where(slot.thread_id)
-        if slot.running is not seen.running:  # it ended meanwhile: that is where the next one is
+    def _log_very_long(self, seen: _Seen, activity: Activity, now: float) -> None:
+        where = _where(activity.thread_id)
+        if activity.running is not seen.running:  # it ended meanwhile: that is where the next one is
             return
         seen.logged = True
         delivery, started = seen.running
@@ -255,7 +254,7 @@ class Watcher:
             seen.told = True
         if delivery.order is not None and now - seen.renewed > self._settings.renew_seconds:
             if not self._own_port().renew(delivery):
-                self._seldom.log(
+                self._limited_log.log(
                     "lapsed",
                     logging.ERROR,
                     "The ordering lease of a running %s lapsed: the next message of %s may overlap with it",

@@ -102,16 +102,14 @@ class MemoryWorkerPort(WorkerPort):
                 require_channel_name(item.channel)
                 seconds = self._expiry_seconds if item.expiry_seconds is None else item.expiry_seconds
                 expiry_ms = now_ms + int(seconds * 1000)
-                return partial(
-                    Store.send, channel=item.channel, payload=self._packed(item), expiry_ms=expiry_ms
-                )
+                return partial(Store.send, channel=item.channel, payload=item.packed, expiry_ms=expiry_ms)
             case SendGroup():
                 require_group_name(item.group)
                 expiry_ms = now_ms + int(self._expiry_seconds * 1000)
                 return partial(
                     _send_group,
                     group=item.group,
-                    payload=self._packed(item),
+                    payload=item.packed,
                     expiry_ms=expiry_ms,
                     now_ms=now_ms,
                 )
@@ -121,11 +119,6 @@ class MemoryWorkerPort(WorkerPort):
             case Finish():
                 return partial(_finish, item=item, now_ms=now_ms)
         assert_never(item)
-
-    def _packed(self, item: Send | SendGroup) -> bytes:
-        if item.packed is not None:
-            return item.packed
-        return pack_message(item.message, self._max_message_bytes)
 
     def give_back(self, deliveries: Sequence[Delivery]) -> None:
         """Put deliveries back at the head of their channels, in their order; stale ones are dropped."""

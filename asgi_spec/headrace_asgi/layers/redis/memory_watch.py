@@ -6,6 +6,8 @@ import logging
 import time
 from collections.abc import Callable
 
+from ...log_limit import Trouble
+
 __all__ = ["MemoryWatch"]
 
 log = logging.getLogger("headrace.layer")
@@ -22,14 +24,14 @@ class MemoryWatch:
         self._label = label
         self._consequence = consequence
         self._monotonic = monotonic
-        self._refused_at = 0.0
-        #: Whether Redis was found out of memory, and has not recovered as far as anybody knows.
+        self._trouble = Trouble()
+        #: Whether Redis was found out of memory, and has not recovered as far as anybody knows. No property:
+        #: it is read with every call.
         self.is_full = False
 
     def refused(self) -> None:
         """Redis refused a command."""
-        self._refused_at = self._monotonic()
-        if not self.is_full:
+        if self._trouble.happened(self._monotonic()):
             self.is_full = True
             log.error(
                 "Redis at %s is out of memory: %s; raise its maxmemory, or see what fills it",
@@ -39,6 +41,7 @@ class MemoryWatch:
 
     def accepted(self) -> None:
         """Redis carried out a command that it refuses without memory."""
-        if self.is_full and self._monotonic() - self._refused_at >= OVER_SECONDS:
+        if self.is_full and self._monotonic() - self._trouble.last_at >= OVER_SECONDS:
+            self._trouble.over()
             self.is_full = False
             log.warning("Redis at %s has memory again: everything is accepted", self._label)

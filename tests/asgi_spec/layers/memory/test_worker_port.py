@@ -7,7 +7,8 @@ import unittest
 import pytest
 
 from headrace_asgi.conformance.worker_port import WorkerPortConformance
-from headrace_asgi.contract import Delivery, Finish, Out, Outcome, Send
+from headrace_asgi.contract import Control, Delivery, Finish, Out, Outcome, Send
+from headrace_asgi.envelope import pack_message
 from headrace_asgi.errors import MessageTooLarge
 from headrace_asgi.layers.memory.layer import InMemoryChannelLayer
 from headrace_asgi.layers.memory.process import MemoryProcess
@@ -40,12 +41,12 @@ def ignore(out: Out, outcome: Outcome) -> None:
     pass
 
 
-def test_a_message_that_cannot_be_packed_is_an_error_before_anything_is_written() -> None:
+def test_a_note_that_cannot_be_packed_is_an_error_before_anything_is_written() -> None:
     layer = InMemoryChannelLayer(max_message_bytes=100)
     port = layer.open_worker_port(ignore)
     for wrong, error in (({"value": object()}, TypeError), ({"value": "x" * 100}, MessageTooLarge)):
         with pytest.raises(error):
-            port.turn([Send("test", {}), Send("test", wrong)], [], 1, 0)
+            port.turn([Send("test", pack_message({})), Control("hr1.0.feed!abc", wrong)], [], 1, 0)
     assert layer.receive(["test"]) == (None, None)
 
 
@@ -53,7 +54,7 @@ def test_a_message_may_live_for_a_time_of_its_own() -> None:
     clock = HandClock()
     layer = InMemoryChannelLayer(clock=clock)
     port = layer.open_worker_port(ignore)
-    port.turn([Send("short", {}, expiry_seconds=2), Send("long", {})], [], 1, 0)
+    port.turn([Send("short", pack_message({}), expiry_seconds=2), Send("long", pack_message({}))], [], 1, 0)
     clock.now += 3
     assert [one.channel for one in port.turn([], ["short", "long"], 5, 0)] == ["long"]
 
@@ -61,7 +62,7 @@ def test_a_message_may_live_for_a_time_of_its_own() -> None:
 def test_the_handler_of_refusals_may_use_the_layer() -> None:
     layer = InMemoryChannelLayer(capacity=1)
     port = layer.open_worker_port(lambda out, outcome: layer.send("refusals", {"outcome": int(outcome)}))
-    port.turn([Send("test", {}), Send("test", {})], [], 1, 0)
+    port.turn([Send("test", pack_message({})), Send("test", pack_message({}))], [], 1, 0)
     assert layer.receive(["refusals"]) == ("refusals", {"outcome": Outcome.FULL})
 
 

@@ -18,7 +18,6 @@ from typing import Any
 
 import pytest
 
-from headrace.management.commands.runserver import layer_config
 from headrace_asgi.layers.embedded.layer import runtime_directory
 from tests.support.stack import SOURCES, eventually
 from tests.support.wsclient import open_socket
@@ -371,21 +370,3 @@ def test_a_layer_that_lets_nobody_in_is_one_line_at_the_start(
     server = start("0", layers={"default": {**LAYERS["default"], "BACKEND": "site1.locked.Layer"}})
     assert server.popen.wait(15) == 1
     assert server.output() == "CommandError: the password is wrong\n"
-
-
-def test_two_servers_of_one_project_do_not_share_a_queue(settings: Any) -> None:
-    settings.CHANNEL_LAYERS = LAYERS
-    usual, _ = layer_config(8000)
-    other, note = layer_config(8001)
-    shared, _ = layer_config(8001, apart=False)
-    assert "prefix" not in usual.options
-    assert other.options["prefix"] == "port-8001."
-    assert shared.options == usual.options
-    assert note == ""
-
-
-def test_a_layer_of_the_projects_own_is_left_as_it_is(settings: Any) -> None:
-    config = {"BACKEND": "headrace_asgi.RedisChannelLayer", "CONFIG": {"hosts": ["redis://h:1"]}}
-    settings.CHANNEL_LAYERS = {"default": {**LAYERS["default"], **config}}
-    found, note = layer_config(8001)
-    assert (found.backend, found.options, note) == (config["BACKEND"], config["CONFIG"], "")

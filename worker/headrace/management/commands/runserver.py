@@ -32,25 +32,25 @@ from headrace.asgi import (
 )
 from headrace.development import broken_code
 from headrace.development.interface_child import InterfaceChild, listening_socket
+from headrace.development.layer import ensure_usable, layer_config
+from headrace.development.reload import STOP_SECONDS, stop_before_reload
 from headrace.development.request_lines import request_line
 from headrace.log import setup_logging
-from headrace.management.commands.runworker import stop_before_reload
-from headrace.routing import Consumer, import_named
 from headrace.signals import worker_process_ready
+from headrace.types import Consumer, Options
+from headrace.worker.loop import WorkerLoop
 from headrace.worker.single import Worker
 from headrace.worker.supervisor import stop_on_signals
 from headrace.worker.threads import ThreadedWorker
-from headrace_asgi.errors import ConfigurationError, HeadraceError
+from headrace_asgi.errors import HeadraceError
 from headrace_asgi.layers.from_config import layer_from_config
 
-__all__ = ["Command", "layer_config"]
+__all__ = ["Command"]
 
 #: Set for the reloader's child: the port on which the interface server of its parent listens.
 INTERFACE_ENV = "HEADRACE_RUNSERVER_PORT"
 #: Enough for a page and what it loads; --nothreading makes it 1.
 WORKER_THREADS = 4
-#: How long what runs may go on after Ctrl-C, in seconds: a developer waits.
-STOP_SECONDS = 2.0
 
 _BIND_ERRORS = {
     errno.EACCES: "You don't have permission to access that port.",
@@ -153,7 +153,7 @@ class Command(BaseCommand):
                 self.stdout.write(message)
             sys.exit(0)
 
-    def _banner(self, layer: ChannelLayerWrapper, worker: Worker | ThreadedWorker | None) -> str:
+    def _banner(self, layer: ChannelLayerWrapper, worker: WorkerLoop | None) -> str:
         """Which layer this is, what is taken from it, and whether sockets outlive a reload."""
         if worker is None:
             doing = f"uses {layer}; no worker runs here (--noworker), start one with runworker"
@@ -164,10 +164,10 @@ class Command(BaseCommand):
             "\nWebSockets stay open while the code changes." if survives else ""
         )
 
-    def _is_asgi(self, options: dict[str, Any]) -> bool:
+    def _is_asgi(self, options: Options) -> bool:
         return options["use_asgi"] and DEFAULT_CHANNEL_LAYER in channel_layers.configs
 
-    def _start_interface(self, options: dict[str, Any]) -> InterfaceChild:
+    def _start_interface(self, options: Options) -> InterfaceChild:
         in_reloaded = os.environ.get(DJANGO_AUTORELOAD_ENV) == "true"
         interface = InterfaceChild(self._show)
         try:
@@ -175,7 +175,7 @@ class Command(BaseCommand):
             # Other processes learn of the port that was bound: the one asked for may be 0.
             self.port = str(listening.getsockname()[1])
             config, note = layer_config(int(self.port), apart=options["run_worker"])
-            _ensure_usable(config)
+            ensure_usable(config)
             interface.start(
                 listening,
                 {"BACKEND": config.backend, "CONFIG": config.options},
@@ -203,7 +203,7 @@ class Command(BaseCommand):
             broken_code.watch_if_asked()
         return interface
 
-    def _interface_options(self, options: dict[str, Any]) -> list[str]:
+    def _interface_options(self, options: Options) -> list[str]:
         seconds = options["http_timeout"]
         if seconds is None and django_settings.DEBUG:
             seconds = -1  # somebody may be at a breakpoint (P11)
@@ -215,21 +215,21 @@ class Command(BaseCommand):
         debug = ["--debug"] if django_settings.DEBUG else []
         return debug + [f"{name}={value}" for name, value in given.items() if value is not None]
 
-    def _make_layer(self, options: dict[str, Any]) -> ChannelLayerWrapper:
+    def _make_layer(self, options: Options) -> ChannelLayerWrapper:
         config, _ = layer_config(int(self.port), apart=options["run_worker"])
         raw = layer_from_config({"BACKEND": config.backend, "CONFIG": config.options})
         layer = ChannelLayerWrapper(raw, DEFAULT_CHANNEL_LAYER, config.routing)
         channel_layers.set(DEFAULT_CHANNEL_LAYER, layer)
         return layer
 
-    def _make_worker(self, layer: ChannelLayerWrapper, options: dict[str, Any]) -> Worker | ThreadedWorker:
+    def _make_worker(self, layer: ChannelLayerWrapper, options: Options) -> WorkerLoop:
         layer.router.check_default(http_consumer=self._http_consumer(options))
         settings = replace(conf.settings(), stop_deadline_seconds=STOP_SECONDS)
         if not options["use_threading"]:
             return Worker(layer, settings=settings)
-        return ThreadedWorker(layer, WORKER_THREADS, settings=settings)
+        return ThreadedWorker(layer, threads=WORKER_THREADS, settings=settings)
 
-    def _http_consumer(self, options: dict[str, Any]) -> Consumer | None:
+    def _http_consumer(self, options: Options) -> Consumer | None:
         if not options.get("use_static_handler"):
             return None
         if not (django_settings.DEBUG or options["insecure_serving"]):
@@ -238,7 +238,7 @@ class Command(BaseCommand):
 
         return StaticFilesConsumer()
 
-    def _work(self, worker: Worker | ThreadedWorker | None, options: dict[str, Any]) -> None:
+    def _work(self, worker: WorkerLoop | None, options: Options) -> None:
         if worker is None:
             threading.Event().wait()
             return
@@ -251,46 +251,3 @@ class Command(BaseCommand):
 
     def _show(self, line: str) -> None:
         self.stderr.write(request_line(line, self.style), lambda text: text)
-
-
-def layer_config(port: int, apart: bool = True) -> tuple[conf.LayerConfig, str]:
-    """The configuration of the default layer for a server on `port`, and a note for the developer, or "".
-
-    A layer that lives in one process is replaced by the embedded server. On another port than 8000 the
-    embedded server gets a prefix: two servers of one project must not answer each other's browsers. Without
-    `apart` it gets none, for workers of other commands. Raises InvalidChannelLayerError,
-    ImproperlyConfigured or ImportError.
-    """
-    try:
-        config = conf.channel_layer_config(DEFAULT_CHANNEL_LAYER)
-    except ConfigurationError as error:
-        raise InvalidChannelLayerError(f"CHANNEL_LAYERS[{DEFAULT_CHANNEL_LAYER!r}]: {error}") from error
-    note = ""
-    if config.backend != conf.EMBEDDED_BACKEND and getattr(_layer_class(config), "local_only", False):
-        note = (
-            f"{config.backend} lives in one process; this command uses the embedded server instead "
-            f"({conf.EMBEDDED_BACKEND})."
-        )
-        options: dict[str, Any] = {"name": conf.project_name()}
-        config = conf.LayerConfig(backend=conf.EMBEDDED_BACKEND, options=options, routing=config.routing)
-    if apart and config.backend == conf.EMBEDDED_BACKEND and port != int(DjangoCommand.default_port):
-        prefix = config.options.get("prefix", "")
-        options = {**config.options, "prefix": f"{prefix}port-{port}."}
-        config = conf.LayerConfig(backend=config.backend, options=options, routing=config.routing)
-    return config, note
-
-
-def _ensure_usable(config: conf.LayerConfig) -> None:
-    """Raise ConfigurationError if the layer's server will never let anybody in."""
-    if config.backend == conf.EMBEDDED_BACKEND:
-        return  # it is ours, and is started by those who use it
-    layer = layer_from_config({"BACKEND": config.backend, "CONFIG": config.options})
-    try:
-        layer.ensure_usable()
-    finally:
-        layer.close()
-
-
-def _layer_class(config: conf.LayerConfig) -> Any:
-    name = f"CHANNEL_LAYERS[{DEFAULT_CHANNEL_LAYER!r}]['BACKEND'] = {config.backend!r}"
-    return import_named(config.backend, name)

@@ -14,18 +14,18 @@ from django.utils import autoreload
 from headrace import conf
 from headrace.asgi import DEFAULT_CHANNEL_LAYER, ChannelLayerWrapper, InvalidChannelLayerError, channel_layers
 from headrace.development import broken_code
+from headrace.development.reload import stop_before_reload
 from headrace.log import setup_logging, worker_log
-from headrace.routing import Consumer, import_named
+from headrace.routing import import_named
 from headrace.signals import worker_process_ready
-from headrace.worker.single import Worker, apply_channel_filters
+from headrace.types import Consumer, Content, Options
+from headrace.worker.loop import WorkerLoop, apply_channel_filters
+from headrace.worker.single import Worker
 from headrace.worker.supervisor import Supervisor, prepare_fork, stop_in_child, stop_on_signals
 from headrace.worker.threads import ThreadedWorker
 from headrace_asgi.errors import ConfigurationError
 
-__all__ = ["Command", "stop_before_reload"]
-
-#: How long a reload waits for running consumers, in seconds.
-RELOAD_PATIENCE_SECONDS = 2.0
+__all__ = ["Command"]
 
 
 class Command(BaseCommand):
@@ -64,7 +64,7 @@ class Command(BaseCommand):
             "--reload", action="store_true", help="restart when code changes (development, one process)"
         )
 
-    def handle(self, *args: Any, **options: Any) -> None:
+    def handle(self, *args: object, **options: Any) -> None:
         """Run; raises CommandError for what cannot work."""
         setup_logging(options["verbosity"])
         if options["reload"] and options["processes"] > 1:
@@ -83,7 +83,7 @@ class Command(BaseCommand):
         worker.run()
         _goodbye(worker)
 
-    def _supervise(self, layer: ChannelLayerWrapper, options: dict[str, Any]) -> None:
+    def _supervise(self, layer: ChannelLayerWrapper, options: Options) -> None:
         def child(lifeline: int) -> int:
             worker = _worker(layer, options, lifeline)
             stop_in_child(worker.stop)
@@ -113,7 +113,7 @@ class Command(BaseCommand):
         worker_process_ready.send(sender=type(self))
         worker.run()
 
-    def _announce(self, layer: ChannelLayerWrapper, channels: list[str], options: dict[str, Any]) -> None:
+    def _announce(self, layer: ChannelLayerWrapper, channels: list[str], options: Options) -> None:
         worker_log.info(
             "Taking from %s, %d process(es) of %d thread(s), channels %s",
             layer,
@@ -123,21 +123,7 @@ class Command(BaseCommand):
         )
 
 
-def stop_before_reload(stop: Any, running: threading.Thread) -> None:
-    """Let a reload wait for what runs: Django ends the process in the middle of a consumer otherwise.
-
-    `stop` asks the worker in the thread `running` to leave; it has two seconds.
-    """
-
-    def changed(sender: Any, **kwargs: Any) -> None:
-        stop()
-        if running is not threading.current_thread():
-            running.join(RELOAD_PATIENCE_SECONDS)
-
-    autoreload.file_changed.connect(changed, weak=False, dispatch_uid="headrace.stop_before_reload")
-
-
-def _layer(options: dict[str, Any]) -> ChannelLayerWrapper:
+def _layer(options: Options) -> ChannelLayerWrapper:
     """The layer with its complete routing; CommandError in one line for whatever is wrong with it."""
     alias = options["layer"]
     try:
@@ -148,7 +134,7 @@ def _layer(options: dict[str, Any]) -> ChannelLayerWrapper:
                 'CHANNEL_LAYERS = {"default": {"ROUTING": "project.routing.routing"}}'
             )
         layer = channel_layers[alias]
-        if layer.local_only():
+        if layer.local_only:
             raise CommandError(
                 f"The layer {layer} lives in one process, so no interface server can reach this worker. "
                 f"Remove BACKEND from CHANNEL_LAYERS[{alias!r}] for the embedded server, "
@@ -173,18 +159,16 @@ def _layer(options: dict[str, Any]) -> ChannelLayerWrapper:
     return layer
 
 
-def _channels(layer: ChannelLayerWrapper, options: dict[str, Any]) -> list[str]:
+def _channels(layer: ChannelLayerWrapper, options: Options) -> list[str]:
     return apply_channel_filters(layer.router.channels, options["only_channels"], options["exclude_channels"])
 
 
-def _worker(
-    layer: ChannelLayerWrapper, options: dict[str, Any], lifeline: int | None = None
-) -> Worker | ThreadedWorker:
+def _worker(layer: ChannelLayerWrapper, options: Options, lifeline: int | None = None) -> WorkerLoop:
     callback = _say if options["verbosity"] > 1 else None
     only, exclude = options["only_channels"], options["exclude_channels"]
     if options["threads"] == 1:
         return Worker(layer, callback, only, exclude, lifeline=lifeline)
-    return ThreadedWorker(layer, options["threads"], callback, only, exclude, lifeline=lifeline)
+    return ThreadedWorker(layer, callback, only, exclude, threads=options["threads"], lifeline=lifeline)
 
 
 def _http_consumer() -> Consumer | None:
@@ -197,12 +181,12 @@ def _http_consumer() -> Consumer | None:
     return consumer
 
 
-def _goodbye(worker: Worker | ThreadedWorker) -> None:
+def _goodbye(worker: WorkerLoop) -> None:
     counted = ", ".join(f"{name} {count}" for name, count in sorted(worker.counters.items()))
     worker_log.info("Stopped; handled since the start: %s", counted or "nothing")
 
 
-def _say(channel: str, content: dict[str, Any]) -> None:
+def _say(channel: str, content: Content) -> None:
     worker_log.debug("< %s %s", channel, content.get("reply_channel") or "")
 
 

@@ -146,7 +146,7 @@ class RedisWorkerPort(WorkerPort):
                     at_ms = expiry_ms
                 else:
                     at_ms = self._layer.expiry_ms(self._place, item.expiry_seconds)
-                outgoing.add(channel, message_entry(channel, self._packed(item), at_ms), item)
+                outgoing.add(channel, message_entry(channel, item.packed, at_ms), item)
             elif isinstance(item, Finish):
                 command = plan.finish(item.reply_channel, item.order, item.place, item.drain)
                 finishes.append((command, [item]))
@@ -159,16 +159,11 @@ class RedisWorkerPort(WorkerPort):
                 if isinstance(who, Outcome):
                     self._unsaid.append((item, who))
                 else:
-                    for channel, entry in group_copies(item.group, self._packed(item), who, expiry_ms):
+                    for channel, entry in group_copies(item.group, item.packed, who, expiry_ms):
                         outgoing.add_copy(channel, entry, item)
             else:
                 assert_never(item)
         return outgoing.commands() + finishes
-
-    def _packed(self, item: Send | SendGroup) -> bytes:
-        if item.packed is not None:
-            return item.packed
-        return pack_message(item.message, self._layer.max_message_bytes)
 
     def _members(self, groups: Sequence[str]) -> dict[str, tuple[list[str], list[str]] | Outcome]:
         """Who is in these groups, or why nothing can be said to them: one round trip before the write."""

@@ -116,7 +116,10 @@ def test_replies_of_one_turn_to_one_process_travel_as_one_command(worker: Worker
     before = worker.calls_of("evalsha")
     out: list[Out] = [
         Control(worker.reply, control.note(control.VERDICT, local="client", ordered=False)),
-        *(Send(worker.process.process + f"c{number}", {"number": number}) for number in range(10)),
+        *(
+            Send(worker.process.process + f"c{number}", pack_message({"number": number}))
+            for number in range(10)
+        ),
     ]
     worker.port.turn(out, ["test"], 1, 0)
     assert worker.calls_of("evalsha") == before + 1
@@ -128,8 +131,8 @@ def test_replies_of_one_turn_to_one_process_travel_as_one_command(worker: Worker
 def test_a_group_message_keeps_its_place_between_two_replies(worker: Worker) -> None:
     worker.layer.group_add("group", worker.reply)
     worker.process.heard()
-    first, last = Send(worker.reply, {"n": 1}), Send(worker.reply, {"n": 3})
-    worker.port.turn([first, SendGroup("group", {"n": 2}), last], [], 1, 0)
+    first, last = Send(worker.reply, pack_message({"n": 1})), Send(worker.reply, pack_message({"n": 3}))
+    worker.port.turn([first, SendGroup("group", pack_message({"n": 2})), last], [], 1, 0)
     heard = [one.message["n"] for one in worker.process.heard()]
     assert heard == [1, 2, 3]
 
@@ -140,14 +143,14 @@ def test_two_group_messages_of_one_reused_dict_arrive_as_they_were_said(worker: 
     message, out = {"n": 0}, []
     for number in (1, 2):
         message["n"] = number
-        out.append(SendGroup("group", message, packed=pack_message(message)))
+        out.append(SendGroup("group", pack_message(message)))
     worker.port.turn(out, [], 1, 0)
     assert [one.message for one in worker.process.heard()] == [{"n": 1}, {"n": 2}]
 
 
 def test_a_flushed_script_cache_is_made_good_while_the_take_waits(worker: Worker) -> None:
     worker.raw("SCRIPT", "FLUSH")
-    out: list[Out] = [Send(worker.reply, {"n": 1}), Send("test.other", {})]
+    out: list[Out] = [Send(worker.reply, pack_message({"n": 1})), Send("test.other", pack_message({}))]
     timer = after(0.1, lambda: worker.layer.send("test", {"n": 2}))
     started = time.monotonic()
     (delivery,) = worker.port.turn(out, ["test"], 1, 10)
@@ -162,7 +165,7 @@ def test_answers_are_heard_before_the_wait(worker: Worker) -> None:
     heard_at: list[float] = []
     port = RedisWorkerPort(worker.layer, lambda item, outcome: heard_at.append(time.monotonic()))
     worker.process.close()
-    port.turn([Send(worker.reply, {})], ["test"], 1, 0.4)
+    port.turn([Send(worker.reply, pack_message({}))], ["test"], 1, 0.4)
     assert time.monotonic() - heard_at[0] > 0.3
     port.close()
 
@@ -215,7 +218,7 @@ def test_a_take_is_asked_anew_now_and_then(worker: Worker, monkeypatch: pytest.M
 
 def test_a_broken_take_tells_nothing_of_what_was_written_with_it(worker: Worker) -> None:
     timer = after(0.1, worker.kill_take)
-    assert worker.port.turn([Send(worker.reply, {"n": 1})], ["test"], 1, 10) == []
+    assert worker.port.turn([Send(worker.reply, pack_message({"n": 1}))], ["test"], 1, 10) == []
     timer.join()
     worker.layer.send("test", {"n": 2})
     (delivery,) = worker.port.turn([], ["test"], 1, 5)
@@ -229,7 +232,7 @@ def test_a_take_that_breaks_when_asked_anew_tells_nothing_of_what_was_written(
 ) -> None:
     monkeypatch.setattr(redis_port, "LONGEST_TAKE_SECONDS", 0.05)
     timer = after(0.3, worker.kill_take)
-    assert worker.port.turn([Send(worker.reply, {"n": 1})], ["test"], 1, 10) == []
+    assert worker.port.turn([Send(worker.reply, pack_message({"n": 1}))], ["test"], 1, 10) == []
     timer.join()
     assert [one.message for one in worker.process.heard()] == [{"n": 1}]
 
@@ -243,7 +246,7 @@ def test_a_broken_take_with_nothing_written_says_that_the_layer_is_away(worker: 
 
 def test_a_connection_that_broke_while_a_consumer_ran_costs_no_reply(worker: Worker) -> None:
     worker.kill_take()
-    worker.port.turn([Send(worker.reply, {"n": 1})], [], 1, 0)
+    worker.port.turn([Send(worker.reply, pack_message({"n": 1}))], [], 1, 0)
     assert [one.message for one in worker.process.heard()] == [{"n": 1}]
 
 
@@ -253,11 +256,11 @@ def test_without_redis_nothing_is_executed_and_with_it_the_next_turn_works(
     private_redis_server.kill()
     for _ in range(2):
         with pytest.raises(LayerUnavailable) as raised:
-            worker.port.turn([Send(worker.reply, {})], ["test"], 1, 1)
+            worker.port.turn([Send(worker.reply, pack_message({}))], ["test"], 1, 1)
         assert not isinstance(raised.value, OutcomeUnknown)
     private_redis_server.start()
     worker.process.register()
-    worker.port.turn([Send(worker.reply, {"n": 1})], ["test"], 1, 0)
+    worker.port.turn([Send(worker.reply, pack_message({"n": 1}))], ["test"], 1, 0)
     assert [one.message for one in worker.process.heard()] == [{"n": 1}]
 
 
@@ -265,14 +268,19 @@ def test_a_write_without_an_answer_is_unknown(worker: Worker, private_redis_serv
     private_redis_server.pause()
     timer = after(0.2, private_redis_server.kill)
     with pytest.raises(OutcomeUnknown):
-        worker.port.turn([Send(worker.reply, {})], [], 1, 0)
+        worker.port.turn([Send(worker.reply, pack_message({}))], [], 1, 0)
     timer.join()
     assert worker.refused == []
 
 
 def test_what_cannot_be_packed_is_refused_before_anything_is_written(worker: Worker) -> None:
     with pytest.raises(TypeError):
-        worker.port.turn([Send(worker.reply, {"n": 1}), Send(worker.reply, {"n": object()})], ["test"], 1, 0)
+        worker.port.turn(
+            [Send(worker.reply, pack_message({"n": 1})), Control(worker.reply, {"n": object()})],
+            ["test"],
+            1,
+            0,
+        )
     assert worker.process.heard() == []
 
 
@@ -280,7 +288,7 @@ def test_what_cannot_be_packed_is_refused_before_anything_is_written(worker: Wor
 def test_a_name_that_is_none_is_refused_before_anything_is_written(worker: Worker, name: str) -> None:
     for _ in range(2):
         with pytest.raises(TypeError):
-            worker.port.turn([Send(worker.reply, {"n": 1})], ["test", name], 1, 0)
+            worker.port.turn([Send(worker.reply, pack_message({"n": 1}))], ["test", name], 1, 0)
     assert worker.process.heard() == []
 
 
@@ -373,16 +381,16 @@ def test_out_of_memory_refuses_messages_as_full_and_lets_replies_pass(
     worker: Worker, private_redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     private_redis_server.command("CONFIG", "SET", "maxmemory", "1")
-    send = Send("test.other", {})
+    send = Send("test.other", pack_message({}))
     note = Control(worker.reply, control.note(control.RUNNING, local="client"))
-    worker.port.turn([send, note, Send(worker.reply, {"n": 1})], [], 1, 0)
+    worker.port.turn([send, note, Send(worker.reply, pack_message({"n": 1}))], [], 1, 0)
     assert worker.refused == [(send, Outcome.FULL)]
     assert [one.control or one.message for one in worker.process.heard()] == [control.RUNNING, {"n": 1}]
-    worker.port.turn([send, Send(worker.reply, {})], [], 1, 0)
+    worker.port.turn([send, Send(worker.reply, pack_message({}))], [], 1, 0)
     [record] = caplog.records
     assert "is out of memory: what is sent to channels and groups is refused" in record.getMessage()
     private_redis_server.command("CONFIG", "SET", "maxmemory", "0")
-    worker.layer.executor("0").memory._refused_at -= OVER_SECONDS
+    worker.layer.executor("0").memory._trouble.last_at -= OVER_SECONDS
     worker.port.turn([send], [], 1, 0)
     assert len(caplog.records) == 2
     assert "has memory again" in caplog.text
@@ -400,8 +408,8 @@ def test_a_worker_that_speaks_to_a_group_drains_a_full_redis(
     taken: list[int] = []
     for _ in range(5):
         out: list[Out] = [
-            Send(worker.reply, {"n": len(taken)}),
-            SendGroup("group", {"group": True}),
+            Send(worker.reply, pack_message({"n": len(taken)})),
+            SendGroup("group", pack_message({"group": True})),
             Control(worker.reply, control.note(control.RUNNING, local="client")),
         ]
         taken += [one.message["n"] for one in worker.port.turn(out, ["test"], 2, 1)]
@@ -410,7 +418,7 @@ def test_a_worker_that_speaks_to_a_group_drains_a_full_redis(
     assert heard == [part for number in range(0, 10, 2) for part in (number, control.RUNNING)]
     assert worker.refused == []
     private_redis_server.command("CONFIG", "SET", "maxmemory", "0")
-    worker.port.turn([SendGroup("group", {"n": "after"})], [], 1, 0)
+    worker.port.turn([SendGroup("group", pack_message({"n": "after"}))], [], 1, 0)
     assert [one.message for one in worker.process.heard()] == [{"n": "after"}]
     assert worker.layer.receive(["plain"]) == ("plain", {"n": "after"})
 
@@ -422,8 +430,12 @@ def test_a_group_that_cannot_be_read_costs_its_own_message_only(
     worker.layer.group_add("group", worker.reply)
     worker.layer.send("test", {"n": 1})
     worker.process.heard()
-    lost = SendGroup("broken", {})
-    out: list[Out] = [lost, SendGroup("group", {"n": 2}), Send(worker.reply, {"n": 3})]
+    lost = SendGroup("broken", pack_message({}))
+    out: list[Out] = [
+        lost,
+        SendGroup("group", pack_message({"n": 2})),
+        Send(worker.reply, pack_message({"n": 3})),
+    ]
     (delivery,) = worker.port.turn(out, ["test"], 1, 1)
     assert delivery.message == {"n": 1}
     assert worker.refused == [(lost, Outcome.UNAVAILABLE)]
@@ -437,7 +449,9 @@ def test_a_group_message_is_not_said_to_be_refused_when_the_whole_turn_is(
 ) -> None:
     private_redis_server.kill()
     with pytest.raises(LayerUnavailable):
-        worker.port.turn([SendGroup("group", {}), Send(worker.reply, {})], ["test"], 1, 0)
+        worker.port.turn(
+            [SendGroup("group", pack_message({})), Send(worker.reply, pack_message({}))], ["test"], 1, 0
+        )
     assert worker.refused == []
 
 
@@ -447,7 +461,10 @@ def test_replies_to_a_process_that_redis_forgot_are_told_apart_from_those_to_one
     worker.raw("DEL", worker.layer.plan.key("0", "up", worker.process.process))
     ended = RedisProcess(worker.layer)
     ended.close()
-    early, late = Send(worker.reply, {"n": 1}), Send(ended.process + "client", {"n": 2})
+    early, late = (
+        Send(worker.reply, pack_message({"n": 1})),
+        Send(ended.process + "client", pack_message({"n": 2})),
+    )
     note = Control(worker.reply, control.note(control.RUNNING, local="client"))
     worker.port.turn([early, late, note], [], 1, 0)
     refused = [(early, Outcome.FORGOTTEN), (note, Outcome.FORGOTTEN), (late, Outcome.GONE)]
@@ -465,7 +482,7 @@ def test_a_name_that_only_looks_like_a_reply_channel_stops_no_worker(worker: Wor
     out: list[Out] = [
         Control("hr1.bad!x", control.note(control.RUNNING, local="x")),
         Finish("hr1.bad!x", 3, "0"),
-        Send(worker.reply, {"n": 1}),
+        Send(worker.reply, pack_message({"n": 1})),
     ]
     worker.layer.send("test", {"n": 2})
     (delivery,) = worker.port.turn(out, ["test"], 1, 1)

@@ -188,7 +188,7 @@ def test_redis_out_of_memory_sheds_messages_but_not_disconnects_and_says_so_once
     assert "out of memory: new requests get 503" in record.getMessage()
     assert "raise its maxmemory" in record.getMessage()
     side.client.config_set("maxmemory", "0")
-    side.port._executor._memory._refused_at -= OVER_SECONDS
+    side.port._executor._memory._trouble.last_at -= OVER_SECONDS
     assert side.connect("c") is Outcome.SENT
     assert len(caplog.records) == 2
     assert "has memory again" in caplog.text
@@ -485,7 +485,7 @@ def test_the_answer_of_a_view_that_ran_through_flushall_arrives(
     [delivery] = worker.turn([], ["http.request"], 1, 5)
     side.client.flushall()
     started = time.monotonic()
-    worker.turn([Send(delivery.message["reply_channel"], {"status": 200})], [], 1, 0)
+    worker.turn([Send(delivery.message["reply_channel"], pack_message({"status": 200}))], [], 1, 0)
     [(send, outcome)] = refused
     assert outcome is Outcome.FORGOTTEN
     side.reactor.until(lambda: side.receiver.of("data lost") and side.port._registration.is_here)

@@ -11,33 +11,34 @@ from typing import Any
 import pytest
 
 from headrace.conf import WorkerSettings
-from headrace.worker.deputy import QUIET_LOOKS, Deputy
+from headrace.worker.flusher import QUIET_LOOKS, Flusher
 from headrace.worker.line import Line
-from headrace.worker.watcher import Slot
+from headrace.worker.watcher import Activity
 from headrace_asgi import InMemoryChannelLayer
 from headrace_asgi.contract import Delivery, Send
+from headrace_asgi.envelope import pack_message
 from tests.support.workers import Clock
 
 
 class Scene:
-    """A deputy of an owner that the test plays, and a clock."""
+    """A flusher of an owner that the test plays, and a clock."""
 
     def __init__(self) -> None:
         self.clock = Clock()
         self.layer = InMemoryChannelLayer()
         self.counters: Counter[str] = Counter()
         self.stopping = False
-        self.slot = Slot()
+        self.activity = Activity()
         self.line = Line(self.layer, WorkerSettings(), self.counters, lambda: self.stopping, self.clock)
         self.batch: deque[Delivery] = deque()
-        self.deputy = Deputy(self.line, self.slot, self.batch, lambda: self.stopping, self.clock)
+        self.flusher = Flusher(self.line, self.activity, self.batch, lambda: self.stopping, self.clock)
 
     def take(self, count: int) -> None:
         """Take messages, and begin to run the first."""
         for number in range(count):
             self.layer.send("work", {"n": number})
         self.batch.extend(self.line.turn(["work"], count))
-        self.slot.running = (self.batch.popleft(), self.clock())
+        self.activity.running = (self.batch.popleft(), self.clock())
 
     def written(self, channel: str = "answers") -> list[int]:
         return [message["n"] for _, message in self.layer.receive_many([channel], 1000)]
@@ -47,7 +48,7 @@ class Scene:
 def scene() -> Iterator[Scene]:
     scene = Scene()
     yield scene
-    scene.deputy.close()
+    scene.flusher.close()
 
 
 def eventually(check: Callable[[], Any]) -> None:
@@ -59,48 +60,48 @@ def eventually(check: Callable[[], Any]) -> None:
 
 def test_answers_leave_when_the_message_behind_them_runs_for_some_milliseconds(scene: Scene) -> None:
     scene.take(2)
-    scene.line.put([Send("answers", {"n": 1})])
+    scene.line.put([Send("answers", pack_message({"n": 1}))])
     scene.clock.sleep(0.002)
-    assert scene.deputy.look()
+    assert scene.flusher.look()
     assert scene.written() == []
     scene.clock.sleep(0.004)
-    scene.deputy.look()
+    scene.flusher.look()
     assert scene.written() == [1]
     assert not scene.line.pending
 
 
 def test_an_owner_that_runs_nothing_writes_itself(scene: Scene) -> None:
-    scene.line.put([Send("answers", {"n": 1})])
+    scene.line.put([Send("answers", pack_message({"n": 1}))])
     scene.clock.sleep(1)
-    assert not scene.deputy.look()
+    assert not scene.flusher.look()
     assert scene.written() == []
 
 
 def test_at_a_stop_what_was_not_started_goes_back_before_what_runs_has_ended(scene: Scene) -> None:
     scene.take(10)
-    scene.deputy.start()
+    scene.flusher.start()
     scene.stopping = True
-    scene.deputy.rouse()
+    scene.flusher.rouse()
     eventually(lambda: scene.layer.statistics("work")["pending"] == 9)
     assert not scene.batch
     assert scene.written("work") == list(range(1, 10))
     assert scene.counters == {"given back": 9}
 
 
-def test_a_deputy_sleeps_when_there_is_nothing_to_do_and_wakes_for_what_is_there(scene: Scene) -> None:
+def test_the_flusher_sleeps_when_there_is_nothing_to_do_and_wakes_for_what_is_there(scene: Scene) -> None:
     looks = []
-    look = scene.deputy.look
-    scene.deputy.look = lambda: looks.append(1) or look()  # type: ignore[method-assign, func-returns-value]
-    scene.deputy.start()
-    assert scene.deputy.asleep
-    scene.deputy.rouse()
-    eventually(lambda: scene.deputy.asleep)
+    look = scene.flusher.look
+    scene.flusher.look = lambda: looks.append(1) or look()  # type: ignore[method-assign, func-returns-value]
+    scene.flusher.start()
+    assert scene.flusher.asleep
+    scene.flusher.rouse()
+    eventually(lambda: scene.flusher.asleep)
     time.sleep(0.05)
     assert QUIET_LOOKS <= len(looks) <= QUIET_LOOKS + 3
     scene.take(2)
     scene.clock.sleep(1)
-    scene.line.put([Send("answers", {"n": 1})])
-    scene.deputy.rouse()
+    scene.line.put([Send("answers", pack_message({"n": 1}))])
+    scene.flusher.rouse()
     eventually(lambda: not scene.line.pending)
     assert scene.written() == [1]
 
@@ -113,9 +114,9 @@ def test_a_look_that_fails_is_not_the_last(scene: Scene, caplog: pytest.LogCaptu
             looked.set()
         raise ZeroDivisionError("a bug of ours")
 
-    scene.deputy.look = fails  # type: ignore[method-assign]
-    scene.deputy.start()
-    scene.deputy.rouse()
+    scene.flusher.look = fails  # type: ignore[method-assign]
+    scene.flusher.start()
+    scene.flusher.rouse()
     assert looked.wait(5)
 
 
@@ -132,6 +133,6 @@ def test_of_two_that_want_a_delivery_one_gets_it(scene: Scene) -> None:
 
     thread = threading.Thread(target=owner)
     thread.start()
-    scene.deputy.give_back()
+    scene.flusher.give_back()
     thread.join()
     assert sorted(popped + scene.written("work")) == list(range(1, 900))

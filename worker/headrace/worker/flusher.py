@@ -18,13 +18,13 @@ from headrace_asgi.contract import Delivery
 
 from ..log import worker_log
 from .line import Line
-from .watcher import Slot
+from .watcher import Activity
 
-__all__ = ["Deputy"]
+__all__ = ["Flusher"]
 
 #: After this long a message counts as one that others should not wait for, in seconds: a write costs less.
 SLOW_SECONDS = 0.005
-#: Pauses between two looks of the deputy of a busy worker, doubling from the first to the longest, in
+#: Pauses between two looks of the flusher of a busy worker, doubling from the first to the longest, in
 #: seconds: waking fifty times a second costs a worker under full load less than a percent.
 FIRST_PAUSE_SECONDS = 0.005
 LONGEST_PAUSE_SECONDS = 0.02
@@ -32,20 +32,20 @@ LONGEST_PAUSE_SECONDS = 0.02
 QUIET_LOOKS = 5
 
 
-class Deputy:
+class Flusher:
     """Looks after `line` while the line's owner runs a consumer. `look()` is one look, `start()` begins."""
 
     def __init__(
         self,
         line: Line,
-        slot: Slot,
+        activity: Activity,
         batch: deque[Delivery],
         stopping: Callable[[], bool],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Take what the worker took and has not started, `batch`: whoever pops a delivery has it."""
         self._line = line
-        self._slot = slot
+        self._activity = activity
         self._batch = batch
         self._stopping = stopping
         self._clock = clock
@@ -55,7 +55,7 @@ class Deputy:
         self._backoff = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
         #: True: look; False: the end. A SimpleQueue may be used in a signal handler, an Event may not.
         self._bell: SimpleQueue[bool] = SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="headrace-deputy", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="headrace-flusher", daemon=True)
 
     def start(self) -> None:
         """Begin to look."""
@@ -76,7 +76,7 @@ class Deputy:
         """Look once, and do what there is to do; whether there may be more soon."""
         if self._stopping():
             self.give_back()
-        running = self._slot.running
+        running = self._activity.running
         if running is None:
             return bool(self._batch)
         if self._clock() - running[1] < SLOW_SECONDS:
