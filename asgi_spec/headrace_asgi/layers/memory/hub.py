@@ -72,6 +72,10 @@ class Hub:
         with self:
             self._listening.pop(process, None)
 
+    def seconds(self) -> float:
+        """The layer's clock."""
+        return self._clock()
+
     def now_ms(self) -> int:
         """The clock of the envelopes."""
         return int(self._clock() * 1000)
