@@ -12,11 +12,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from .enums import quick
 from .envelope import Message
-from .errors import ChannelFull, MessageTooLarge
+from .errors import ChannelFull, ConfigurationError, MessageTooLarge
 from .limits import MAX_MESSAGE_BYTES, RECEIVE_SECONDS, STOP_SECONDS, Capacities
 
 __all__ = [
@@ -38,17 +38,20 @@ __all__ = [
 class Outcome(IntEnum):
     """What became of something asked of the layer. The numbers are those that the Lua scripts answer."""
 
-    SENT = 1
-    #: Waits in the mailbox of its socket; accepted.
-    BOXED = 2
+    #: Whether the message is where it should be, by this call or an earlier try of it.
+    accepted: bool
+
+    SENT = 1, True
+    #: Waits in the mailbox of its socket.
+    BOXED = 2, True
     #: At capacity: nothing was sent.
     FULL = 0
     #: The process or socket this is about is not registered any more, and never will be.
     GONE = -1
     #: A connect that was registered, or a frame whose number was accepted: an earlier try of the call worked.
-    DUPLICATE = -2
+    DUPLICATE = -2, True
     #: A disconnect that somebody told already.
-    TOLD = -3
+    TOLD = -3, True
     #: The order number is not the one in flight: somebody moved on.
     STALE = -4
     #: The lease of the message in flight lapsed before a finish: that message is lost. Nothing was sent.
@@ -63,10 +66,12 @@ class Outcome(IntEnum):
     #: Larger than the layer carries, or of a type that it does not: nothing was sent, and never will be.
     UNSENDABLE = -11
 
-    @property
-    def accepted(self) -> bool:
-        """Whether the message is where it should be, by this call or an earlier try of it."""
-        return self in (Outcome.SENT, Outcome.BOXED, Outcome.DUPLICATE, Outcome.TOLD)
+    def __new__(cls, number: int, accepted: bool = False) -> Outcome:
+        """An attribute of each member: it is asked of every message, and a property is a call."""
+        outcome = int.__new__(cls, number)
+        outcome._value_ = number
+        outcome.accepted = accepted
+        return outcome
 
 
 class ChannelLayer(ABC):
@@ -174,6 +179,17 @@ class ChannelLayer(ABC):
     @abstractmethod
     def open_worker_port(self, on_refused: RefusedHandler) -> WorkerPort:
         """A line for one taking worker thread. Raises LayerUnavailable if there is no connection yet."""
+
+    def open_interface_port(self, reactor: Any, version_label: str = "") -> InterfacePort:
+        """A line for one interface server, inside its Twisted `reactor`.
+
+        Connects to nothing before `InterfacePort.start`, and knows no process of the server's before; each
+        call makes another process. `version_label` stands in the layer's table of processes, if it has one.
+        May block for some seconds while what the layer needs is started. Raises ConfigurationError where an
+        interface server cannot use the layer at all, such as for a package that is not installed.
+
+        """
+        raise ConfigurationError(f"{type(self).__name__} has no line for an interface server")
 
     @abstractmethod
     def close(self) -> None:

@@ -17,7 +17,7 @@ def test_accepted_are_the_outcomes_after_which_the_message_is_where_it_should_be
 
 
 def test_the_outcomes_are_the_numbers_that_the_scripts_answer() -> None:
-    assert {outcome.name: int(outcome) for outcome in Outcome} == {
+    assert {outcome.name: outcome.value for outcome in Outcome} == {
         "SENT": 1, "BOXED": 2, "FULL": 0, "GONE": -1, "DUPLICATE": -2, "TOLD": -3, "STALE": -4,
         "LAPSED": -7, "UNAVAILABLE": -8, "UNKNOWN": -9, "FORGOTTEN": -10, "UNSENDABLE": -11,
     }  # fmt: skip

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import redis
 
-from headrace_asgi.contract import OpenSocket, Outcome
+from headrace_asgi.conformance.receiver import Recorder
+from headrace_asgi.contract import Outcome
 from headrace_asgi.layers.options import hosts_option
 from headrace_asgi.layers.redis.address import parse_address
 from headrace_asgi.layers.redis.plan.command import RedisCommand
@@ -19,55 +20,7 @@ from headrace_asgi.limits import Capacities
 
 from .reactors import HandReactor
 
-__all__ = ["InterfaceSide", "Recorder", "interface_side", "plan_for"]
-
-
-class Recorder:
-    """An InterfaceReceiver that writes down what it hears."""
-
-    def __init__(self) -> None:
-        self.heard: list[tuple[Any, ...]] = []
-        self.sockets: dict[str, str] = {}
-        #: Number of the last message of a socket that is known to be accepted; and which ones are ordered.
-        self.orders: dict[str, int] = {}
-        self.ordered: set[str] = set()
-
-    def of(self, kind: str) -> list[tuple[Any, ...]]:
-        """What was heard of one kind, without the kind."""
-        return [what[1:] for what in self.heard if what[0] == kind]
-
-    def reply(self, local: str, message: dict[str, Any]) -> None:
-        self.heard.append(("reply", local, message))
-
-    def group_message(self, group: str, members: Sequence[str], message: dict[str, Any]) -> None:
-        self.heard.append(("group", group, tuple(members), message))
-
-    def control(self, kind: str, local: str, body: dict[str, Any]) -> None:
-        self.heard.append(("control", kind, local, body))
-
-    def layer_lost(self, reason: str) -> None:
-        self.heard.append(("lost", reason))
-
-    def layer_back(self) -> None:
-        self.heard.append(("back",))
-
-    def fenced(self) -> None:
-        self.heard.append(("fenced",))
-
-    def is_open(self, local: str) -> bool:
-        return local in self.sockets
-
-    def open_sockets(self) -> Iterable[OpenSocket]:
-        return [
-            OpenSocket(local, path, self.orders.get(local, 0), local in self.ordered)
-            for local, path in self.sockets.items()
-        ]
-
-    def level(self, channel: str, sent: int, waiting: int, capacity: int) -> None:
-        self.heard.append(("level", channel, sent, waiting, capacity))
-
-    def data_lost(self) -> None:
-        self.heard.append(("data lost",))
+__all__ = ["InterfaceSide", "interface_side", "plan_for"]
 
 
 def plan_for(url: str, **limits: Any) -> tuple[Plan, str]:

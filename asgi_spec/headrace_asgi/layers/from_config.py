@@ -6,14 +6,11 @@ import difflib
 import inspect
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode
 
 from ..contract import ChannelLayer, InterfacePort
 from ..errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from .redis.twisted.connection import Reactor
 
 __all__ = ["interface_port", "layer_from_config", "layer_from_url"]
 
@@ -174,36 +171,14 @@ def _near(name: Any, known: Mapping[str, Any]) -> str:
     return f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(known)}"
 
 
-def interface_port(layer: ChannelLayer, reactor: Reactor, version_label: str = "") -> InterfacePort:
-    """An interface server's port to a layer, inside `reactor`; `version_label` stands in the process table.
+def interface_port(layer: ChannelLayer, reactor: Any, version_label: str = "") -> InterfacePort:
+    """The port of an interface server in a process of its own; see `ChannelLayer.open_interface_port`.
 
-    Blocks while an embedded server starts, up to 5 s. Raises ConfigurationError for a layer that only lives
-    in one process, or where the embedded server cannot run.
+    Raises ConfigurationError for a layer that only lives in one process: no worker would be in that one.
     """
-    from .redis.blocking.layer import RedisChannelLayer
-
-    if not isinstance(layer, RedisChannelLayer):
-        reason = "lives in one process only" if layer.local_only else "has no line for an interface server"
+    if layer.local_only:
         raise ConfigurationError(
-            f"{type(layer).__name__} {reason}, so an interface server cannot use it; "
+            f"{type(layer).__name__} lives in one process only, so an interface server cannot use it; "
             "take RedisChannelLayer (redis://…), or IPCChannelLayer (ipc://NAME) for one machine"
         )
-    try:
-        from .redis.twisted.interface_port import RedisInterfacePort
-    except ImportError as error:
-        raise ConfigurationError(
-            f"an interface server needs a package that is not installed ({error.name}); "
-            "pip install headrace[interface]"
-        ) from error
-    from .redis.address import parse_address
-
-    targets = {place: parse_address(url, layer.connection_kwargs) for place, url in layer.places.urls.items()}
-    layer.prepare()
-    return RedisInterfacePort(
-        layer.plan,
-        targets,
-        reactor,
-        max_message_bytes=layer.max_message_bytes,
-        version_label=version_label,
-        label=layer.label,
-    )
+    return layer.open_interface_port(reactor, version_label)

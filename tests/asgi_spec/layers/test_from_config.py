@@ -145,12 +145,12 @@ def test_hosts_may_be_pairs_as_in_channels_1x() -> None:
 
 def test_an_interface_server_is_told_what_to_take_instead_of_a_layer_of_one_process_w13() -> None:
     with pytest.raises(ConfigurationError, match=r"lives in one process only.*ipc://NAME"):
-        interface_port(InMemoryChannelLayer(), Clock())  # type: ignore[arg-type]
+        interface_port(InMemoryChannelLayer(), Clock())
 
 
 def test_a_redis_layer_gives_an_interface_port_of_its_plan(redis_url: str) -> None:
     layer = layer_from_url(redis_url)
-    port = interface_port(layer, Clock())  # type: ignore[arg-type]
+    port = interface_port(layer, Clock())
     assert port.process.startswith("hr1.0.")
     assert port.label == layer.label
     assert "prefix 't" in port.label

@@ -33,6 +33,7 @@ class Hub:
         self._store = store
         self._lock = RLock()
         self._waiting: dict[Bell, Sequence[str]] = {}
+        self._listening: dict[str, Callable[[], None]] = {}
         self._pid = os.getpid()
 
     def __enter__(self) -> Store:
@@ -53,7 +54,27 @@ class Hub:
         for bell, names in self._waiting.items():
             if any(self._store.pending(name) for name in names):
                 bell.put(None)
+        for process, ring in self._listening.items():
+            if process not in self._store.processes or self._store.pending(process):
+                ring()
         self._lock.release()
+
+    def listen(self, process: str, ring: Callable[[], None]) -> None:
+        """From now on call `ring` when something waits for a process, or it is not known any more.
+
+        It is called in any thread, again and again until that is not so any more, and holds everybody up.
+        """
+        with self:
+            self._listening[process] = ring
+
+    def stop_listening(self, process: str) -> None:
+        """End that; nothing happens for a process nobody listens for."""
+        with self:
+            self._listening.pop(process, None)
+
+    def seconds(self) -> float:
+        """The layer's clock."""
+        return self._clock()
 
     def now_ms(self) -> int:
         """The clock of the envelopes."""

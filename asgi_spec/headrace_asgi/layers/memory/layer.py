@@ -29,8 +29,9 @@ from headrace_asgi.names import (
 
 from ..options import number_option, seconds_option
 from .hub import Hub
+from .interface_port import MemoryInterfacePort
 from .process import MemoryProcess
-from .store import Store
+from .store import Store, TakenMessage
 from .worker_port import MemoryWorkerPort
 
 __all__ = ["InMemoryChannelLayer"]
@@ -96,7 +97,18 @@ class InMemoryChannelLayer(ChannelLayer):
     ) -> list[tuple[str, Message]]:
         """Take up to `limit` messages, waiting up to `timeout_seconds` for the first; all of one channel."""
         taken = self._hub.take(require_channel_names(channels), limit, timeout_seconds)
+        ordered = [(one, message) for one, message in taken if one.entry.order is not None]
+        if ordered:
+            self._finish(ordered)
         return [(one.channel, message) for one, message in taken]
+
+    def _finish(self, taken: Sequence[tuple[TakenMessage, Message]]) -> None:
+        """Let the next message of each socket go: who takes without a port finishes nothing."""
+        with self._hub as store:
+            for one, message in taken:
+                if one.entry.order is not None:
+                    socket = str(message.get("reply_channel"))
+                    store.finish(socket, one.entry.order, False, self._hub.now_ms())
 
     def new_channel(self, pattern: str) -> str:
         """A channel name never used before, for a pattern that ends with `?` or `!`."""
@@ -149,6 +161,18 @@ class InMemoryChannelLayer(ChannelLayer):
     def open_worker_port(self, on_refused: RefusedHandler) -> MemoryWorkerPort:
         """A line for one worker thread of this process."""
         return MemoryWorkerPort(self._hub, on_refused, self.expiry, self.max_message_bytes)
+
+    def open_interface_port(self, reactor: Any, version_label: str = "") -> MemoryInterfacePort:
+        """A line for an interface server in this process, such as one that a test drives.
+
+        `reactor` may be a `twisted.internet.task.Clock` if workers run in its thread.
+        """
+        return MemoryInterfacePort(self._hub, reactor, self.max_message_bytes, self.label)
+
+    def lose_data(self) -> None:
+        """Forget everything, the processes too, as Redis does that comes back empty; for tests."""
+        with self._hub as store:
+            store.lose_data()
 
     def open_process(self) -> MemoryProcess:
         """Play an interface process, in a test: register sockets, send their frames, hear the replies."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from headrace_asgi.contract import Outcome
+from headrace_asgi.control import ADD, GROUP
 from headrace_asgi.envelope import Message, decode, pack_message, unpack_message
 from headrace_asgi.names import local_part, new_process_queue
 
@@ -70,16 +71,17 @@ class MemoryProcess:
         """Everything that came since the last call, in its order."""
         with self._hub as store:
             raws = store.take_all(self.process)
-        return [self._heard(raw) for raw in raws]
+        return [heard for raw in raws for heard in self._heard(raw)]
 
-    def _heard(self, raw: bytes) -> Heard:
+    def _heard(self, raw: bytes) -> list[Heard]:
         entry = decode(raw)
         message = unpack_message(entry.payload)
-        return Heard(
-            local_part(entry.channel or self.process),
-            message,
-            str(message["control"]) if entry.control else "",
-        )
+        kind = str(message["control"]) if entry.control else ""
+        if kind == ADD:  # the store keeps the members of this process
+            return []
+        if kind == GROUP:
+            return [Heard(local, unpack_message(message["packed"])) for local in message["members"]]
+        return [Heard(local_part(entry.channel or self.process), message, kind)]
 
     def close(self) -> None:
         """Withdraw the process: what is sent to it from now on is GONE."""

@@ -6,12 +6,13 @@ It does what the scripts of the Redis layer do, so the same names stand for the 
 
 from __future__ import annotations
 
+import sys
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from headrace_asgi.contract import Outcome
-from headrace_asgi.control import CLOSE, LAPSED, note
+from headrace_asgi.contract import OpenSocket, Outcome
+from headrace_asgi.control import ADD, CLOSE, GROUP, LAPSED, note
 from headrace_asgi.envelope import Entry, Message, decode, encode, pack_message, unpack_message
 from headrace_asgi.errors import UnreadableEntry
 from headrace_asgi.limits import ANNOUNCED_SECONDS, MAILBOX_CAPACITY, PROCESS_QUEUE_CAPACITY, Capacities
@@ -33,13 +34,14 @@ class TakenMessage:
 
 
 @dataclass(slots=True)
-class _BlockedTake:
-    """An ordered message in the mailbox of its socket."""
+class _Boxed:
+    """An ordered message that waits in the mailbox of its socket, or is about to leave it."""
 
     channel: str
     payload: bytes
     order: int
-    expires: bool
+    #: How long it may lie in its queue, in milliseconds; 0 is without an end.
+    expiry_ms: int
 
 
 @dataclass(slots=True)
@@ -82,7 +84,7 @@ class Store:
         self._served: dict[str, int] = {}
         self._turn = 0
         self._in_flight: dict[str, _InFlight] = {}
-        self._mailboxes: dict[str, deque[_BlockedTake]] = {}
+        self._mailboxes: dict[str, deque[_Boxed]] = {}
         self._groups: dict[str, dict[str, int]] = {}
         self._counters: Counter[tuple[str, str]] = Counter()
 
@@ -110,6 +112,10 @@ class Store:
 
     def _append(self, name: str, entry: bytes) -> None:
         self._queues.setdefault(name, deque()).append(entry)
+
+    def level(self, name: str) -> tuple[int, int]:
+        """How many messages were ever put on a shared channel, and how many are there now."""
+        return self._counters[name, "sent"], self.pending(name)
 
     def pending(self, name: str) -> int:
         """Entries in a queue, expired ones included."""
@@ -218,20 +224,25 @@ class Store:
 
     # Sockets and their mailboxes (PROTOCOL 1)
 
-    def connect(self, socket: str, path: str, payload: bytes, now_ms: int) -> Outcome:
-        """Register a socket and put its connect, order 0, on its channel."""
+    def connect(
+        self, socket: str, path: str, payload: bytes, now_ms: int, expiry_ms: int | None = None
+    ) -> Outcome:
+        """Register a socket and put its connect, order 0, on its channel, for `expiry_ms` if given."""
         sockets = self.processes.get(non_local_name(socket))
         if sockets is None:
             return Outcome.GONE
         if local_part(socket) in sockets:
             return Outcome.DUPLICATE
-        waiting = _BlockedTake("websocket.connect", payload, 0, expires=True)
+        longest_ms = self._ordered_expiry_ms
+        if expiry_ms is not None:
+            longest_ms = min(expiry_ms, longest_ms)
+        waiting = _Boxed("websocket.connect", payload, 0, longest_ms)
         outcome = self._send_at_once(socket, waiting, now_ms)
         if outcome is Outcome.SENT:
             sockets[local_part(socket)] = _Socket(path)
         return outcome
 
-    def _send_at_once(self, socket: str, waiting: _BlockedTake, now_ms: int) -> Outcome:
+    def _send_at_once(self, socket: str, waiting: _Boxed, now_ms: int) -> Outcome:
         outcome = self.push(waiting.channel, self._entry(waiting, now_ms))
         if outcome is Outcome.SENT:
             self._idle.discard(socket)
@@ -257,7 +268,7 @@ class Store:
         flying = self._flying(socket, now_ms)
         if flying is None and socket not in self._idle:
             return Outcome.LAPSED
-        waiting = _BlockedTake("websocket.receive", payload, order, expires=True)
+        waiting = _Boxed("websocket.receive", payload, order, self._ordered_expiry_ms)
         if flying is None:
             return self._send_at_once(socket, waiting, now_ms)
         if len(self._mailboxes.get(socket, ())) >= MAILBOX_CAPACITY:
@@ -271,7 +282,7 @@ class Store:
         if sockets.pop(local_part(socket), None) is None:
             return Outcome.TOLD
         self.leave_all(socket)
-        waiting = _BlockedTake("websocket.disconnect", payload, order, expires=False)
+        waiting = _Boxed("websocket.disconnect", payload, order, expiry_ms=0)
         if socket in self._mailboxes or self._flying(socket, now_ms) is not None:
             return self._wait(socket, waiting, now_ms)
         self._append(waiting.channel, self._fly(socket, waiting, now_ms))
@@ -321,16 +332,16 @@ class Store:
             return None
         return flying
 
-    def _fly(self, socket: str, waiting: _BlockedTake, now_ms: int) -> bytes:
+    def _fly(self, socket: str, waiting: _Boxed, now_ms: int) -> bytes:
         self._idle.discard(socket)
         self._in_flight[socket] = _InFlight(waiting.order, now_ms + self.lease_ms)
         return self._entry(waiting, now_ms)
 
-    def _entry(self, waiting: _BlockedTake, now_ms: int, with_order: bool = True) -> bytes:
-        expiry_ms = now_ms + self._ordered_expiry_ms if waiting.expires else 0
+    def _entry(self, waiting: _Boxed, now_ms: int, with_order: bool = True) -> bytes:
+        expiry_ms = now_ms + waiting.expiry_ms if waiting.expiry_ms else 0
         return encode(waiting.payload, expiry_ms, waiting.order if with_order else None)
 
-    def _wait(self, socket: str, waiting: _BlockedTake, now_ms: int) -> Outcome:
+    def _wait(self, socket: str, waiting: _Boxed, now_ms: int) -> Outcome:
         self._mailboxes.setdefault(socket, deque()).append(waiting)
         if self._flying(socket, now_ms) is None:
             self._move(socket, now_ms)
@@ -355,12 +366,16 @@ class Store:
     # Groups
 
     def join(self, group: str, channel: str, now_ms: int) -> None:
-        """Make a channel a member: until group_expiry from now, or one of our processes until it leaves."""
+        """Make a channel a member: until group_expiry from now, or one of our processes until it leaves.
+
+        The process is told, as it may know that this client is gone.
+        """
         name = non_local_name(channel)
         if is_process_queue(name):
             if name not in self.processes:
                 return
             until = 0
+            self._tell(channel, note(ADD, group=group, local=local_part(channel)))
         else:
             until = now_ms + self.group_expiry_ms
         self._groups.setdefault(group, {})[channel] = until
@@ -385,9 +400,19 @@ class Store:
         return list(members)
 
     def send_group(self, group: str, payload: bytes, expiry_ms: int, now_ms: int) -> None:
-        """Put a copy of a packed message on the channel of every member that is not full."""
+        """Put a copy of a packed message on the channel of every member that is not full.
+
+        A process of ours gets one for all its members.
+        """
+        ours: dict[str, list[str]] = {}
         for channel in self.members(group, now_ms):
-            self.send(channel, payload, expiry_ms)
+            if is_process_queue(channel):
+                ours.setdefault(non_local_name(channel), []).append(local_part(channel))
+            else:
+                self.send(channel, payload, expiry_ms)
+        for process, members in ours.items():
+            body = note(GROUP, group=group, packed=payload, members=members)
+            self.push(process, encode(pack_message(body, sys.maxsize), expiry_ms, control=True, counted=True))
 
     # Processes
 
@@ -401,9 +426,20 @@ class Store:
         self._takers = {channel: said for channel, said in self._takers.items() if said >= oldest}
         return frozenset(self._takers)
 
-    def register(self, process: str) -> None:
-        """Make a process known, so that its queue accepts entries."""
-        self.processes[process] = {}
+    def register(self, process: str, sockets: Iterable[OpenSocket] = ()) -> None:
+        """Make a process known, so that its queue accepts entries; what is known of its sockets stays."""
+        known = self.processes.setdefault(process, {})
+        for socket in sockets:
+            if socket.local not in known:
+                known[socket.local] = _Socket(socket.path, socket.order)
+                self._idle.add(process + socket.local)
+
+    def lose_data(self) -> None:
+        """Forget everything, the processes too: they find out, and register themselves again."""
+        self.clear()
+        self.processes = {}
+        self._idle = set()
+        self._takers = {}
 
     def withdraw(self, process: str) -> None:
         """Remove a process, its queue and its memberships; its sockets were told before."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from queue import SimpleQueue
@@ -79,7 +78,7 @@ class MemoryWorkerPort(WorkerPort):
             entry=taken.raw,
             expiry_ms=entry.expiry_ms,
             place=_PLACE,
-            taken_at=time.monotonic(),
+            taken_at=self._hub.seconds(),
             order=entry.order,
             retries=entry.retries,
         )
@@ -151,7 +150,7 @@ class MemoryWorkerPort(WorkerPort):
     def may_start(self, delivery: Delivery, now: float) -> bool:
         """Whether a delivery may start: not if it expired, nor if it is late and somebody moved on.
 
-        `now` is `time.monotonic()`. What an expired one owes is done at once.
+        `now` is of the layer's clock. What an expired one owes is done at once.
         """
         now_ms = self._hub.now_ms()
         if 0 < delivery.expiry_ms <= now_ms:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from headrace_asgi.conformance.interface_port import InterfacePortConformance
 from headrace_asgi.conformance.layer import ChannelLayerConformance
 from headrace_asgi.conformance.worker_port import WorkerPortConformance
 from headrace_asgi.errors import ConfigurationError, LayerUnavailable
@@ -25,6 +26,7 @@ from headrace_asgi.layers.embedded import layer as embedded
 from headrace_asgi.layers.embedded.guard import is_guarded
 from headrace_asgi.layers.embedded.layer import IPCChannelLayer, runtime_directory
 from tests.support.chat import embedded_servers
+from tests.support.reactors import HandReactor, hand_reactor
 from tests.support.redis_process import RedisProcess
 from tests.support.stack import eventually
 
@@ -99,6 +101,25 @@ class TestPortConformance(WorkerPortConformance, unittest.TestCase):
         process = RedisProcess(self.channel_layer)
         self.addCleanup(process.close)
         return process
+
+
+class TestInterfacePortConformance(InterfacePortConformance, unittest.TestCase):
+    expiry_delay = 1.1
+    capacity_limit = 5
+    reactor: HandReactor
+
+    @pytest.fixture(autouse=True)
+    def _base(self, base: Path) -> None:
+        self.base = base
+
+    def setUp(self) -> None:
+        self.reactor = self.enterContext(hand_reactor())
+        self.channel_layer = IPCChannelLayer("conformance", expiry=1, capacity=5)
+        self.addCleanup(self.channel_layer.close)
+        super().setUp()
+
+    def turn_reactor(self) -> None:
+        self.reactor.iterate(0.005)
 
 
 #: Uses the server of a name, says so, and waits for its stdin to end.

@@ -76,3 +76,26 @@ def test_an_error_inside_leaves_the_lock_free() -> None:
         pass
     with ThreadPoolExecutor(1) as pool:
         pool.submit(send, hub, "one").result(timeout=5)
+
+
+def test_who_listens_for_a_process_is_rung_while_something_waits_for_it_or_it_is_unknown() -> None:
+    hub = new_hub()
+    rung: list[None] = []
+    process = "hr1.0.a!"
+    with hub as store:
+        store.register(process)
+    hub.listen(process, lambda: rung.append(None))
+    send(hub, "elsewhere")
+    assert rung == []
+    send(hub, process + "client")
+    assert rung == [None]
+    with hub as store:
+        store.take_all(process)
+    assert rung == [None]
+    with hub as store:
+        store.lose_data()
+    assert rung == [None, None]
+    hub.stop_listening(process)
+    hub.stop_listening(process)
+    send(hub, "elsewhere")
+    assert rung == [None, None]

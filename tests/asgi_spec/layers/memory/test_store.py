@@ -6,10 +6,11 @@ import random
 
 import pytest
 
-from headrace_asgi.contract import Outcome
+from headrace_asgi.contract import OpenSocket, Outcome
 from headrace_asgi.envelope import decode, pack_message, unpack_message
 from headrace_asgi.layers.memory.store import Store, TakenMessage
 from headrace_asgi.limits import MAILBOX_CAPACITY, PROCESS_QUEUE_CAPACITY, Capacities
+from headrace_asgi.names import local_part
 
 PROCESS = "hr1.0.abc!"
 SOCKET = PROCESS + "client"
@@ -214,3 +215,27 @@ def test_messages_of_a_socket_start_in_order_whatever_happens(store: Store, seed
             elif store.renew(socket, order, now):
                 store.put_back(one.channel, one.raw)
     assert sum(len(each) - 1 for each in started.values()) > 10
+
+
+def test_a_connect_lives_as_long_as_its_sender_says_but_no_longer_than_its_lease(store: Store) -> None:
+    store.connect(SOCKET, "/", packed(), 0, expiry_ms=50)
+    assert store.take(["websocket.connect"], 1, 50) == []
+    store.connect(f"{PROCESS}later", "/", packed(), 0, expiry_ms=10**9)
+    assert store.take(["websocket.connect"], 1, LEASE_MS) == []
+
+
+def test_a_process_that_registers_again_keeps_what_is_known_of_its_sockets(store: Store) -> None:
+    store.connect(SOCKET, "/", packed(), 0)
+    store.frame(SOCKET, packed(1), 1, 0)
+    store.register(PROCESS, [OpenSocket(local_part(SOCKET), "/", 0), OpenSocket("other", "/", 4)])
+    assert store.frame(SOCKET, packed(1), 1, 0) is Outcome.DUPLICATE
+    assert store.frame(PROCESS + "other", packed(4), 4, 0) is Outcome.DUPLICATE
+    assert store.frame(PROCESS + "other", packed(5), 5, 0) is Outcome.SENT
+
+
+def test_a_store_that_lost_its_data_knows_no_process(store: Store) -> None:
+    store.connect(SOCKET, "/", packed(), 0)
+    store.lose_data()
+    assert store.frame(SOCKET, packed(1), 1, 0) is Outcome.GONE
+    assert store.send(SOCKET, packed(), 0) is Outcome.GONE
+    assert store.level("websocket.connect") == (0, 0)

@@ -61,9 +61,9 @@ def test_a_message_may_live_for_a_time_of_its_own() -> None:
 
 def test_the_handler_of_refusals_may_use_the_layer() -> None:
     layer = InMemoryChannelLayer(capacity=1)
-    port = layer.open_worker_port(lambda out, outcome: layer.send("refusals", {"outcome": int(outcome)}))
+    port = layer.open_worker_port(lambda out, outcome: layer.send("refusals", {"outcome": outcome.name}))
     port.turn([Send("test", pack_message({})), Send("test", pack_message({}))], [], 1, 0)
-    assert layer.receive(["refusals"]) == ("refusals", {"outcome": Outcome.FULL})
+    assert layer.receive(["refusals"]) == ("refusals", {"outcome": "FULL"})
 
 
 def test_a_stale_finish_is_told_as_refused() -> None:

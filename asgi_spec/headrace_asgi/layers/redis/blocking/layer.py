@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from headrace_asgi import control, names
-from headrace_asgi.contract import ChannelLayer, Outcome, RefusedHandler, WorkerPort
+from headrace_asgi.contract import ChannelLayer, InterfacePort, Outcome, RefusedHandler, WorkerPort
 from headrace_asgi.envelope import Message, encode, pack_message
-from headrace_asgi.errors import ChannelFull, HeadraceError, LayerUnavailable
+from headrace_asgi.errors import ChannelFull, ConfigurationError, HeadraceError, LayerUnavailable
 from headrace_asgi.layers.options import hosts_option, mapping_option, number_option, seconds_option
 from headrace_asgi.limits import (
     DEFAULT_CAPACITY,
@@ -340,6 +340,24 @@ class RedisChannelLayer(ChannelLayer):
         from .worker_port import RedisWorkerPort
 
         return RedisWorkerPort(self, on_refused)
+
+    def open_interface_port(self, reactor: Any, version_label: str = "") -> InterfacePort:
+        try:
+            from ..twisted.interface_port import RedisInterfacePort
+        except ImportError as error:
+            raise ConfigurationError(
+                f"an interface server needs a package that is not installed ({error.name}); "
+                "pip install headrace[interface]"
+            ) from error
+        self.prepare()
+        return RedisInterfacePort(
+            self.plan,
+            {place: parse_address(url, self.connection_kwargs) for place, url in self.places.urls.items()},
+            reactor,
+            max_message_bytes=self.max_message_bytes,
+            version_label=version_label,
+            label=self.label,
+        )
 
     def close(self) -> None:
         for executor in self._executors.values():

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 import time
+import unittest
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from headrace_asgi import control
-from headrace_asgi.contract import Outcome, Send
+from headrace_asgi.conformance.interface_port import InterfacePortConformance
+from headrace_asgi.conformance.receiver import Recorder
+from headrace_asgi.contract import InterfacePort, Outcome, Send
 from headrace_asgi.envelope import decode, encode, pack_message, unpack_message
 from headrace_asgi.layers.redis.blocking.layer import RedisChannelLayer
 from headrace_asgi.layers.redis.memory_watch import OVER_SECONDS
@@ -20,6 +23,46 @@ from headrace_asgi.layers.redis.twisted.registration import BEAT_SECONDS
 from tests.support.interfaces import InterfaceSide, interface_side
 from tests.support.reactors import HandReactor, hand_reactor
 from tests.support.services import RedisServer
+
+
+class RedisConformance(InterfacePortConformance):
+    capacity_limit = 5
+    expiry_delay = 1.1
+    url: str
+    reactor: HandReactor
+    channel_layer: RedisChannelLayer
+
+    def setUp(self) -> None:
+        self.reactor = self.enterContext(hand_reactor())
+        self.ports: list[Any] = []
+        self.channel_layer = RedisChannelLayer([self.url], expiry=1, capacity=5)
+        self.addCleanup(self.channel_layer.close)
+        super().setUp()
+
+    def turn_reactor(self) -> None:
+        self.reactor.iterate(0.005)
+
+    def open_port(self, receiver: Recorder) -> InterfacePort:
+        port = super().open_port(receiver)
+        self.ports.append(port)
+        return port
+
+    def lose_layer(self) -> None:
+        for port in self.ports:
+            for link in (*port._links.values(), port._take_link):
+                link.drop("a test's own outage")  # and tries again at once
+
+
+class TestOnValkey(RedisConformance, unittest.TestCase):
+    @pytest.fixture(autouse=True)
+    def _server(self, redis_url: str) -> None:
+        self.url = redis_url
+
+
+class TestOnRedis(RedisConformance, unittest.TestCase):
+    @pytest.fixture(autouse=True)
+    def _server(self, redis7_url: str) -> None:
+        self.url = redis7_url
 
 
 @pytest.fixture

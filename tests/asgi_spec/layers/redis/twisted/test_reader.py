@@ -8,12 +8,13 @@ from typing import Any, cast
 import pytest
 
 from headrace_asgi import control
+from headrace_asgi.conformance.receiver import Recorder
 from headrace_asgi.envelope import encode, pack_message
 from headrace_asgi.layers.redis.memory_watch import MemoryWatch
 from headrace_asgi.layers.redis.twisted.executor import TwistedExecutor
 from headrace_asgi.layers.redis.twisted.groups import Groups
 from headrace_asgi.layers.redis.twisted.reader import QueueReader
-from tests.support.interfaces import Recorder, plan_for
+from tests.support.interfaces import plan_for
 from tests.support.links import ScriptedLink
 
 PLAN, _ = plan_for("redis://localhost")
