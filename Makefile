@@ -30,6 +30,10 @@ journeys: $(VENV)/.dev  ## Only the tests with real processes
 faults: $(VENV)/.dev  ## Only the faults under load: Redis, floods, slow readers (HEADRACE_FULL=1 for full sizes)
 	$(BIN)/python -m pytest -q -rs tests/faults $(ARGS)
 
+.PHONY: house
+house: $(VENV)/.dev  ## What a reader feels, in figures: sizes, circles, names, private names of others
+	$(BIN)/python -m pytest -q -s tests/test_house.py
+
 .PHONY: lint
 lint: $(VENV)/.dev  ## Style and types: ruff and mypy --strict
 	$(BIN)/ruff check .
