@@ -12,8 +12,8 @@ ROOTS = {
 }
 
 # Each has an upper bound: the next major version, or the next year where versions are years. There
-# something may be taken away, and we use private names of some (tests/test_house.py lists them). `make matrix`
-# also runs the tests with the newest versions, bounds or not: when that passes, raise the bound.
+# something may be taken away, and we use private names of some (tests/test_house.py lists them). `make
+# matrix` also runs the tests with the newest versions, bounds or not: when that passes, raise the bound.
 SHARED = ["msgpack>=1.1,<2", "redis>=6,<9", "hiredis>=3.1,<4"]
 INTERFACE = [
     "twisted[tls]>=26.4,<27",

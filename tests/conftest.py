@@ -1,4 +1,4 @@
-"""For every test: real Redis servers, with a prefix of its own for each test, and more seeds for longer runs."""
+"""For every test: real Redis servers, with a prefix of its own for each test; more seeds for longer runs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=int,
         default=1,
         metavar="TIMES",
-        help="run the tests with random input this many times as long, with new seeds (`-m seeds`: only these)",
+        help="run tests with random input so many times as long, with new seeds (`-m seeds`: only these)",
     )
 
 
