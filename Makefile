@@ -31,6 +31,10 @@ journeys: $(VENV)/.dev  ## Only the tests with real processes
 faults: $(VENV)/.dev  ## Only the faults under load: Redis, floods, slow readers (HEADRACE_FULL=1 for full sizes)
 	$(BIN)/python -m pytest -q -rs tests/faults $(ARGS)
 
+.PHONY: matrix
+matrix:  ## The tests of single modules on every Python with every Django (ARGS="--list", "--only newest")
+	@$(PYTHON) scripts/matrix.py $(ARGS)
+
 .PHONY: fuzz
 fuzz: $(VENV)/.dev  ## Only the tests with random input, LONG=10 times as long, with new seeds
 	$(BIN)/python -m pytest -q -m seeds --long=$(LONG) tests/asgi_spec tests/interface_server tests/worker $(ARGS)
@@ -78,7 +82,7 @@ wheel: $(VENV)/.dev  ## Build the wheel, install it into an empty environment an
 
 .PHONY: clean
 clean:  ## Remove .venv, builds and caches
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .matrix
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Headrace needs Python 3.11 or later, and this is %s. Say which one to use: make PYTHON=python3.12 …" % sys.version.split()[0])'
@@ -88,6 +92,6 @@ $(VENV)/.installed: setup.py pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install -q --disable-pip-version-check -e ".[all]"
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.installed requirements/dev.txt
+$(VENV)/.dev: $(VENV)/.installed requirements/dev.txt requirements/test.txt
 	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements/dev.txt
 	@touch $@

@@ -27,7 +27,7 @@ def required(monkeypatch: pytest.MonkeyPatch) -> list[Requirement]:
     texts += tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["build-system"]["requires"]
     for path in (ROOT / "requirements").glob("*.txt"):
         lines = path.read_text(encoding="utf-8").splitlines()
-        texts += [line for line in lines if line and not line.startswith("#")]
+        texts += [line for line in lines if line and line[0] not in "#-"]
     return [Requirement(text) for text in texts]
 
 
