@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 LONG ?= 10
+UNIT_TESTS := tests/asgi_spec tests/interface_server tests/worker
 CHAT := examples/chat
 
 .DEFAULT_GOAL := help
@@ -37,7 +38,7 @@ matrix:  ## The tests of single modules on every Python with every Django (ARGS=
 
 .PHONY: fuzz
 fuzz: $(VENV)/.dev  ## Only the tests with random input, LONG=10 times as long, with new seeds
-	$(BIN)/python -m pytest -q -m seeds --long=$(LONG) tests/asgi_spec tests/interface_server tests/worker $(ARGS)
+	$(BIN)/python -m pytest -q -m seeds --long=$(LONG) $(UNIT_TESTS) $(ARGS)
 
 .PHONY: house
 house: $(VENV)/.dev  ## What a reader feels, in figures: sizes, circles, names, private names of others
@@ -55,11 +56,13 @@ format: $(VENV)/.dev  ## Let ruff format and sort
 	$(BIN)/ruff check --fix .
 
 .PHONY: coverage
-coverage: $(VENV)/.dev  ## Which lines and branches the tests of single modules reach (ARGS="tests/worker" for some)
+coverage: $(VENV)/.dev  ## The tests of single modules, and what they reach: with floors (ARGS="tests/worker" for some)
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -q $(or $(ARGS),tests/asgi_spec tests/interface_server tests/worker)
+	$(BIN)/coverage run -m pytest -q -rs $(or $(ARGS),$(UNIT_TESTS))
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --skip-covered
+	$(BIN)/coverage json -q -o .coverage.json
+	$(if $(ARGS),,$(BIN)/python scripts/coverage_floor.py .coverage.json)
 
 .PHONY: explore
 explore: $(VENV)/.dev  ## Run the Redis scripts in every order of several processes, and check what must hold

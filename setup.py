@@ -70,6 +70,9 @@ setup(
         "Framework :: Django :: 6.1",
         "Framework :: Twisted",
         "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
         "Typing :: Typed",
     ],
 )

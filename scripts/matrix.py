@@ -93,13 +93,18 @@ def _candidates(version: str) -> Iterator[str]:
             yield os.path.join(folder, f"python{version}")
     if shutil.which("pyenv"):
         root = Path(_output(["pyenv", "root"]))
-        yield from map(str, sorted(root.glob(f"versions/{version}.*/bin/python"), reverse=True))
+        folders = sorted(root.glob(f"versions/{version}.*"), key=_numbers, reverse=True)
+        yield from (str(folder / "bin" / "python") for folder in folders)
     if shutil.which("uv"):
         found = _output(["uv", "python", "find", "--no-project", version])
         if not found and not _output(["uv", "python", "install", version]):
             found = _output(["uv", "python", "find", "--no-project", version])
         if found:
             yield found
+
+
+def _numbers(folder: Path) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", folder.name)]
 
 
 def _output(command: Sequence[str]) -> str:
@@ -210,7 +215,7 @@ def list_cells(chosen: Sequence[Cell]) -> None:
 def main() -> int:
     """Run the chosen cells one after the other; print the table."""
     names = [cell.name for cell in cells()]
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0], allow_abbrev=False)
     parser.add_argument("--list", action="store_true", help="say which cells there are, and run none")
     parser.add_argument("--only", action="append", choices=names, metavar="CELL", help="may be repeated")
     parser.add_argument("--if-there", action="store_true", help="a missing Python is no failure")
