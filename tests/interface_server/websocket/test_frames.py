@@ -93,7 +93,7 @@ def test_the_limit_itself_is_allowed() -> None:
     assert take_messages(frame, 1000) == ([b"x" * 1000], len(frame))
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.seeds(20)
 def test_random_frames_come_out_as_they_went_in(seed: int) -> None:
     rng = random.Random(seed)
     sent: list[str | bytes] = []

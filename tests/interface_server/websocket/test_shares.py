@@ -114,7 +114,7 @@ def test_zero_is_without_a_limit_and_the_smallest_channel_takes_one() -> None:
     assert new.room("s", "a", 300).messages == 1
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.seeds(30)
 def test_what_is_there_is_written_down_but_for_a_few(seed: int) -> None:
     """Against a channel that others use too: each of ours that is still there is counted."""
     rng = random.Random(seed)

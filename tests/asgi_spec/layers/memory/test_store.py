@@ -178,7 +178,7 @@ def test_each_of_several_busy_channels_has_its_turn(store: Store) -> None:
     assert all(served.count(name) == 3 for name in names)
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.seeds(20)
 def test_messages_of_a_socket_start_in_order_whatever_happens(store: Store, seed: int) -> None:
     """Random finishes, lapses, give-backs and expiries: no message starts before its predecessor started."""
     chance = random.Random(seed)
