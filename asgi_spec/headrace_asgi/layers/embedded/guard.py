@@ -34,20 +34,20 @@ LOOKING_SECONDS = 0.5
 
 def end_server(directory: Path) -> bool:
     """Whether the server has ended, now if nobody is connected to it. Blocks up to a few seconds."""
-    with socket.socket(socket.AF_UNIX) as link:
-        link.settimeout(ANSWER_SECONDS)
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(ANSWER_SECONDS)
         try:
-            link.connect(str(directory / SOCKET))
+            connection.connect(str(directory / SOCKET))
         except (FileNotFoundError, ConnectionRefusedError):
             return True
         except OSError:
             return False
         try:
-            link.sendall(b"CLIENT LIST\r\n")
-            if _bulk(link).count(b"\n") != 1:
+            connection.sendall(b"CLIENT LIST\r\n")
+            if _bulk(connection).count(b"\n") != 1:
                 return False
-            link.sendall(b"SHUTDOWN NOSAVE\r\n")
-            return link.recv(1) == b""  # its end: the next one to come finds no half-dead server
+            connection.sendall(b"SHUTDOWN NOSAVE\r\n")
+            return connection.recv(1) == b""  # its end: the next one to come finds no half-dead server
         except ConnectionError:
             return True
         except OSError:
@@ -76,15 +76,15 @@ def _locked(fd: int, how: int) -> bool:
     return True
 
 
-def _bulk(link: socket.socket) -> bytes:
+def _bulk(connection: socket.socket) -> bytes:
     """The answer that is one bulk string."""
     answer = b""
     while b"\r\n" not in answer:
-        answer += link.recv(65536) or _ended()
+        answer += connection.recv(65536) or _ended()
     head, _, body = answer.partition(b"\r\n")
     length = int(head[1:])
     while len(body) < length:
-        body += link.recv(65536) or _ended()
+        body += connection.recv(65536) or _ended()
     return body[:length]
 
 

@@ -2,7 +2,7 @@
 
 The server belongs to nobody. Whoever needs it first starts it, under a lock: a second server on the same
 socket would steal it, and both would live on. Whoever uses it holds a shared lock until it closes its layer
-or ends, in whatever way; a guard (`embedded_guard`) ends the server when nobody holds one any more.
+or ends, in whatever way; a guard (see `guard`) ends the server when nobody holds one any more.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from headrace_asgi.limits import (
 
 from ..redis.blocking.layer import RedisChannelLayer
 from ..redis.plan.server_info import OLDEST
-from . import guard as embedded_guard
+from . import guard
 from .guard import SOCKET, USERS, clear, end_server, is_guarded
 
 __all__ = ["IPCChannelLayer", "ensure", "enter", "leave", "runtime_directory", "server_binary"]
@@ -218,7 +218,7 @@ def ensure(directory: Path) -> str:
 
 def _start_guard(directory: Path) -> None:
     """Without one the server stays; the next process that comes in tries again."""
-    command = [sys.executable or "python3", "-I", "-S", embedded_guard.__file__, str(directory)]
+    command = [sys.executable or "python3", "-I", "-S", guard.__file__, str(directory)]
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         subprocess.run(
             command,
@@ -254,12 +254,12 @@ def _lock(directory: Path) -> Iterator[None]:
 
 def _answers(path: str) -> bool:
     """Whether a server listens. One that is only slow counts: a second one would steal its socket."""
-    with socket.socket(socket.AF_UNIX) as link:
-        link.settimeout(PING_SECONDS)
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(PING_SECONDS)
         try:
-            link.connect(path)
-            link.sendall(b"PING\r\n")
-            return bool(link.recv(16))
+            connection.connect(path)
+            connection.sendall(b"PING\r\n")
+            return bool(connection.recv(16))
         except (TimeoutError, BlockingIOError):
             return True
         except OSError:

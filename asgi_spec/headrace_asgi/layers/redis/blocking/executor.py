@@ -96,10 +96,7 @@ class RedisExecutor:
         return RedisConnection(self.address, self.clock)
 
     def open(self, connection: RedisConnection) -> None:
-        """Open a connection.
-
-        Raises LayerUnavailable, and ConfigurationError if Redis refuses us and none ever worked here.
-        """
+        """Open a connection. Raises LayerUnavailable, and what `prepare` raises."""
         if self._prepare is not None and not self._has_connected:
             self._prepare()
         try:
@@ -113,20 +110,17 @@ class RedisExecutor:
             self._open(connection)
 
     def _open(self, connection: RedisConnection) -> None:
-        try:
-            connection.open()
-        except LayerRefused as error:
-            # What worked once works again: a wrong setting of Redis shall end no process.
-            if self._has_connected:
-                raise
-            raise ConfigurationError(str(error)) from None
+        connection.open()
         if not self._has_connected:
             self._has_connected = True
             if connection.advice:
                 log.warning("%s", connection.advice)
 
     def take_out(self) -> RedisConnection:
-        """An open connection from the pool. Raises what `open` raises."""
+        """An open connection from the pool.
+
+        Raises LayerUnavailable, and ConfigurationError if Redis refuses us and none ever worked here.
+        """
         if self._pid != os.getpid():
             # The parent's connections: they are closed here without a word to Redis.
             self._pid, self._idle = os.getpid(), deque()
@@ -139,8 +133,11 @@ class RedisExecutor:
         if not connection.is_open:
             try:
                 self.open(connection)
-            except BaseException:
+            except BaseException as error:
                 self._idle.append(connection)
+                # What worked once works again: later, a wrong setting of Redis shall end no process.
+                if isinstance(error, LayerRefused) and not self._has_connected:
+                    raise ConfigurationError(str(error)) from None
                 raise
         return connection
 

@@ -74,7 +74,7 @@ class RedisWorkerPort(WorkerPort):
     """
 
     def __init__(self, layer: Layer, on_refused: RefusedHandler) -> None:
-        """Connect. Raises LayerUnavailable, and ConfigurationError if this Redis cannot serve."""
+        """Connect. Raises LayerUnavailable; LayerRefused, if this Redis cannot serve us as it is set up."""
         self._layer = layer
         self._on_refused = on_refused
         self._place = layer.places.home

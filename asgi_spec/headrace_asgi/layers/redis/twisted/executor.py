@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from headrace_asgi.errors import ChannelFull, LayerUnavailable
+from headrace_asgi.errors import ChannelFull, HeadraceError, LayerUnavailable
 
 from ..memory_watch import MemoryWatch
 from ..plan.command import RedisCommand
@@ -91,7 +91,7 @@ class TwistedExecutor:
         if isinstance(refusal.error, ChannelFull):
             self._memory.refused()
         elif refusal.reaction is Reaction.FAIL:
-            self._complain(str(error))
+            self._complain(str(error), refusal.error)
         if refusal.command is not None:
             self.ask(refusal.command, answered)
             return
@@ -100,9 +100,9 @@ class TwistedExecutor:
             link.drop(refusal.error)
         answered(refusal.error)
 
-    def _complain(self, said: str) -> None:
+    def _complain(self, said: str, error: HeadraceError) -> None:
         """Log what is a defect or a wrong permission, once per kind."""
         kind = said[:40]
         if kind not in self._complained and len(self._complained) < 100:
             self._complained.add(kind)
-            log.error("Redis refuses a command of ours, which is treated as an outage: %s", said)
+            log.error("Redis refuses a command of ours, which is treated as an outage: %s", error)

@@ -13,7 +13,7 @@ from headrace_asgi import control
 from headrace_asgi.conformance.worker_port import WorkerPortConformance
 from headrace_asgi.contract import Control, Finish, Out, Outcome, Send, SendGroup
 from headrace_asgi.envelope import pack_message
-from headrace_asgi.errors import LayerUnavailable, OutcomeUnknown
+from headrace_asgi.errors import LayerRefused, LayerUnavailable, OutcomeUnknown
 from headrace_asgi.layers.redis.blocking import worker_port as redis_port
 from headrace_asgi.layers.redis.blocking.layer import RedisChannelLayer
 from headrace_asgi.layers.redis.blocking.worker_port import RedisWorkerPort
@@ -168,6 +168,17 @@ def test_answers_are_heard_before_the_wait(worker: Worker) -> None:
     port.turn([Send(worker.reply, pack_message({}))], ["test"], 1, 0.4)
     assert time.monotonic() - heard_at[0] > 0.3
     port.close()
+
+
+def test_a_worker_that_is_refused_at_its_start_may_try_again(private_redis_server: RedisServer) -> None:
+    private_redis_server.command("CONFIG", "SET", "requirepass", "another")
+    layer = RedisChannelLayer([private_redis_server.url])
+    for _ in range(2):
+        with pytest.raises(LayerRefused, match="refused the login"):
+            layer.open_worker_port(lambda item, outcome: None)
+    private_redis_server.restart()
+    layer.open_worker_port(lambda item, outcome: None).close()
+    layer.close()
 
 
 def test_wake_loses_nothing_that_a_take_popped_w6(worker: Worker) -> None:

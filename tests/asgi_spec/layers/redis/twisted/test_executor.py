@@ -85,7 +85,9 @@ def test_a_refusal_that_is_our_defect_is_logged_once(
         executor.ask(CONNECT, answers.append)
         link.answer(ReplyError("NOPERM this user has no permissions"))
     assert [type(answer) for answer in answers] == [LayerRefused] * 3
-    assert len(caplog.records) == 1
+    (record,) = caplog.records
+    assert "refused connect: NOPERM" in record.getMessage()
+    assert "a user of an ACL needs: " in record.getMessage()
 
 
 def test_what_is_insisted_on_waits_for_the_registration_in_its_order(
