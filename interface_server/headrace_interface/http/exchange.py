@@ -348,4 +348,6 @@ class HttpExchange:
         self.state, actions = row
         if carried is None:
             return actions
+        if len(actions) == 1:
+            return (carried,)
         return tuple([carried if action is _CARRIED else action for action in actions])

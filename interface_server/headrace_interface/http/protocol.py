@@ -89,7 +89,7 @@ class HttpProtocol:
         if set_no_delay is not None:
             set_no_delay(True)
         context.http_shells.add(self)
-        self._settle()
+        self._settle(self.write_buffer.backlogged)
         if context.draining:
             self.drain()
 
@@ -97,8 +97,9 @@ class HttpProtocol:
         if self._socket is not None:
             self._socket.dataReceived(data)
         else:
-            self._connection.receive(data, self.write_buffer.backlogged)
-            self._advance()
+            backlogged = self.write_buffer.backlogged
+            self._connection.receive(data, backlogged)
+            self._advance(backlogged)
 
     def connectionLost(self, reason: Failure) -> None:
         self._context.http_shells.discard(self)
@@ -113,13 +114,13 @@ class HttpProtocol:
 
     def call_moved(self) -> None:
         """The call's deadline or its need to pause the client changed."""
-        self._settle()
+        self._settle(self.write_buffer.backlogged)
 
     def call_done(self, call: Call, keep_alive: bool) -> None:
         """The response is on its way."""
         self._call = None
         self._connection.answered(keep_alive, self._context.draining)
-        self._advance()
+        self._advance(self.write_buffer.backlogged)
 
     # Called by the call, and by the server.
 
@@ -138,24 +139,26 @@ class HttpProtocol:
         A request that comes before is answered, with `Connection: close` (`context.draining`).
         """
         self._do(self._connection.drain(self._context.timers.now(), self.write_buffer.has_input))
-        self._advance()
+        self._advance(self.write_buffer.backlogged)
 
     # Carrying out what the connection decided.
 
-    def _advance(self) -> None:
-        """Go on as far as possible."""
+    def _advance(self, backlogged: bool) -> None:
+        """Go on as far as possible. `backlogged` is what the write buffer says, asked as seldom as may be."""
         context, connection, write_buffer = self._context, self._connection, self.write_buffer
         while True:
-            action = connection.next_action(context.accepting, write_buffer.backlogged)
+            action = connection.next_action(context.accepting, backlogged)
             if action is None:
                 break
             _DOES[action.__class__](self, action)
+            backlogged = write_buffer.backlogged
         if self._socket is not None:
             return
         call = self._call
         if call is not None and call.incoming.body is not None:
             call.body_arrived()
-        self._settle()
+            backlogged = write_buffer.backlogged
+        self._settle(backlogged)
 
     def _do(self, action: Action | None) -> None:
         if action is not None:
@@ -230,13 +233,13 @@ class HttpProtocol:
         self._write_due = math.inf
         if self._call is not None:
             self._call.client_read()
-        self._settle()
+        self._settle(self.write_buffer.backlogged)
 
     def _client_read_all(self) -> None:
         self._write_due = math.inf
         if self._call is not None:
             self._call.client_read()
-        self._advance()
+        self._advance(self.write_buffer.backlogged)
 
     def deadline_passed(self, now: float) -> None:
         """One of the deadlines has come."""
@@ -248,13 +251,13 @@ class HttpProtocol:
                 self.abort()
         elif connection.client_due(now) <= now:
             self._do(connection.overdue(now, self.write_buffer.has_input))
-            self._advance()
+            self._advance(self.write_buffer.backlogged)
         elif call is not None and call.due <= now:
             call.deadline_passed()
         if self._socket is None:
-            self._settle()
+            self._settle(self.write_buffer.backlogged)
 
-    def _settle(self) -> None:
+    def _settle(self, backlogged: bool) -> None:
         """Nothing is to be done now: read on or not, until the nearest deadline.
 
         There are three: what the client owes to send, what it has to read, and what the layer owes.
@@ -265,7 +268,7 @@ class HttpProtocol:
         if action is not None:
             _DOES[action.__class__](self, action)
         due = connection.client_due(now)
-        if not self.write_buffer.backlogged:
+        if not backlogged:
             self._write_due = math.inf
         else:
             if self._write_due == math.inf:
