@@ -40,6 +40,7 @@ from headrace_asgi import (  # noqa: E402
 from headrace_asgi.layers import from_config  # noqa: E402
 from headrace_interface import deadlines  # noqa: E402
 from headrace_interface import options as interface_options  # noqa: E402
+from headrace_interface.http import connection as http_connection  # noqa: E402
 from headrace_interface.http import exchange as http_exchange  # noqa: E402
 from headrace_interface.websocket import exchange as websocket_exchange  # noqa: E402
 from headrace_interface.websocket import states  # noqa: E402
@@ -353,12 +354,28 @@ def deadlines_page() -> str:
 
 
 def states_page() -> str:
-    """The transition tables of both exchanges, as pictures and as tables."""
+    """The transition tables of the connection and of both exchanges, as pictures and as tables."""
+    connection = rows(
+        {
+            state: {event: (after, (step,) if step else ()) for event, (after, step) in row.items()}
+            for state, row in http_connection.TABLE.items()
+        }
+    )
     http, socket = rows(http_exchange.TABLE), rows(states.TABLE)
     return page(
         "States",
-        "The life of a request and of a WebSocket in the interface server, drawn from the transition tables "
-        "that the code runs on. What happens stands before the stroke, what is done about it behind it.",
+        "The life of a connection, of a request and of a WebSocket in the interface server, drawn from the "
+        "transition tables that the code runs on. What happens stands before the stroke, what is done about "
+        "it behind it.",
+        "## An HTTP/1 connection",
+        prose(http_connection.__doc__).rpartition("\n\n")[2],
+        picture(connection),
+        transitions(connection, ("state", "what happens", "next state", "what is done")),
+        meanings(
+            http_connection.ConnectionState,
+            http_connection.ConnectionEvent,
+            http_connection.ConnectionStep,
+        ),
         "## An HTTP request",
         prose(http_exchange.__doc__).rpartition("\n\n")[2],
         picture(http),

@@ -28,14 +28,18 @@ class Expected(Enum):
     CLOSE = "close"
 
 
+#: Looked up once: Python 3.11 takes as long for a member of an enumeration as for a call.
+_NOTHING, _REQUEST, _BODY = Expected.NOTHING, Expected.REQUEST, Expected.BODY
+
+
 class ClientDeadline:
-    """`due` is when the client has taken too long for `owed`. Times are seconds of one monotonic clock."""
+    """`due` is when the client took too long for `expected`. Times are seconds of one monotonic clock."""
 
     __slots__ = ("_deadlines", "_idle", "_paused_at", "_since", "due", "expected")
 
     def __init__(self, deadlines: Deadlines) -> None:
         self._deadlines = deadlines
-        self.expected = Expected.NOTHING
+        self.expected = _NOTHING
         self.due = OFF
         self._idle = deadlines.idle
         #: When the client began to owe this; for a body, pauses are added.
@@ -48,7 +52,7 @@ class ClientDeadline:
             self.expected = expected
             self._since = now
             self.due = now + self._seconds(expected)
-        if expected is Expected.BODY:
+        if expected is _BODY:
             earned = self._since + self._deadlines.body + body_bytes / BODY_RATE
             self.due = OFF if self._paused_at is not None else earned
 
@@ -57,6 +61,14 @@ class ClientDeadline:
         self._idle = min(self._idle, idle_seconds)
         if self.expected is Expected.REQUEST:
             self.due = self._since + self._idle
+
+    def stop(self) -> None:
+        """The deadline was met: there is none until the client owes something else."""
+        self.due = OFF
+
+    def prolong(self, now: float, seconds: float) -> None:
+        """Give it so long from now on."""
+        self.due = now + seconds
 
     def pause(self, now: float) -> None:
         """We stopped reading: the clock of the body stands still."""
@@ -69,7 +81,9 @@ class ClientDeadline:
             self._paused_at = None
 
     def _seconds(self, expected: Expected) -> float:
-        if expected is Expected.REQUEST:
+        if expected is _NOTHING:
+            return OFF
+        if expected is _REQUEST:
             return self._idle
         if expected is Expected.HEAD:
             return self._deadlines.header

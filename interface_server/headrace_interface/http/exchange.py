@@ -250,6 +250,10 @@ _ROWS = {
     for state, row in TABLE.items()
 }
 
+#: Looked up once: Python 3.11 takes as long for a member of an enumeration as for a call.
+_NEW, _STREAMING, _DONE = _S.NEW, _S.STREAMING, _S.DONE
+_WHOLE, _PART, _SENT = _E.WHOLE, _E.PART, Outcome.SENT
+
 _OUTCOMES = {Outcome.FULL: _E.FULL, Outcome.UNAVAILABLE: _E.NOT_SENT, Outcome.UNKNOWN: _E.UNKNOWN}
 
 
@@ -259,7 +263,7 @@ class HttpExchange:
     __slots__ = ("_http_version", "_method", "_writer", "state")
 
     def __init__(self, method: str, http_version: str) -> None:
-        self.state = RequestState.NEW
+        self.state = _NEW
         self._method = method
         self._http_version = http_version
         #: Of a response in parts.
@@ -268,7 +272,7 @@ class HttpExchange:
     @property
     def open(self) -> bool:
         """Whether something is still to come."""
-        return self.state is not RequestState.DONE
+        return self.state is not _DONE
 
     def happened(self, event: Event) -> Actions:
         """Take an event that says everything by its name."""
@@ -276,7 +280,7 @@ class HttpExchange:
 
     def outcome(self, outcome: Outcome) -> Actions:
         """The layer's answer to sending the request. Success needs nothing: the reply is waited for."""
-        if outcome is Outcome.SENT:
+        if outcome is _SENT:
             return _NOTHING
         if outcome is Outcome.UNSENDABLE:
             return self.failed(
@@ -287,12 +291,12 @@ class HttpExchange:
 
     def failed(self, status: int, reason: str, credit_channel: object = None) -> Actions:
         """Nobody will answer, or what was answered cannot be used; `reason` is for the log."""
-        streaming = self.state is RequestState.STREAMING
+        streaming = self.state is _STREAMING
         return self._move(Event.FAILED, Abort(reason) if streaming else Fail(status, reason, credit_channel))
 
     def deadline(self, behind: bool) -> Actions:
         """The present state has lasted too long; `behind` if the client has yet to read something."""
-        if self.state is not RequestState.STREAMING:
+        if self.state is not _STREAMING:
             return self._move(Event.DEADLINE)
         if behind:
             return self._move(Event.BEHIND)
@@ -309,7 +313,7 @@ class HttpExchange:
             status, headers, content = checked["status"], checked["headers"], checked["content"]
             if not checked["more_content"]:
                 data = writer.whole(status, headers, content, date, server)
-                return self._move(Event.WHOLE, Whole(data, status, len(content), writer.keep_alive))
+                return self._move(_WHOLE, Whole(data, status, len(content), writer.keep_alive))
             data = writer.start(status, headers, date, server) + writer.part(content, last=False)
         except (BadMessage, BadResponse) as error:
             return self.failed(500, str(error), message.get("credit_channel"))
@@ -334,7 +338,7 @@ class HttpExchange:
             return self._move(Event.TOO_MUCH, Abort(reason, slow_reader=True))
         if last:
             return self._move(Event.LAST, Last(data, len(content), writer.keep_alive))
-        return self._move(Event.PART, Part(data, len(content)))
+        return self._move(_PART, Part(data, len(content)))
 
     def _move(self, event: Event, carried: Action | None = None) -> Actions:
         """All events go through here. `carried` is the action of the step that is made of what came along."""
@@ -344,4 +348,6 @@ class HttpExchange:
         self.state, actions = row
         if carried is None:
             return actions
+        if len(actions) == 1:
+            return (carried,)
         return tuple([carried if action is _CARRIED else action for action in actions])
