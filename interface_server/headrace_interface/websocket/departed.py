@@ -12,7 +12,7 @@ __all__ = ["Departed", "Departing"]
 
 
 class Departing(Waiter, Protocol):
-    """A socket's shell whose client is gone."""
+    """The sender of a socket whose client is gone."""
 
     address: str
 
@@ -26,28 +26,28 @@ class Departed:
     def __init__(self) -> None:
         self._queues: dict[str, dict[Departing, None]] = {}
 
-    def join(self, shell: Departing) -> None:
+    def join(self, sender: Departing) -> None:
         """One more is gone."""
-        self._queues.setdefault(shell.address, {})[shell] = None
+        self._queues.setdefault(sender.address, {})[sender] = None
 
     def count(self, address: str) -> int:
         """How many of an address are gone and left something unsaid."""
         return len(self._queues.get(address, ()))
 
-    def is_first(self, shell: Departing) -> bool:
+    def is_first(self, sender: Departing) -> bool:
         """Whether it is its turn."""
-        return next(iter(self._queues[shell.address])) is shell
+        return next(iter(self._queues[sender.address])) is sender
 
-    def leave(self, shell: Departing) -> Departing | None:
+    def leave(self, sender: Departing) -> Departing | None:
         """Nothing of one is left; whose turn it is now, if somebody waited for this one."""
-        was_first = self.is_first(shell)
-        queue = self._queues[shell.address]
-        del queue[shell]
+        was_first = self.is_first(sender)
+        queue = self._queues[sender.address]
+        del queue[sender]
         if not queue:
-            del self._queues[shell.address]
+            del self._queues[sender.address]
             return None
         return next(iter(queue)) if was_first else None
 
-    def with_the_same_address(self, shell: Departing) -> list[Departing]:
+    def with_the_same_address(self, sender: Departing) -> list[Departing]:
         """All of one's address, itself included."""
-        return list(self._queues[shell.address])
+        return list(self._queues[sender.address])

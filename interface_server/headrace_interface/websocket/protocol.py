@@ -15,37 +15,33 @@ from dataclasses import replace
 from sys import intern
 from typing import TYPE_CHECKING, Any
 
-from headrace_asgi import control, messages
+from headrace_asgi import control
 from headrace_asgi.close_codes import TRY_AGAIN_LATER
 from headrace_asgi.contract import Outcome
 from headrace_asgi.envelope import Message
 from headrace_asgi.errors import BadMessage
 
 from ..access_log import escape
-from ..direct_send import DirectTransport, direct_transport_of
 from . import actions as do
 from .actions import AGED, BUSY, FLOOD, SLOW, Action, Close, Deny
 from .autobahn import SocketProtocol, socket_factory
-from .exchange import TRY_AGAIN, Exchange
-from .frame_buffer import FrameBuffer
-from .frames import PING, encode_for, encode_pong
+from .exchange import Exchange
+from .frames import PING, encode_for
 from .heartbeat import Heartbeat, HeartbeatAction, InputRate, inflation_charge
 from .opening import LATE, TOO_EARLY, Opening
 from .reply import Reply, read_reply
+from .sender import FrameSender
 from .shares import HEAVY_BYTES
 from .states import SocketState
+from .writer import FrameWriter
 
 if TYPE_CHECKING:
     from ..context import ServerContext
     from ..http.head import RequestHead
-    from .waiting_room import Waiting
 
 __all__ = ["WebSocketShell"]
 
 logger = logging.getLogger("headrace.interface")
-
-#: Looked up once, as it is compared with each answer.
-_SENT = Outcome.SENT
 
 
 class WebSocketShell:
@@ -53,24 +49,20 @@ class WebSocketShell:
 
     __slots__ = (
         "_context",
-        "_direct_transport",
         "_exchange",
-        "_frame_buffer",
         "_head",
         "_heartbeat",
         "_opening",
-        "_put_at",
         "_reply_channel",
+        "_sender",
         "_transport",
         "_window_bits",
+        "_writer",
         "_ws",
-        "address",
-        "departed",
         "due",
         "local",
         "path",
         "registered",
-        "waiting",
         "watched",
     )
 
@@ -78,15 +70,13 @@ class WebSocketShell:
         """Take over the transport of a request whose head was checked; `early` is what came behind it."""
         self._context = context
         self._transport = transport
-        # A transport that is not ours is taken for one that never waits.
-        self._direct_transport: Any = direct_transport_of(transport) or DirectTransport()
-        #: Frames that wait for the client; None while it keeps up.
-        self._frame_buffer: FrameBuffer | None = None
+        self._writer = FrameWriter(transport, context.slow_sockets, self)
         self._exchange = Exchange(
             context.settings.max_unanswered_messages, context.settings.max_unanswered_bytes, len(head.path)
         )
-        #: How many messages the channel had ever had after one of this socket that nobody else wrote down.
-        self._put_at = 0
+        # One text for all sockets of an address.
+        address = intern(head.client[0]) if head.client else ""
+        self._sender = FrameSender(context, self._exchange, address, head.path, self)
         self._opening: Opening | None = Opening(context, head, early)
         self._ws: SocketProtocol | None = None
         self._window_bits = 0
@@ -96,12 +86,6 @@ class WebSocketShell:
         self._head = None if context.access_log is None else replace(head, headers=[])
         self.local = ""
         self.path = head.path
-        #: Whose client this is; one text for all sockets of an address.
-        self.address = intern(head.client[0]) if head.client else ""
-        #: Why its frames cannot leave, if so.
-        self.waiting: Waiting | None = None
-        #: Whether its client left something behind that has yet to leave.
-        self.departed = False
         #: Whether its connect was sent and its disconnect is still owed.
         self.registered = False
         self.due = self.watched = math.inf
@@ -111,14 +95,12 @@ class WebSocketShell:
     def start(self) -> None:
         """Judge the handshake and ask the application. Does not block."""
         context, opening = self._context, self._opening
-        self._direct_transport.when_drained = None
-        if self._direct_transport is self._transport:
-            self._direct_transport.protocol = self  # with no wrapper between, the HTTP shell can go
+        self._writer.take_over(self)
         if opening is None:
             return
         refusal = opening.judge()
         if refusal is not None:
-            self._perform(self._exchange.refuse(refusal))
+            self.perform(self._exchange.refuse(refusal))
             return
         self.local = context.connections.add_socket(self)
         self._log("WSCONNECTING")
@@ -135,6 +117,7 @@ class WebSocketShell:
 
     def _connect(self, opening: Opening) -> None:
         self._reply_channel = self._context.port.process + self.local
+        self._sender.begin(self.local, self._reply_channel)
         self.registered = True
         self._set_due(opening.queue_seconds())
         opening.ask(self.local, self._reply_channel, self._connect_answered)
@@ -144,7 +127,7 @@ class WebSocketShell:
         ws = self._ws
         if ws is None:
             if self._opening is not None and not self._opening.keep(data):
-                self._perform(self._exchange.turn_away(TOO_EARLY))
+                self.perform(self._exchange.turn_away(TOO_EARLY))
             return
         self._heartbeat.heard_at = self._context.timers.now()
         if self._exchange.pauses:
@@ -158,13 +141,7 @@ class WebSocketShell:
         exchange = self._exchange
         received, taken = ws.take_messages(data, exchange.room)
         if received:
-            shares = self._context.shares
-            may_go = len(received) == 1 and (shares.quiet or shares.has_room_for_one(self._put_at))
-            frame = exchange.at_once(received[0]) if may_go else None
-            if frame is not None:
-                self._send_frame(frame)
-            else:
-                self._perform(exchange.received(received))
+            self._sender.received(received)
             if self._context.settings.max_websocket_rate:
                 self._meter(len(received))
             if taken == len(data):
@@ -173,7 +150,7 @@ class WebSocketShell:
         ws.feed(data)
         # What was read may have been a close frame, or a violation that was answered with one.
         if ws.closing and exchange.state is SocketState.OPEN:
-            self._perform(exchange.close_begun())
+            self.perform(exchange.close_begun())
             self._set_due(self._context.settings.deadlines.close)
 
     @property
@@ -195,7 +172,7 @@ class WebSocketShell:
         if ws is None or not actions:
             return
         try:
-            self._perform(actions)
+            self.perform(actions)
             self._look_at(ws, ws.unread())
         except Exception:
             logger.exception("Reading from the WebSocket %s failed; it is cut off.", self._reply_channel)
@@ -210,14 +187,14 @@ class WebSocketShell:
         opening, self._opening = self._opening, None
         if opening is not None:
             opening.end()
-        self._stop_frame_buffer()
+        self._writer.end()
         if ws is not None:
             ws.lost(reason)  # it calls on_close
             return
         asked = self.registered
-        self._perform(self._exchange.lost())
+        self.perform(self._exchange.lost())
         if not asked:
-            self._perform(self._exchange.connect_answered(Outcome.UNAVAILABLE))
+            self.perform(self._exchange.connect_answered(Outcome.UNAVAILABLE))
 
     # From the layer, or from those who wait for it.
 
@@ -225,43 +202,6 @@ class WebSocketShell:
     def progress(self) -> tuple[int, bool]:
         """Order number of the last message known to have been accepted, and whether the order is strict."""
         return self._exchange.known, self._exchange.ordered is True
-
-    def send_on(self) -> int:
-        """Send the frames that may leave now, and answer how many; without room, wait for it."""
-        exchange, context = self._exchange, self._context
-        shares = context.shares
-        if not exchange.next_weight:
-            return 0
-        if self.departed and not context.departed.is_first(self):
-            self._perform(exchange.hold())
-            context.waiting_room.leave(self)  # its time begins with its turn
-            return 0
-        if context.draining:
-            room = shares.most
-        else:
-            room = shares.room(self.local, self.address, exchange.next_weight, self.departed)
-        if not room.messages:
-            self._perform(exchange.hold())
-            context.waiting_room.enter(self, None)
-            return 0
-        frames = exchange.take(*room)
-        for frame in frames:
-            self._send_frame(frame)
-        return len(frames)
-
-    def give_up(self) -> None:
-        """Nothing could be sent for too long; those that waited for this one have no better chance."""
-        for shell in self._context.departed.with_the_same_address(self) if self.departed else (self,):
-            shell.give_up_alone()
-
-    def give_up_alone(self) -> None:
-        """Drop what could not be sent; the connection, if it is there, is closed."""
-        self._context.counters["socket_given_up"] += 1
-        logger.info(
-            "The WebSocket %s can send nothing to the application for too long and is closed (1013).",
-            self._reply_channel,
-        )
-        self._perform(self._exchange.give_up(TRY_AGAIN))
 
     @property
     def asked(self) -> tuple[str, float] | None:
@@ -277,12 +217,12 @@ class WebSocketShell:
         if len(message) == 1 and exchange.may_write:
             payload = message.get("text", message.get("bytes"))
             if payload.__class__ is str or payload.__class__ is bytes:
-                self.write_frame(encode_for(payload, self._window_bits))
+                self._writer.write(encode_for(payload, self._window_bits))
                 return
         reply = self._read(message)
         opening = self._opening
         if reply is not None:
-            self._perform(exchange.reply(reply))
+            self.perform(exchange.reply(reply))
             if opening is not None and self._ws is not None:
                 opening.hand_over(self.group_message, self.dataReceived)
 
@@ -300,10 +240,10 @@ class WebSocketShell:
             if reply is None:
                 return
             if reply.payload is None or reply.close is not None or reply.accept is False:
-                self._perform(self._exchange.reply(reply))
+                self.perform(self._exchange.reply(reply))
                 return
             frame = frame_cache[self._window_bits] = encode_for(reply.payload, self._window_bits)
-        self.write_frame(frame)
+        self._writer.write(frame)
 
     def control(self, kind: str, body: Message) -> None:
         """A note about this socket."""
@@ -311,26 +251,26 @@ class WebSocketShell:
         if kind in (control.VERDICT, control.RUNNING):
             self._taken_by_worker()
         if kind == control.VERDICT:
-            self._perform(exchange.verdict(body.get("ordered", True)))
+            self.perform(exchange.verdict(body.get("ordered", True)))
         elif kind == control.FAILED:
             self._context.counters["socket_failed"] += 1
-            self._perform(exchange.failed(Deny(int(body.get("status", 500)), str(body.get("reason", "")))))
+            self.perform(exchange.failed(Deny(int(body.get("status", 500)), str(body.get("reason", "")))))
         elif kind == control.LAPSED:
             self._context.counters["socket_lapsed"] += 1
-            self._perform(exchange.lapsed())
+            self.perform(exchange.lapsed())
         elif kind == control.CLOSE:
             self.close(int(body.get("code", TRY_AGAIN_LATER)), "a message was lost")
 
     def close(self, code: int, reason: str) -> None:
         """The server closes the socket; a handshake still open is answered 503."""
         if self._is_held():
-            self._perform(self._exchange.connect_answered(Outcome.UNAVAILABLE))
+            self.perform(self._exchange.connect_answered(Outcome.UNAVAILABLE))
         elif self._opening is not None:
-            self._perform(self._exchange.turn_away(BUSY))
+            self.perform(self._exchange.turn_away(BUSY))
         elif self._context.layer_up:
-            self._perform(self._exchange.close(Close(code, reason)))
+            self.perform(self._exchange.close(Close(code, reason)))
         else:
-            self._perform(self._exchange.give_up(Close(code, reason)))
+            self.perform(self._exchange.give_up(Close(code, reason)))
 
     def abort(self) -> None:
         """Drop the connection at once."""
@@ -343,39 +283,7 @@ class WebSocketShell:
                 self._opening.expires_at = -math.inf
         if outcome is Outcome.FULL:
             self._context.full("websocket.connect")
-        self._perform(self._exchange.connect_answered(outcome))
-
-    def _answered(self, outcome: Outcome) -> None:
-        exchange = self._exchange
-        actions = exchange.answered(outcome)
-        if outcome is not _SENT and not outcome.accepted:
-            self._context.counters[f"frame_{outcome.name.lower()}"] += 1
-        if exchange.due:
-            return
-        if exchange.passed:
-            shares = self._context.shares
-            if self.waiting is not None or exchange.passed_weight >= HEAVY_BYTES:
-                self._got_through(outcome)
-            elif not shares.quiet:
-                if exchange.passed == 1 and shares.has_room_for_one(self._put_at):
-                    self._put_at = shares.sent
-                else:
-                    self._got_through(outcome)
-        if actions:
-            self._perform(actions)
-
-    def _got_through(self, outcome: Outcome) -> None:
-        """Some of a batch were accepted, the last of all with this outcome."""
-        exchange, shares, waiting = self._exchange, self._context.shares, self.waiting
-        if exchange.passed_weight >= HEAVY_BYTES:
-            self._meter_bytes(exchange.passed_weight)
-        if outcome is Outcome.BOXED:
-            if waiting is not None:
-                waiting.refused_at = math.inf
-            return
-        self.waiting = None
-        if not shares.quiet or exchange.passed_weight >= HEAVY_BYTES:
-            shares.put(self.local, self.address, exchange.passed, exchange.passed_weight)
+        self.perform(self._exchange.connect_answered(outcome))
 
     def _read(self, message: Message) -> Reply | None:
         offer = None if self._opening is None else self._opening.offer
@@ -391,25 +299,21 @@ class WebSocketShell:
 
     def on_message(self, data: bytes, is_binary: bool, received_bytes: int) -> None:
         """A message that was not plain, whole and valid; `received_bytes` of it came, before inflation."""
-        self._perform(self._exchange.received((data if is_binary else data.decode(),)))
+        self.perform(self._exchange.received((data if is_binary else data.decode(),)))
         if len(data) >= HEAVY_BYTES:
-            self._meter_bytes(inflation_charge(len(data), received_bytes))
+            self.meter_bytes(inflation_charge(len(data), received_bytes))
         self._meter(1)
 
     def on_close(self, code: int) -> None:
         """The connection is gone; `code` is the client's, or 1006."""
         actions = self._exchange.lost(code)
         if self._exchange.state is SocketState.EMPTYING:
-            self.departed = True
-            self._context.departed.join(self)
-        self._perform(actions)
+            self._sender.depart()
+        self.perform(actions)
 
     def on_pings(self, payloads: Sequence[bytes]) -> None:
-        """Pings, in the order of their coming. A client that has yet to read is answered the last one."""
-        if self._frame_buffer is None and not self._direct_transport.backlogged:
-            self._transport.write(b"".join(map(encode_pong, payloads)))
-        else:
-            self._waiting_frames().pong(encode_pong(payloads[-1]))
+        """Pings, in the order of their coming."""
+        self._writer.pong(payloads)
 
     def on_controls(self, count: int) -> None:
         """Frames that carry nothing: pings, pongs, empty fragments."""
@@ -420,7 +324,7 @@ class WebSocketShell:
         if pace is InputRate.FLOOD:
             self._context.counters["flooding_clients"] += 1
             logger.info("The WebSocket %s sends too many control frames: closed (1008).", self._reply_channel)
-            self._perform(self._exchange.expel(FLOOD))
+            self.perform(self._exchange.expel(FLOOD))
         elif pace is InputRate.FAST:
             self._hold_up()
 
@@ -428,50 +332,34 @@ class WebSocketShell:
 
     def write_frame(self, frame: bytes) -> None:
         """Write a frame, behind those that wait."""
-        if self._frame_buffer is None and not self._direct_transport.backlogged:
-            self._transport.write(frame)
-        else:
-            self._waiting_frames().write(frame)
+        self._writer.write(frame)
 
     def release_frames(self) -> None:
         """The connection is about to be closed: what waits is the transport's."""
-        write_buffer, self._frame_buffer = self._frame_buffer, None
-        if write_buffer is not None:
-            write_buffer.release()
+        self._writer.release()
 
-    def _waiting_frames(self) -> FrameBuffer:
-        if self._frame_buffer is None:
-            sockets = self._context.slow_sockets
-            self._frame_buffer = FrameBuffer(
-                self._transport, sockets, self._too_slow, self._falls_behind, self._caught_up
-            )
-        return self._frame_buffer
-
-    def _too_slow(self) -> None:
-        if self._exchange.state is not SocketState.OPEN or self._frame_buffer is None:
+    def too_slow(self) -> None:
+        """The client reads too slowly."""
+        if self._exchange.state is not SocketState.OPEN:
             return
         self._context.counters["slow_clients"] += 1
         logger.info(
             "The WebSocket %s reads too slowly (%d bytes are waiting) and is closed (1008).",
             self._reply_channel,
-            self._frame_buffer.waiting_bytes,
+            self._writer.waiting_bytes,
         )
-        self._frame_buffer.drop()
-        self._perform(self._exchange.expel(SLOW))
+        self._writer.drop()
+        self.perform(self._exchange.expel(SLOW))
 
-    def _falls_behind(self) -> None:
-        self._perform(self._exchange.falls_behind())
+    def falls_behind(self) -> None:
+        """Much of what the client was sent waits for it."""
+        self.perform(self._exchange.falls_behind())
 
-    def _caught_up(self) -> None:
-        self._stop_frame_buffer()
-        self._perform(self._exchange.caught_up())
+    def caught_up(self) -> None:
+        """The client has read everything."""
+        self.perform(self._exchange.caught_up())
         if self._exchange.state is SocketState.CLOSING:
             self._set_due(self._context.settings.deadlines.close)
-
-    def _stop_frame_buffer(self) -> None:
-        write_buffer, self._frame_buffer = self._frame_buffer, None
-        if write_buffer is not None:
-            write_buffer.stop()
 
     # From the clock.
 
@@ -481,20 +369,20 @@ class WebSocketShell:
         if state is SocketState.OPEN:
             self._check_life(now)
         elif state is SocketState.CLOSING:
-            self._perform(self._exchange.overdue())
+            self.perform(self._exchange.overdue())
         elif self._is_held():
-            self._perform(self._exchange.connect_answered(Outcome.UNAVAILABLE))
+            self.perform(self._exchange.connect_answered(Outcome.UNAVAILABLE))
         elif self._opening is not None:
             if not self._opening.worker_has_it:
                 self._context.late(self._context.handshake_watch)
-            self._perform(self._exchange.turn_away(LATE if self._opening.worker_has_it else BUSY))
+            self.perform(self._exchange.turn_away(LATE if self._opening.worker_has_it else BUSY))
         else:
             self.abort()  # the client does not read its denial
 
     def _check_life(self, now: float) -> None:
         beat, due = self._heartbeat.look(now, reading=not self._exchange.pauses)
         if beat is HeartbeatAction.AGED:
-            self._perform(self._exchange.close(AGED))
+            self.perform(self._exchange.close(AGED))
         elif beat is HeartbeatAction.SILENT:
             self._context.counters["silent_clients"] += 1
             self.abort()
@@ -503,9 +391,10 @@ class WebSocketShell:
             if beat is HeartbeatAction.PING:
                 self._transport.write(PING)
             if now >= self._heartbeat.held_until:
-                self._perform(self._exchange.slow_enough())
+                self.perform(self._exchange.slow_enough())
 
-    def _meter_bytes(self, size_bytes: int) -> None:
+    def meter_bytes(self, size_bytes: int) -> None:
+        """So many bytes of the client count for what it may send."""
         rate = self._context.settings.max_websocket_bytes_per_second
         if rate and size_bytes and self._heartbeat.meter_bytes(size_bytes, rate, self._context.timers.now()):
             self._hold_up()
@@ -518,7 +407,7 @@ class WebSocketShell:
     def _hold_up(self) -> None:
         """Do not read from the client for a while. One that is closing keeps its deadline for that."""
         if self._exchange.state is SocketState.OPEN:
-            self._perform(self._exchange.too_fast())
+            self.perform(self._exchange.too_fast())
             self._context.timers.set(self, self._heartbeat.held_until)
 
     def _taken_by_worker(self) -> None:
@@ -537,21 +426,14 @@ class WebSocketShell:
 
     # Actions.
 
-    def _perform(self, actions: Sequence[Action]) -> None:
+    def perform(self, actions: Sequence[Action]) -> None:
+        """Do what the exchange says, one after the other."""
         for action in actions:
             _DO[action.__class__](self, action)
         if self._exchange.state is SocketState.ENDED:
-            if self.departed:
-                self._nothing_is_left()
             self.registered = False
-            self._context.waiting_room.leave(self)
+            self._sender.end()
             self._context.connections.remove(self.local)
-
-    def _nothing_is_left(self) -> None:
-        self.departed = False
-        following = self._context.departed.leave(self)
-        if following is not None:
-            self._context.clock.callLater(0, self._context.waiting_room.try_now, following)
 
     def _accept(self, action: do.Accept) -> None:
         context, opening = self._context, self._opening
@@ -578,40 +460,21 @@ class WebSocketShell:
             self._log("WSREJECT", action.status)
 
     def _write(self, action: do.Write) -> None:
-        self.write_frame(encode_for(action.payload, self._window_bits))
+        self._writer.write(encode_for(action.payload, self._window_bits))
 
     def _close(self, action: Close) -> None:
         if self._ws is not None:
             deadlines = self._context.settings.deadlines
             self._ws.begin_close(action.code, action.reason)
             # A client that has yet to read gets the time to come to its close frame.
-            self._set_due(deadlines.close if self._frame_buffer is None else deadlines.write)
+            self._set_due(deadlines.close if self._writer.keeps_up else deadlines.write)
 
     def _go(self, _: do.Go) -> None:
-        self.send_on()
-
-    def _send_frame(self, frame: do.SendFrame) -> None:
-        payload = frame.payload
-        self._context.port.frame(
-            self.local,
-            {
-                "reply_channel": self._reply_channel,
-                "path": self.path,
-                "text" if payload.__class__ is str else "bytes": payload,
-                "order": frame.order,
-            },
-            frame.order,
-            frame.ordered,
-            self._answered,
-        )
+        self._sender.send_on()
 
     def _tell(self, action: do.Tell) -> None:
         self.registered = False
-        message = messages.WEBSOCKET_DISCONNECT.build(
-            reply_channel=self._reply_channel, code=action.code, path=self.path, order=action.order
-        )
-        # The port repeats it until it is told.
-        self._context.port.disconnect(self.local, message, action.order, lambda _: None)
+        self._sender.tell(action)
         self._log("WSDISCONNECT", action.code)
 
     def _resume(self, _: do.Resume) -> None:
@@ -633,8 +496,7 @@ _DO: dict[type[Action], Callable[[WebSocketShell, Any], None]] = {
     do.Go: WebSocketShell._go,
     do.ReadOn: lambda shell, _: shell._context.clock.callLater(0, shell._read_on),
     do.Resume: WebSocketShell._resume,
-    do.SendFrame: WebSocketShell._send_frame,
     do.Tell: WebSocketShell._tell,
-    do.Wait: lambda shell, action: shell._context.waiting_room.enter(shell, action.outcome),
+    do.Wait: lambda shell, action: shell._sender.wait(action.outcome),
     do.Write: WebSocketShell._write,
 }

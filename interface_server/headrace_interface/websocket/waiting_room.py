@@ -64,7 +64,7 @@ class Waiting:
 
 
 class Waiter(Protocol):
-    """A socket's shell."""
+    """What sends the frames of a socket."""
 
     waiting: Waiting | None
 

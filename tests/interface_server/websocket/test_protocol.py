@@ -346,7 +346,7 @@ def test_one_ordered_frame_is_with_the_layer_at_a_time_and_a_full_channel_is_wai
     lab.port.of("frame")[2].answer()
     lab.reactor.until(lambda: frames(lab)[-1] == "4")
     assert frames(lab) == ["0", "1", "1", "2", "3", "4"]
-    assert client.shell.waiting is None
+    assert client.shell._sender.waiting is None
 
 
 def test_what_waits_for_the_layer_is_bounded_by_not_reading(make_lab: MakeLab) -> None:
@@ -565,7 +565,7 @@ def leave_with_frames(lab: Lab, count: int) -> list[WebSocketShell]:
         client.send(masked(1, b"x") * 50)
         lab.reactor.turn(0.01)
         client.close()
-    lab.reactor.until(lambda: all(client.shell.departed for client in clients))
+    lab.reactor.until(lambda: all(client.shell._sender.departed for client in clients))
     return [client.shell for client in clients]
 
 
@@ -606,9 +606,9 @@ def test_with_the_first_of_the_departed_all_of_its_address_are_given_up(lab: Lab
     for each in lab.port.of("frame"):
         each.answer(Outcome.FULL)
     lab.port.auto = Outcome.FULL
-    lab.reactor.until(lambda: not any(shell.waiting for shell in shells[1:]))
-    assert shells[0].waiting
-    shells[0].give_up()
+    lab.reactor.until(lambda: not any(shell._sender.waiting for shell in shells[1:]))
+    assert shells[0]._sender.waiting
+    shells[0]._sender.give_up()
     lab.reactor.until(lambda: len(lab.port.of("disconnect")) == 3)
     assert {asked.local for asked in lab.port.of("disconnect")} == {shell.local for shell in shells}
     assert not lab.context.waiting_room
@@ -913,7 +913,7 @@ def test_a_client_that_does_not_read_sees_whole_frames_and_then_1008(
     while client.shell._exchange.state == "open":
         client.shell.reply({"bytes": b"x" * 10_000})
         pushed += 1
-        assert client.shell._direct_transport.pending_bytes <= 300_000
+        assert client.shell._writer._direct_transport.pending_bytes <= 300_000
         assert lab.context.slow_sockets.bytes <= 1_700_000
         lab.reactor.turn(0.001)
     assert lab.context.counters["slow_clients"] == 1
@@ -961,7 +961,7 @@ def test_what_comes_at_once_is_no_slowness(make_lab: MakeLab) -> None:
     assert lab.context.slow_sockets.bytes > 1_000_000
     for _ in range(200):
         assert client.frame() == (BINARY, b"x" * 60_000)
-    lab.reactor.until(lambda: client.shell._frame_buffer is None)
+    lab.reactor.until(lambda: client.shell._writer.keeps_up)
     assert lab.context.slow_sockets.bytes == 0
     assert lab.context.counters["slow_clients"] == 0
     client.shell.reply({"text": "and on"})
@@ -1158,7 +1158,7 @@ def test_every_way_to_end_is_told_once_and_leaves_nothing(lab: Lab) -> None:
 def test_the_http_shell_is_gone_once_the_socket_is_open(lab: Lab) -> None:
     client = lab.open()
     assert client.shell._transport.protocol is client.shell
-    assert client.shell._direct_transport.when_drained is None
+    assert client.shell._writer._direct_transport.when_drained is None
 
 
 def test_an_idle_socket_is_small(lab: Lab) -> None:
