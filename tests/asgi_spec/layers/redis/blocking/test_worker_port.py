@@ -183,7 +183,7 @@ def test_wake_loses_nothing_that_a_take_popped_w6(worker: Worker) -> None:
         for number in range(300):
             worker.layer.send("test", {"number": number})
 
-    threads = [threading.Thread(target=wake), threading.Thread(address=send)]
+    threads = [threading.Thread(target=wake), threading.Thread(target=send)]
     for thread in threads:
         thread.start()
     deadline = time.monotonic() + 20
