@@ -367,12 +367,12 @@ def states_page() -> str:
         prose(http_exchange.__doc__).rpartition("\n\n")[2],
         picture(http),
         transitions(http, ("state", "what happens", "next state", "what is done")),
-        meanings(http_exchange.State, http_exchange.Event, actions.Action),
+        meanings(http_exchange.RequestState, http_exchange.Event, actions.Action),
         "## A WebSocket",
         prose(websocket_exchange.__doc__).partition(" or layer. ")[2],
         picture(socket),
         transitions(socket, ("state", "what happens", "next state", "what is done")),
-        meanings(websocket_exchange.State, websocket_exchange.Fact, websocket_exchange.Step),
+        meanings(websocket_exchange.SocketState, websocket_exchange.Fact, websocket_exchange.Step),
     )
 
 
