@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from headrace.conf import WorkerSettings
+from headrace.worker.activity import Activity
 from headrace.worker.flusher import QUIET_LOOKS, Flusher
 from headrace.worker.line import Line
-from headrace.worker.watcher import Activity
 from headrace_asgi import InMemoryChannelLayer
 from headrace_asgi.contract import Delivery, Send
 from headrace_asgi.envelope import pack_message

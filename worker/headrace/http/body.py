@@ -18,7 +18,7 @@ from headrace_asgi.control import CREDIT
 
 from .. import conf
 from ..exceptions import RequestAborted, RequestTimeout
-from .notes import Notes
+from .notes import NoteSender
 
 if TYPE_CHECKING:
     from ..message import Message
@@ -82,7 +82,7 @@ class Credit:
 
     def __init__(self, message: Message) -> None:
         """Take the request whose body is read."""
-        self._notes = Notes(message)
+        self._notes = NoteSender(message)
         self._owed_bytes = 0
 
     def give(self, size_bytes: int) -> None:

@@ -14,10 +14,10 @@ from ..exceptions import RequestAborted
 if TYPE_CHECKING:
     from ..message import Message
 
-__all__ = ["Notes"]
+__all__ = ["NoteSender"]
 
 
-class Notes:
+class NoteSender:
     """A line to the interface process that holds a request; for one thread.
 
     It is opened when it first has something to say: a control entry must not wait for the consumer to return,

@@ -17,7 +17,7 @@ from headrace_asgi.messages import HTTP_RESPONSE_CREDIT
 from headrace_asgi.names import is_process_queue, new_single_reader
 
 from ..exceptions import RequestAborted
-from .notes import Notes
+from .notes import NoteSender
 
 if TYPE_CHECKING:
     from ..message import Message
@@ -57,7 +57,7 @@ class Window:
         credited = is_process_queue(message.content["reply_channel"])
         self.channel = new_single_reader(HTTP_RESPONSE_CREDIT.channel) if credited else None
         self._layer = message.channel_layer
-        self._notes = Notes(message)
+        self._notes = NoteSender(message)
         self._clock = clock
         self._sleep = sleep
         self._sent_bytes = 0

@@ -27,8 +27,8 @@ from ..outbox import Outbox, enter, leave
 from ..routing import Router, consumer_name
 from ..security.websockets import is_refused
 from ..types import Consumer, Content, Kwargs
+from .activity import Activity
 from .hooks import Hook
-from .watcher import Activity
 
 __all__ = ["Dispatcher"]
 

@@ -17,8 +17,8 @@ from headrace_asgi.backoff import Backoff
 from headrace_asgi.contract import Delivery
 
 from ..log import worker_log
+from .activity import Activity
 from .line import Line
-from .watcher import Activity
 
 __all__ = ["Flusher"]
 

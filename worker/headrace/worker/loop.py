@@ -15,10 +15,12 @@ from ..asgi import ChannelLayerWrapper
 from ..log import worker_log
 from ..signals import worker_ready
 from ..types import Content
+from .activity import Activity
+from .deadline import Deadline
 from .dispatch import Dispatcher
 from .hooks import Hook, default_hooks
 from .line import Line
-from .watcher import Activity, Deadline, Watcher
+from .watcher import Watcher
 
 __all__ = ["AT_ONCE_SECONDS", "BLOCK_SECONDS", "WorkerLoop", "apply_channel_filters"]
 

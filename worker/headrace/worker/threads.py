@@ -17,10 +17,10 @@ from django.db import connections
 from headrace_asgi.contract import Delivery, Out
 
 from ..log import worker_log
+from .activity import Activity
 from .dispatch import Dispatcher
 from .hooks import Hook
 from .loop import AT_ONCE_SECONDS, BLOCK_SECONDS, WorkerLoop
-from .watcher import Activity
 
 __all__ = ["ThreadedWorker"]
 

@@ -1,11 +1,10 @@
-"""What this process runs right now, and the thread that watches it.
+"""The thread that watches what this process runs.
 
 A consumer that runs cannot say so itself. Every worker thread notes its message in an `Activity`; one
 `Watcher` per process looks twice a second. It tells an interface process about a message that runs long, so
 that the queue deadline no longer applies; it renews the ordering leases of long ones; it logs those that run
 very long, and where they are; it announces the channels that this process takes, and stops it when the parent
 is gone.
-A `Deadline`, which never talks to the layer, ends the process when a stop takes too long.
 """
 
 from __future__ import annotations
@@ -18,9 +17,7 @@ import sysconfig
 import threading
 import time
 import traceback
-from collections import Counter
 from collections.abc import Callable, Sequence
-from queue import Empty, SimpleQueue
 
 import headrace_asgi
 from headrace_asgi.contract import ChannelLayer, Control, Delivery, Out, Outcome, WorkerPort
@@ -32,8 +29,9 @@ from headrace_asgi.names import is_process_queue, local_part
 from ..conf import WorkerSettings
 from ..log import LimitedLog, worker_log
 from ..message import ANSWERED
+from .activity import Activity, named
 
-__all__ = ["Activity", "Deadline", "Watcher"]
+__all__ = ["Watcher"]
 
 LOOK_INTERVAL_SECONDS = 0.5
 #: When a running message is logged, with the place where it is, in seconds: longer than most clients wait.
@@ -42,8 +40,6 @@ VERY_LONG_SECONDS = 30.0
 SHOWN_FRAMES = 3
 #: Pause after the channels could not be announced, in seconds.
 ANNOUNCE_AGAIN_SECONDS = 5.0
-#: Exit status of a process whose consumers were still running at the stop deadline.
-EXIT_TOO_LATE = 1
 
 _LIBRARIES = (
     *{sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")},
@@ -51,84 +47,6 @@ _LIBRARIES = (
     os.path.dirname(headrace_asgi.__file__),
     "<frozen",
 )
-
-
-class Activity:
-    """What one worker thread runs: a delivery and when it was started, or None. Only that thread writes."""
-
-    __slots__ = ("running", "thread_id")
-
-    def __init__(self) -> None:
-        self.running: tuple[Delivery, float] | None = None
-        #: Of the thread that runs consumers, to find out where it is; 0 if nobody said.
-        self.thread_id = 0
-
-
-class Deadline:
-    """Ends the process when a stop takes too long: because of a consumer, or of a layer that does not answer.
-
-    A thread of its own, so that nothing that hangs can hold it up.
-    """
-
-    def __init__(
-        self,
-        activities: Sequence[Activity],
-        seconds: float,
-        counters: Callable[[], Counter[str]],
-        leave: Callable[[int], object] = os._exit,
-    ) -> None:
-        """Take what runs, the seconds from the stop on, and what was counted; `leave` ends the process."""
-        self._activities = activities
-        self._seconds = seconds
-        self._counters = counters
-        self._leave = leave
-        #: True: the stop begins; False: it is done. A SimpleQueue may be used in a signal handler.
-        self._bell: SimpleQueue[bool] = SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="headrace-deadline", daemon=True)
-
-    def start(self) -> None:
-        """Begin to listen for `begin`."""
-        self._thread.start()
-
-    def begin(self) -> None:
-        """The worker stops: its time begins, unless it has begun before. Safe in a signal handler."""
-        self._bell.put(True)
-
-    def close(self) -> None:
-        """The worker has stopped: nothing more to watch."""
-        self._bell.put(False)
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def _run(self) -> None:
-        stopping = self._bell.get()
-        leave_at = time.monotonic() + self._seconds
-        try:
-            while stopping:
-                stopping = self._bell.get(timeout=max(0.0, leave_at - time.monotonic()))
-        except Empty:
-            self.too_late()
-
-    def too_late(self) -> None:
-        """Log and count what is cut off, and end the process: with 0 if no consumer was running."""
-        cut_off = [running for activity in self._activities if (running := activity.running) is not None]
-        try:
-            self._log(cut_off)
-        finally:
-            self._leave(EXIT_TOO_LATE if cut_off else 0)
-
-    def _log(self, cut_off: Sequence[tuple[Delivery, float]]) -> None:
-        for delivery, _ in cut_off:
-            worker_log.error(
-                "%s still runs %g s after the stop; it is cut off", _named(delivery), self._seconds
-            )
-        if not cut_off:
-            worker_log.error(
-                "The channel layer did not answer within %g s of the stop; leaving without it", self._seconds
-            )
-        counted = self._counters() + Counter(lost=len(cut_off))
-        said = ", ".join(f"{name} {count}" for name, count in sorted(counted.items()))
-        worker_log.warning("Stopped at the deadline; handled since the start: %s", said or "nothing")
 
 
 class _Seen:
@@ -235,14 +153,14 @@ class Watcher:
         delivery, started = seen.running
         worker_log.warning(
             "%s has been running for %.0f s and holds its worker thread; it is at %s",
-            _named(delivery),
+            named(delivery),
             now - started,
             where,
         )
 
     def _ended(self, seen: _Seen, now: float) -> None:
         if seen.logged:
-            worker_log.warning("%s ended after %.0f s", _named(seen.running[0]), now - seen.running[1])
+            worker_log.warning("%s ended after %.0f s", named(seen.running[0]), now - seen.running[1])
 
     def _look(self, seen: _Seen, now: float) -> None:
         delivery, started = seen.running
@@ -298,14 +216,6 @@ class Watcher:
 
 def _ignore(item: Out, outcome: Outcome) -> None:
     """A note that is refused is about a client that is gone."""
-
-
-def _named(delivery: Delivery) -> str:
-    """A delivery for people: its channel, path and client."""
-    path, reply_channel = delivery.message.get("path"), delivery.message.get("reply_channel")
-    details = [f"path {path!r}"] if path is not None else []
-    details += [f"reply channel {reply_channel!r}"] if reply_channel is not None else []
-    return f"A message on {delivery.channel}" + (f" ({', '.join(details)})" if details else "")
 
 
 def _where(thread_id: int) -> str:
