@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol
 
 from .enums import quick
 from .envelope import Message
-from .errors import ChannelFull, ConfigurationError, MessageTooLarge
+from .errors import ChannelFull, MessageTooLarge
 from .limits import MAX_MESSAGE_BYTES, RECEIVE_SECONDS, STOP_SECONDS, Capacities
 
 __all__ = [
@@ -188,8 +188,13 @@ class ChannelLayer(ABC):
         May block for some seconds while what the layer needs is started. Raises ConfigurationError where an
         interface server cannot use the layer at all, such as for a package that is not installed.
 
+
+        A layer that has no line of its own gets one that asks its blocking methods in two threads; the module
+        `layers.threaded_port` says what that one cannot promise.
         """
-        raise ConfigurationError(f"{type(self).__name__} has no line for an interface server")
+        from .layers.threaded_port import ThreadedPort
+
+        return ThreadedPort(self, reactor)
 
     @abstractmethod
     def close(self) -> None:

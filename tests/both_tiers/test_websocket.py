@@ -57,7 +57,7 @@ def test_a_message_of_any_size_is_echoed(size: int, consumer: type[Echo], kind: 
     assert socket.heard == [message]
 
 
-@pytest.mark.parametrize("seed", range(450))
+@pytest.mark.parametrize("seed", range(250))
 def test_an_ordered_socket_hears_its_own_words_in_their_order(seed: int) -> None:
     random = Random(seed)
     tiers = TwoTiers([Echo.as_route()], workers=random.randint(1, 3))
@@ -88,7 +88,7 @@ def leave_in_some_way(socket: WebSocketClient, how: str) -> int:
     return 1006
 
 
-@pytest.mark.parametrize("seed", range(450))
+@pytest.mark.parametrize("seed", range(250))
 def test_every_socket_that_was_accepted_has_one_disconnect(seed: int) -> None:
     random = Random(seed)
     consumer = random.choice([Echo, Loose])
@@ -113,7 +113,7 @@ def test_every_socket_that_was_accepted_has_one_disconnect(seed: int) -> None:
     assert tiers.layer.statistics("websocket.disconnect")["sent"] == len(expected)
 
 
-@pytest.mark.parametrize("seed", range(100))
+@pytest.mark.parametrize("seed", range(60))
 def test_a_client_that_leaves_during_its_handshake_is_told_once_or_never_accepted(seed: int) -> None:
     random = Random(seed)
     tiers = TwoTiers([Echo.as_route()])

@@ -1,4 +1,4 @@
-"""A whole site in one process: the real interface server, the memory layer and real workers, on one fake clock.
+"""A whole site in one process: a real interface server, the memory layer and real workers, on one fake clock.
 
     tiers = TwoTiers([Echo.as_route()])
     socket = tiers.websocket("/")
@@ -41,6 +41,7 @@ __all__ = ["HttpClient", "MemoryTransport", "TwoTiers", "WebSocketClient"]
 
 #: Turns after which a site that is still busy goes round in circles.
 MOST_TURNS = 10_000
+#: Seconds between two looks at whether something happened.
 TICK_SECONDS = 0.25
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
@@ -353,11 +354,14 @@ class TwoTiers:
         return any(self.layer.statistics(channel)["pending"] for channel in channels)
 
     def wait(self, seconds: float) -> None:
-        """Time passes, in steps, and everybody does what is due."""
-        until = self.reactor.seconds() + seconds
-        while (left := until - self.reactor.seconds()) > 0:
-            self.reactor.advance(min(left, TICK_SECONDS))
+        """Time passes, from one thing that is due to the next, and everybody does it."""
+        now = self.reactor.seconds()
+        until = now + seconds
+        while now < until:
+            due = min((call.getTime() for call in self.reactor.getDelayedCalls()), default=until)
+            self.reactor.advance(max(min(due, until) - now, 0.0))
             self.run()
+            now = self.reactor.seconds()
 
     def shuffle(self, random: Random, steps: int) -> None:
         """So many steps of either tier in any order; afterwards there is something left to do."""
