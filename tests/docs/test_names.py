@@ -32,8 +32,8 @@ READERS_FILES = {
     "test_X.py",
     "X.py",
 }
-#: Options of other programs.
-FOREIGN_OPTIONS = {"--deploy", "--strict", "--check"}
+#: Options of other programs, and of what only developers run.
+FOREIGN_OPTIONS = {"--deploy", "--strict", "--check", "--list", "--long", "--only"}
 
 
 def names(path: Path, pattern: str) -> set[str]:
@@ -56,6 +56,7 @@ def test_every_file_that_is_named_exists(path: Path) -> None:
         for folder in (*SOURCES.values(), ROOT / "tests", ROOT / "scripts")
         for file in folder.rglob("*.*")
     }
+    found |= {file.name for file in ROOT.glob("*.py")}
     named = {name.rpartition("/")[2] for name in names(path, r"(?<![\w.])[\w/]+\.(?:py|lua)\b")}
     assert named - found - READERS_FILES == set()
 
