@@ -204,11 +204,11 @@ def url_section() -> str:
 
 def headrace_rows() -> list[tuple[str, str, str]]:
     """The dict HEADRACE."""
-    texts = comments_in(conf.Settings)
-    defaults = conf.Settings()
+    texts = comments_in(conf.WorkerSettings)
+    defaults = conf.WorkerSettings()
     return [
         (f"`{name.upper()}`", value_text(getattr(defaults, name), name), texts.get(name, ""))
-        for name in conf.Settings.__dataclass_fields__
+        for name in conf.WorkerSettings.__dataclass_fields__
     ]
 
 
@@ -367,12 +367,12 @@ def states_page() -> str:
         prose(http_exchange.__doc__).rpartition("\n\n")[2],
         picture(http),
         transitions(http, ("state", "what happens", "next state", "what is done")),
-        meanings(http_exchange.State, http_exchange.Event, actions.Action),
+        meanings(http_exchange.RequestState, http_exchange.Event, actions.Action),
         "## A WebSocket",
         prose(websocket_exchange.__doc__).partition(" or layer. ")[2],
         picture(socket),
         transitions(socket, ("state", "what happens", "next state", "what is done")),
-        meanings(websocket_exchange.State, websocket_exchange.Fact, websocket_exchange.Step),
+        meanings(websocket_exchange.SocketState, websocket_exchange.Fact, websocket_exchange.Step),
     )
 
 

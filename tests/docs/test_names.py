@@ -108,6 +108,6 @@ def test_numbers_of_seconds_beside_an_option_are_its_default() -> None:
         for setting, seconds in re.findall(
             r"`([A-Z_]+_SECONDS)` \((\d+)\)", path.read_text(encoding="utf-8")
         ):
-            if getattr(conf.Settings(), setting.lower()) != int(seconds):
+            if getattr(conf.WorkerSettings(), setting.lower()) != int(seconds):
                 wrong.append(f"{by_name(path)}: {setting} is not {seconds}")
     assert wrong == []

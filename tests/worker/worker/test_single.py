@@ -237,7 +237,7 @@ def test_w5_a_turn_that_fails_for_no_known_reason_is_not_the_last(
             raise ZeroDivisionError("a bug of ours")
         return step()
 
-    monkeypatch.setattr("headrace.worker.AFTER_FAILURE_SECONDS", 0)
+    monkeypatch.setattr("headrace.worker.single.AFTER_FAILURE_SECONDS", 0)
     monkeypatch.setattr(worker, "step", first_fails)
     worker.channel_layer.send("work", {})
     worker.run()

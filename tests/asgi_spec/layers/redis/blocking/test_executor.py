@@ -60,7 +60,7 @@ def break_then_push(server: RedisServer) -> threading.Thread:
         server.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
         server.command("RPUSH", "list", "value")
 
-    thread = threading.Thread(address=act)
+    thread = threading.Thread(target=act)
     thread.start()
     return thread
 

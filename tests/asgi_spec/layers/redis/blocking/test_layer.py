@@ -182,7 +182,7 @@ def test_group_channels_asks_the_processes_and_leaves_out_those_that_are_silent(
             time.sleep(0.005)
         layer.send(asked[0].message["answer"], {"members": [answering.process + "a"]})
 
-    thread = threading.Thread(address=answer)
+    thread = threading.Thread(target=answer)
     thread.start()
     assert sorted(layer.group_channels("group")) == sorted([answering.process + "a", "plain"])
     thread.join()

@@ -52,7 +52,7 @@ def test_a_take_that_waits_while_redis_hangs_loses_nothing(
     layer = RedisChannelLayer(hosts=[private_redis_server.url])
     port = layer.open_worker_port(lambda item, outcome: None)
     taken: list[Any] = []
-    taking = threading.Thread(address=lambda: taken.extend(port.turn([], ["work"], 1, 0.3)))
+    taking = threading.Thread(target=lambda: taken.extend(port.turn([], ["work"], 1, 0.3)))
     private_redis_server.pause()
     taking.start()
     time.sleep(2.5)

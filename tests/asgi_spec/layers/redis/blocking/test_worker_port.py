@@ -180,7 +180,7 @@ def test_wake_loses_nothing_that_a_take_popped_w6(worker: Worker) -> None:
         for number in range(300):
             worker.layer.send("test", {"number": number})
 
-    threads = [threading.Thread(address=wake), threading.Thread(address=send)]
+    threads = [threading.Thread(target=wake), threading.Thread(target=send)]
     for thread in threads:
         thread.start()
     deadline = time.monotonic() + 20
@@ -200,7 +200,7 @@ def test_wake_ends_a_wait_within_a_tenth_of_a_second(worker: Worker) -> None:
         woken_at.append(time.monotonic())
         worker.port.wake()
 
-    thread = threading.Thread(address=wake)
+    thread = threading.Thread(target=wake)
     thread.start()
     assert worker.port.turn([], ["test"], 1, 30) == []
     assert time.monotonic() - woken_at[0] < 0.1
