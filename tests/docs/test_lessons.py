@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "lessons.md"
-#: Workers, ordering, HTTP, WebSockets, the edge, Redis, memory, names, sessions, test tools; reliability, security.
+#: A letter for each part of the page.
 ID = r"(?:RT|ST|[WOHSDRIBAT])[1-9]\d?"
 IN_A_NAME = re.compile(r"(?<=_)(?:rt|st|[wohsdribat])[1-9]\d?(?=_|$)")
 IN_TEXT = re.compile(rf"\b{ID}\b")
