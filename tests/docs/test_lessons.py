@@ -15,7 +15,7 @@ PAGE = ROOT / "docs" / "lessons.md"
 ID = r"(?:RT|ST|[WOHSDRIBAT])[1-9]\d?"
 IN_A_NAME = re.compile(r"(?<=_)(?:rt|st|[wohsdribat])[1-9]\d?(?=_|$)")
 IN_TEXT = re.compile(rf"\b{ID}\b")
-#: Where I1 and G1 are invariants of docs/protocol.md.
+#: Where I1 and G1 are invariants: docs/protocol.md, section 7 and section 8.
 INVARIANTS = ROOT / "tests" / "explore"
 
 
