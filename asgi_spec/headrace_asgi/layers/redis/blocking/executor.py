@@ -44,7 +44,7 @@ _TIME = RedisCommand("", (b"TIME",), as_is, repeat=True)
 
 
 class RedisExecutor:
-    """The connections of one process to one place. Thread-safe; a forked child opens its own (W14)."""
+    """The connections of one process to one place. Thread-safe; a forked child opens its own."""
 
     def __init__(
         self, address: RedisAddress, clock: RedisClock, prepare: Callable[[], None] | None = None

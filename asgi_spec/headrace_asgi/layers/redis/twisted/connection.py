@@ -2,7 +2,7 @@
 
 A callback gets the answer, or an exception instance as the answer: hiredis.ReplyError for what Redis refused,
 OutcomeUnknown if the connection broke after the command was written, LayerUnavailable if it was not written.
-`redis_link` keeps such a connection alive.
+`link` keeps such a connection alive.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """A connection to one Redis that comes back by itself.
 
 It lets itself in, loads the scripts, and ends what its own previous connection left at Redis: commands that
-were not read yet must not run late, and a take that still blocks must not pop into the void (PROTOCOL 0).
+were not read yet must not run late, and a take that still blocks must not pop into the void
+(docs/protocol.md, section 3).
 """
 
 from __future__ import annotations
