@@ -16,7 +16,7 @@ from twisted.logger import ILogObserver, STDLibLogObserver, globalLogBeginner
 
 __all__ = ["LEVELS", "RateLimit", "configure"]
 
-#: Level of our loggers, by verbosity 0 to 3 (D4: daphne 1.x died of 3).
+#: Level of our loggers, by verbosity 0 to 3.
 LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG, logging.DEBUG)
 
 _FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"

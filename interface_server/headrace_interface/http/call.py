@@ -245,7 +245,7 @@ class Call:
         self._done(keep_alive=False)
 
     def shed(self) -> None:
-        """Answer 503 (H12: the connection is closed, as the specification says)."""
+        """Answer 503 and close the connection, as the specification says."""
         context = self._context
         why = context.request_watch.text if context.settings.debug else ""
         self.answer(503, why or _TEXTS[503], (RETRY_AFTER,))
@@ -329,7 +329,7 @@ class Call:
         self._happened(Event.DEADLINE)
 
     def _tell_left(self) -> None:
-        # Only here: a disconnect for each request that ended well is a message that tells nothing (H10).
+        # Only here: a disconnect for each request that ended well is a message that tells nothing.
         port = self._context.port
         if "http.disconnect" not in port.taken_channels:
             return
@@ -442,7 +442,7 @@ class Call:
         return settings.max_response_backlog_bytes
 
     def _unwritable(self, error: BadResponse) -> None:
-        """ST15: a response that would split or lie is not written; nothing was so far."""
+        """A response that would split or lie is not written; nothing was so far."""
         self._complain("is answered 500: %s", error)
         self.answer(500, _TEXTS[500])
 

@@ -1,6 +1,6 @@
 """The shell of one HTTP/1 connection: bytes to requests, one call at a time, deadlines, closing.
 
-`RequestParser` finds the requests, a `Call` answers one. Requests of a pipeline are answered in order (ST5);
+`RequestParser` finds the requests, a `Call` answers one. Requests of a pipeline are answered in order;
 what the client sends meanwhile waits here, bounded.
 """
 
@@ -44,7 +44,7 @@ class _UpgradedShell(Protocol):
     def connectionLost(self, reason: Failure) -> None: ...
 
 
-#: Makes the shell that takes a connection over: `(site, transport, head, early bytes)`.
+#: Makes the shell that takes a connection over: `(context, transport, head, early bytes)`.
 SocketFactory = Callable[[ServerContext, Any, RequestHead, bytes], _UpgradedShell]
 
 
@@ -167,7 +167,7 @@ class HttpProtocol:
     def drain(self) -> None:
         """The process ends: close as soon as the client was quiet for a while.
 
-        A request that comes before is answered, with `Connection: close` (`site.draining`).
+        A request that comes before is answered, with `Connection: close` (`context.draining`).
         """
         now = self._context.timers.now()
         self._client_deadline.hasten(_QUIET_SECONDS)

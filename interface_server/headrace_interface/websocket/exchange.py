@@ -5,8 +5,8 @@ the row of the present state changes nothing. The rules for replies are those of
 
 What the client says waits here until the layer has accepted it. One batch at a time is with the layer (of an
 ordered socket one frame), so nothing is accepted behind what was refused; that is kept and sent again, in
-order and with the same order numbers, of which the layer accepts each once (PROTOCOL 13). Meanwhile the
-client is not read from, so what waits is bounded.
+order and with the same order numbers, of which the layer accepts each once (docs/protocol.md,
+section 6). Meanwhile the client is not read from, so what waits is bounded.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ _S, _F = SocketState, Fact
 _TELL = (Step.TELL,)
 _DENY = (Step.DENY,)
 _DENY_TELL = (Step.DENY, Step.TELL)
-#: S8: an application that refused a socket is not told of its end.
+#: An application that refused a socket is not told of its end.
 _DENY_FORGET = (Step.FORGET, Step.DENY)
 
 #: state → fact → (next state, steps). The disconnect is told once: ENDED is never left.
@@ -305,7 +305,7 @@ class Exchange:
         return self.turn_away(denial)
 
     def lapsed(self) -> Sequence[Action]:
-        """The message in flight was lost with its worker: a strict socket has a gap (PROTOCOL 1, I5)."""
+        """The message in flight was lost with its worker: a strict socket has a gap."""
         if self.ordered not in (True, None):
             return _NOTHING
         if self.state in (SocketState.CONNECTING, SocketState.HANDSHAKE):

@@ -24,7 +24,7 @@ __all__ = ["Offer", "Refusal", "accept_problem", "canonical_head", "check", "con
 _KEY = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==")
 #: RFC 9110 5.6.2.
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-#: RFC 9110 5.5, without the controls that some parsers take for the end of a line (S2).
+#: RFC 9110 5.5, without the controls that some parsers take for the end of a line.
 _VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]*")
 _VERSION = b"13"
 _TEXT = (b"content-type", b"text/plain; charset=utf-8")
@@ -60,7 +60,7 @@ class Refusal:
 def check(head: RequestHead, compression: bool = True) -> Offer | Refusal:
     """Judge a request that asked for an upgrade to WebSocket (RFC 6455 4.2.1). Does not block or raise.
 
-    `compression` says whether an offer of permessage-deflate is taken up (S12).
+    `compression` says whether an offer of permessage-deflate is taken up.
     """
     if head.method != "GET":
         return Refusal(405, "A WebSocket handshake is a GET request.", ((b"allow", b"GET"),))
@@ -139,7 +139,7 @@ def _deflate_parameter(parameter: str) -> str:
 
 
 def connect_message(head: RequestHead, offer: Offer, reply_channel: str) -> Message:
-    """The `websocket.connect` for a handshake, with everything the client said (S4, S5, S11).
+    """The `websocket.connect` for a handshake, with everything the client said.
 
     Raises BadMessage if `head` was never checked.
     """
@@ -196,7 +196,7 @@ def denial(head: RequestHead, deny: Deny, date: bytes, server: bytes) -> bytes:
 def canonical_head(offer: Offer, subprotocol: str | None) -> bytes:
     """The request that Autobahn sees: only what it needs to answer with a 101.
 
-    Its own parser would split some values in two (S2), and Origin is checked elsewhere.
+    Its own parser would split some values in two, and Origin is checked elsewhere.
     """
     head = (
         b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

@@ -12,7 +12,7 @@ from .handshake import Offer, accept_problem
 
 __all__ = ["Reply", "read_reply"]
 
-#: RFC 6455 7.4.1: the application or server failed; sent in place of a code that may not be sent (S10).
+#: RFC 6455 7.4.1: the application or server failed; sent in place of a code that may not be sent.
 _SERVER_ERROR = 1011
 
 
