@@ -55,7 +55,7 @@ class ChannelLayerWrapper:
         return Router(self.routing, setting=f"CHANNEL_LAYERS[{self.alias!r}]['ROUTING']")
 
     def local_only(self) -> bool:
-        """Whether messages on this layer never leave the process (W13: the layer says so, not its name)."""
+        """Whether messages on this layer never leave the process (the layer says so, not its name)."""
         return bool(getattr(self.channel_layer, "local_only", False))
 
     def __getattr__(self, name: str) -> Any:
@@ -158,6 +158,6 @@ channel_layers = ChannelLayerManager()
 def get_channel_layer(alias: str = DEFAULT_CHANNEL_LAYER) -> ChannelLayer:
     """The layer itself, for an `asgi.py` that an interface server loads.
 
-    Reads only the settings: no app is loaded and no model imported (W15).
+    Reads only the settings: no app is loaded and no model imported.
     """
     return channel_layers[alias].channel_layer

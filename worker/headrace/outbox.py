@@ -1,7 +1,7 @@
 """What a consumer sends, held until it returns; and what the layer refused, tried again for a while.
 
-`Outbox` collects the sends of one running consumer (W7: none leaves if it raises). `Unsent` keeps what the
-layer refused, in order per channel, until it is accepted or too old (W3).
+`Outbox` collects the sends of one running consumer (none leaves if it raises). `Unsent` keeps what the
+layer refused, in order per channel, until it is accepted or too old.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ class Outbox:
             self.items = []
 
     def drop(self) -> None:
-        """Forget everything collected: the consumer raised (W7)."""
+        """Forget everything collected: the consumer raised."""
         self.items.clear()
         self.elsewhere.clear()
 
@@ -336,7 +336,7 @@ class Unsent:
         self._log_lost(item, outcome, self._tell_client(item, outcome))
 
     def _tell_client(self, item: Out, outcome: Outcome) -> str:
-        """Tell the client: what it receives has a gap, and nothing is better than that (PROTOCOL 9)."""
+        """Tell the client: what it receives has a gap, which nothing fills (docs/protocol.md, section 5)."""
         if not isinstance(item, Send) or not is_process_queue(item.channel) or outcome is Outcome.UNKNOWN:
             return ""
         local = local_part(item.channel)

@@ -47,7 +47,7 @@ class WebsocketConsumer(BaseConsumer):
     slight_ordering: ClassVar[bool] = False
     #: Group names, where they do not depend on the connection.
     groups: ClassVar[Iterable[str] | None] = None
-    #: The layer that `group_send` uses (S16).
+    #: The layer that `group_send` uses.
     layer_alias: ClassVar[str] = DEFAULT_CHANNEL_LAYER
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -107,7 +107,7 @@ class WebsocketConsumer(BaseConsumer):
         self.connect(message, **kwargs)
 
     def raw_receive(self, message: Message, **kwargs: Any) -> None:
-        """Take the frame out of the message, for `receive` (S15: a text of None is no text)."""
+        """Take the frame out of the message, for `receive` (a text of None is no text)."""
         text = message.content.get("text")
         if text is not None:
             self.receive(text=text, **kwargs)
@@ -142,7 +142,7 @@ class JsonWebsocketConsumer(WebsocketConsumer):
         """A frame came that is valid JSON."""
 
     def invalid_json(self, text: str | None, error: Exception | None, **kwargs: Any) -> None:
-        """A frame came that is not JSON, or (`text` and `error` are None) a binary one (S13).
+        """A frame came that is not JSON, or (`text` and `error` are None) a binary one.
 
         Closes the socket: 1007 for text that is not JSON, 1003 for a binary frame. Override it to answer
         differently.

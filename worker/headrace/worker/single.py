@@ -203,7 +203,7 @@ class Worker:
 
 
 def guarded(step: Callable[[], object]) -> None:
-    """Take one step of a worker, whose failure ends no worker: the next message may be good (W1)."""
+    """Take one step of a worker, whose failure ends no worker: the next message may be good."""
     try:
         step()
     except Exception:
