@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import ast
-import io
 import re
-import tokenize
-from collections.abc import Iterator
 from pathlib import Path
+
+from tests.support.comments import words
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "lessons.md"
@@ -37,24 +36,6 @@ def names_of(path: Path) -> set[str]:
         for node in ast.walk(tree)
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
     }
-
-
-def words(path: Path) -> Iterator[tuple[int, str]]:
-    """Line and text of comments and docstrings."""
-    text = path.read_text(encoding="utf-8")
-    if path.suffix == ".lua":
-        yield from ((n, line) for n, line in enumerate(text.splitlines(), 1) if line.startswith("--"))
-        return
-    for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        if token.type == tokenize.COMMENT:
-            yield token.start[0], re.sub(r"noqa: [A-Z0-9, ]+", "", token.string)
-    for node in ast.walk(ast.parse(text)):
-        if (
-            isinstance(node, ast.Expr)
-            and isinstance(node.value, ast.Constant)
-            and isinstance(node.value.value, str)
-        ):
-            yield node.lineno, node.value.value
 
 
 def test_every_id_of_a_test_stands_in_the_table_and_every_row_has_its_tests() -> None:
