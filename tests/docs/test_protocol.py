@@ -31,23 +31,34 @@ def sections() -> list[int]:
     return [int(number) for number in re.findall(r"^## (\d+)\. ", PAGE.read_text(encoding="utf-8"), re.M)]
 
 
+def calls() -> Iterator[ast.Call]:
+    """Every call in the code of the plan."""
+    for path in PLAN.glob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        yield from (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+
+
 def key_kinds() -> set[str]:
     """The kinds of key that the plan builds: what stands as the second argument of `key`."""
-    kinds = set[str]()
-    for path in PLAN.glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if (
-                isinstance(node, ast.Call)
-                and isinstance(node.func, ast.Attribute)
-                and node.func.attr == "key"
-            ):
-                kinds |= {
-                    part.value
-                    for argument in node.args[1:2]
-                    for part in ast.walk(argument)
-                    if isinstance(part, ast.Constant) and isinstance(part.value, str)
-                }
-    return kinds
+    return {
+        part.value
+        for call in calls()
+        if getattr(call.func, "attr", "") == "key"
+        for argument in call.args[1:2]
+        for part in ast.walk(argument)
+        if isinstance(part, ast.Constant) and isinstance(part.value, str)
+    }
+
+
+def repeatable() -> set[str]:
+    """Scripts whose commands the plan lets be repeated."""
+    found = set[str]()
+    for call in calls():
+        values = {word.arg: word.value for word in call.keywords}
+        script, repeat = call.args[0] if call.args else None, values.get("repeat")
+        if isinstance(script, ast.Constant) and isinstance(repeat, ast.Constant) and repeat.value:
+            found.add(str(script.value))
+    return found & {one.name for one in SCRIPTS}
 
 
 def test_sections_are_numbered_without_a_gap() -> None:
@@ -66,6 +77,10 @@ def test_every_script_is_described_once_and_no_other() -> None:
 
 def test_the_page_says_which_scripts_work_when_memory_is_out() -> None:
     assert sorted(scripts("*oom*")) == sorted(one.name for one in SCRIPTS if not one.needs_memory)
+
+
+def test_the_page_says_which_scripts_may_be_repeated() -> None:
+    assert set(scripts("⟲")) == repeatable()
 
 
 def test_every_kind_of_key_is_described_and_no_other() -> None:
