@@ -48,8 +48,8 @@ from headrace_interface.websocket import states  # noqa: E402
 LAYERS = (RedisChannelLayer, IPCChannelLayer, InMemoryChannelLayer)
 #: Parameters of a layer that are for tests, not for `CONFIG`.
 NO_OPTIONS = {"clock"}
-#: Where a rule comes from is for readers of the code: sections of the protocol's plan, ids of old defects.
-SOURCES = re.compile(r" \((?:PROTOCOL \w+|[A-Z]{1,2}\d{1,2})(?:: ([^)]*))?\)|, [A-Z]{1,2}\d{1,2}(?=\))")
+#: What the code cites, for its readers.
+CITATION = re.compile(r"\s+\(docs/protocol\.md,\s+section \d+\)")
 NOTICE = "<!-- Made by scripts/make_reference.py from the code. Change the code, then run it again. -->"
 
 
@@ -79,7 +79,7 @@ def comments_in(thing: type | ModuleType) -> dict[str, str]:
 def prose(docstring: str | None) -> str:
     """A docstring as paragraphs of Markdown."""
     paragraphs = inspect.cleandoc(docstring or "").split("\n\n")
-    return "\n\n".join(SOURCES.sub(_reason, " ".join(paragraph.split())) for paragraph in paragraphs)
+    return "\n\n".join(CITATION.sub("", " ".join(paragraph.split())) for paragraph in paragraphs)
 
 
 def value_text(value: Any, name: str = "") -> str:
@@ -96,11 +96,7 @@ def value_text(value: Any, name: str = "") -> str:
 
 def cell(text: str) -> str:
     """Text that may stand in a table."""
-    return " ".join(SOURCES.sub(_reason, text).split()).replace("|", "\\|").replace("<", "&lt;")
-
-
-def _reason(source: re.Match[str]) -> str:
-    return f" ({source[1]})" if source[1] else ""
+    return " ".join(CITATION.sub("", text).split()).replace("|", "\\|").replace("<", "&lt;")
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

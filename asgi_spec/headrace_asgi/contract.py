@@ -78,11 +78,11 @@ class ChannelLayer(ABC):
     """A channel layer as consumers, views, commands and foreign programs use it.
 
     All methods are synchronous and thread-safe. An instance must be used in the process that opened it; one
-    that finds itself in a forked child opens connections of its own (W14). Names are checked (TypeError).
+    that finds itself in a forked child opens connections of its own. Names are checked (TypeError).
     """
 
     extensions: tuple[str, ...] = ()
-    #: Whether messages never leave this process: then no interface server can be on the other side (W13).
+    #: Whether messages never leave this process: then no interface server can be on the other side.
     local_only = False
     ChannelFull = ChannelFull
     MessageTooLarge = MessageTooLarge
@@ -304,14 +304,15 @@ class WorkerPort(ABC):
 
         False for one that has expired meanwhile: it is counted and dropped as `turn` drops expired ones, and
         what that owes is said with the next `turn`. False for a late holder of an ordered message, when
-        somebody moved on (PROTOCOL 1d). Costs a round trip only for one past its expiry, and for an ordered
-        one taken over 15 s ago. Raises LayerUnavailable.
+        somebody moved on (docs/protocol.md, section 7). Costs a round trip only for one past its expiry, and
+        for an ordered one taken over 15 s ago. Raises LayerUnavailable.
         """
 
     def renew(self, delivery: Delivery) -> bool:
-        """Extend the ordering lease of a delivery that runs long; False if it lapsed before (PROTOCOL 1d).
+        """Extend the ordering lease of a delivery that runs long; False if it lapsed before.
 
-        One round trip. A layer whose leases never lapse needs nothing here. Raises LayerUnavailable.
+        One round trip. A layer whose leases never lapse needs nothing here. Raises LayerUnavailable. See
+        docs/protocol.md, section 7.
         """
         return True
 
@@ -417,9 +418,10 @@ class InterfacePort(Protocol):
     def frame(self, local: str, message: Message, order: int, ordered: bool, done: Done) -> None:
         """Send a `websocket.receive`; `ordered` sends it through the socket's mailbox.
 
-        The caller keeps one call per ordered socket outstanding (PROTOCOL 1h), and for a plain one the calls
-        of one reactor turn: behind a frame that was not accepted nothing may be. What was not accepted, or
-        has an unknown outcome, may be sent again in order with the same numbers: what Redis has is DUPLICATE.
+        The caller keeps one call per ordered socket outstanding, and for a plain one the calls of one reactor
+        turn: behind a frame that was not accepted nothing may be. What was not accepted, or has an unknown
+        outcome, may be sent again in order with the same numbers: what Redis has is DUPLICATE. See
+        docs/protocol.md, section 6.
         """
 
     def ask_level(self, channel: str) -> None:
@@ -438,4 +440,4 @@ class InterfacePort(Protocol):
         """End the memberships of a client that is not a socket and has ended; free if it has none."""
 
     def forget(self, local: str) -> None:
-        """Unregister a socket that the application itself refused: it is owed no disconnect (S8)."""
+        """Unregister a socket that the application itself refused: it is owed no disconnect."""

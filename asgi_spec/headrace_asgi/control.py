@@ -1,7 +1,8 @@
 """Control entries: notes to an interface process on its own queue, told apart by a flag of the envelope.
 
-They are sent only to names that begin with `hr1.` (PROTOCOL 2), ignore the queue's capacity (there is at most
-a handful per socket), and an unknown kind is counted and ignored, so that newer workers may add some.
+They are sent only to names that begin with `hr1.`, ignore the queue's capacity (there is at most a handful
+per socket), and an unknown kind is counted and ignored, so that newer workers may add some. See
+docs/protocol.md, section 5.
 """
 
 from __future__ import annotations

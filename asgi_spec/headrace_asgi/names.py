@@ -26,7 +26,7 @@ __all__ = [
     "require_group_name",
 ]
 
-#: Characters of a name. The specification demands at least 100 (B2 was 99); reply channels need about 60.
+#: Characters of a name. The specification demands at least 100; reply channels need about 60.
 MAX_NAME_LENGTH = 200
 #: Queues whose reader understands control entries of version 1.
 PROCESS_PREFIX = "hr1."
@@ -45,7 +45,7 @@ _RULE = f"must be a str of 1 to {MAX_NAME_LENGTH} ASCII letters, digits, hyphens
 def require_channel_name(name: object, receive: bool = False) -> str:
     """Return `name` if it is a valid channel name; with `receive`, one that may be received from.
 
-    Raises TypeError, with the rule in its text (B1: `fullmatch`, ASCII only; B4: no assert).
+    Raises TypeError, with the rule in its text.
     """
     if not isinstance(name, str) or len(name) > MAX_NAME_LENGTH or not _CHANNEL.fullmatch(name):
         raise TypeError(
@@ -92,7 +92,7 @@ def is_process_queue(name: str) -> bool:
 
 
 def new_process_queue(place: str) -> str:
-    """A name for the queue of one process, never used before: 128 random bits (D3, ST11)."""
+    """A name for the queue of one process, never used before: 128 random bits."""
     return f"{PROCESS_PREFIX}{place}.{secrets.token_hex(16)}!"
 
 
@@ -109,7 +109,7 @@ def place_of_process(name: str) -> str:
 
 
 def new_single_reader(pattern: str) -> str:
-    """A fresh channel name for a pattern that ends with `?` or `!` (B3), with 96 random bits.
+    """A fresh channel name for a pattern that ends with `?` or `!`, with 96 random bits.
 
     Raises TypeError for another pattern.
     """

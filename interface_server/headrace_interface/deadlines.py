@@ -1,6 +1,6 @@
 """Every deadline of the interface server in one table: name, default, option, and what the client is told.
 
-A deadline is absolute: a byte every ten seconds does not move it (ST8). `OFF` (an option value of -1 or 0)
+A deadline is absolute: a byte every ten seconds does not move it. `OFF` (an option value of -1 or 0)
 means that there is none.
 """
 

@@ -1,4 +1,4 @@
-"""`X-Forwarded-For`, `-Port` and `-Proto`, believed only from networks configured as proxies (S3, ST14).
+"""`X-Forwarded-For`, `-Port` and `-Proto`, believed only from networks configured as proxies.
 
 Pure. Each proxy appends the address it saw, so the list is read from the right: the first address that is not
 a trusted proxy is the client. What stands left of it was written by the client itself.

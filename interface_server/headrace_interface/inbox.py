@@ -26,7 +26,7 @@ logger = logging.getLogger("headrace.interface")
 
 
 class Inbox:
-    """Routes what the port hears to the clients of `site.connections`."""
+    """Routes what the port hears to the clients of `context.connections`."""
 
     def __init__(self, context: ServerContext) -> None:
         self._context = context

@@ -60,7 +60,7 @@ def make_endpoints(
     fd: int | None = None,
     strings: Sequence[str] = (),
 ) -> list[tuple[str, Any]]:
-    """(description, endpoint) of everything that was asked for; 127.0.0.1:8000 if nothing was (D4).
+    """(description, endpoint) of everything that was asked for; 127.0.0.1:8000 if nothing was.
 
     `port` 0 takes a free one. Raises ConfigurationError for what cannot be an endpoint.
     """

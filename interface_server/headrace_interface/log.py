@@ -18,7 +18,7 @@ from headrace_asgi.log_limit import LogLimit, left_out_note
 
 __all__ = ["LEVELS", "RateLimit", "configure"]
 
-#: Level of our loggers, by verbosity 0 to 3 (D4: daphne 1.x died of 3).
+#: Level of our loggers, by verbosity 0 to 3.
 LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG, logging.DEBUG)
 
 _FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"

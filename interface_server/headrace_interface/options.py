@@ -282,7 +282,7 @@ def settings_from(options: argparse.Namespace) -> InterfaceSettings:
 
 
 def _root_path(text: str) -> str:
-    """D8: it is written URL-encoded, and messages hold it decoded."""
+    """It is written URL-encoded, and messages hold it decoded."""
     path = unquote(text).rstrip("/")
     if path and not path.startswith("/"):
         raise ConfigurationError(f"--root-path must begin with a slash, not {text!r}")

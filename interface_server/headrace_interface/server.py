@@ -256,7 +256,7 @@ def run(
     from headrace_asgi.layers.from_config import interface_port
 
     reactor: Any = the_reactor
-    # Twisted's clock is the wall clock: a jump of it would expire every deadline at once, or none (RT24).
+    # Twisted's clock is the wall clock: a jump of it would expire every deadline at once, or none.
     reactor.seconds = time.monotonic
     globalLogPublisher.addObserver(cast(ILogObserver, Refusals(reactor)))
     process = _Process(reactor)

@@ -99,7 +99,7 @@ class Timers:
     def _tell(self, timed: Timed, now: float) -> None:
         try:
             timed.deadline_passed(now)
-        except Exception:  # one broken connection must not stop the deadlines of all others (H8)
+        except Exception:  # one broken connection must not stop the deadlines of all others
             logger.exception("Meeting a deadline failed; it has none until it moves again.")
 
 

@@ -20,7 +20,7 @@ _SMALL_BYTES = 4096
 
 
 class Backlog:
-    """What waits in all outlets that share it."""
+    """What waits in all write buffers that share it."""
 
     __slots__ = ("bytes",)
 

@@ -1,9 +1,11 @@
-"""Groups (PROTOCOL 2): one process with the shipped `Membership`, workers that add clients, which leave.
+"""Groups: one process with the shipped `Membership`, workers that add clients, which leave.
 
 A worker registers the process, then puts the add entry on its queue. The process reads entries, clients
 close, and it withdraws when it believes that nobody is left; question and answer of a withdrawal are steps of
 their own. With a kill, a worker dies between its two steps, and the ghost it leaves is laid. With a break,
 the process loses its connection, and with it the answer to a withdrawal, and then registers anew.
+
+What must hold, and why, is in docs/protocol.md, section 8.
 """
 
 from __future__ import annotations

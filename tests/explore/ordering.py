@@ -1,7 +1,9 @@
-"""The ordering mailbox (PROTOCOL 1): one socket whose messages start in order, whatever happens to workers.
+"""The ordering mailbox: one socket whose messages start in order, whatever happens to workers.
 
 Actors: the interface (connect, frames, disconnect, one send outstanding), two workers, the parent of workers
 that were killed, and whoever kicks mailboxes. Each fault happens as often as the bounds allow, at any step.
+
+What must hold, and why, is in docs/protocol.md, section 7.
 """
 
 from __future__ import annotations

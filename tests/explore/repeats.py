@@ -1,7 +1,9 @@
-"""Frames that are repeated (PROTOCOL 13): answers get lost, connections break, Redis may come back empty.
+"""Frames that are repeated: answers get lost, connections break, Redis may come back empty.
 
 An interface sends the frames of one socket and holds what it has no answer to; after a reconnect it registers
 its socket again and repeats, with the same numbers. A worker takes and runs.
+
+What must hold, and why, is in docs/protocol.md, section 6.
 """
 
 from __future__ import annotations

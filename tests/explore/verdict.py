@@ -1,7 +1,9 @@
-"""The verdict (PROTOCOL 1a): a socket is not ordered after all; its mailbox is drained, plain sends follow.
+"""The verdict: a socket is not ordered after all; its mailbox is drained, plain sends follow.
 
 The interface sends through the mailbox until it reads the verdict, which the worker of the connect writes
 when its consumer has returned, before it finishes. A worker may be killed or its machine lost, at any step.
+
+What must hold, and why, is in docs/protocol.md, section 7.
 """
 
 from __future__ import annotations

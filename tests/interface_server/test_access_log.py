@@ -1,4 +1,4 @@
-"""Lines of the access log (D6)."""
+"""Lines of the access log."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def head(target: bytes = b"/a?b", client: list[object] | None = None) -> Request
     return RequestHead("GET", target, "/a\n", b"b", "1.1", [], "http", client, None, "", True)
 
 
-def test_a_line_has_the_common_format_with_a_time_zone() -> None:
+def test_a_line_has_the_common_format_with_a_time_zone_d6() -> None:
     clock, stream = task.Clock(), io.BytesIO()
     log = AccessLog(clock, stream=stream)
     log.request(head(client=["192.0.2.1", 5]), 200, 0)
@@ -89,11 +89,11 @@ def test_lines_can_be_json_objects() -> None:
         ("/a\x7f", r"/a\x7f"),
     ],
 )
-def test_what_clients_wrote_cannot_break_a_line(text: str, escaped: str) -> None:
+def test_what_clients_wrote_cannot_break_a_line_d6(text: str, escaped: str) -> None:
     assert escape(text) == escaped
 
 
-def test_a_file_is_appended_to_and_opened_again_after_rotation(tmp_path: Path) -> None:
+def test_a_file_is_appended_to_and_opened_again_after_rotation_d6(tmp_path: Path) -> None:
     path = tmp_path / "access.log"
     path.write_text("old\n")
     log = AccessLog(task.Clock(), path=str(path))

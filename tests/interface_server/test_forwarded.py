@@ -1,4 +1,4 @@
-"""Whom the server believes about its clients (S3, ST14)."""
+"""Whom the server believes about its clients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests that must be refused: nothing reaches a worker, the connection is closed (ST2, ST4).
+"""Requests that must be refused: nothing reaches a worker, the connection is closed.
 
 Each is (name, bytes, status). The bytes end with a second, honest request where the attack aims at one.
 """
@@ -162,7 +162,7 @@ _HEADS = [
     ("a WebSocket opened with POST", _post(b"Connection: Upgrade\r\nUpgrade: websocket\r\n"), 405),
 ]
 
-#: ST4: every byte that a header value must not have.
+#: Every byte that a header value must not have.
 _VALUES = [
     (f"byte 0x{byte:02x} in a value", _get(headers=b"X: a" + bytes((byte,)) + b"b\r\n") + SECOND, 400)
     for byte in (*(byte for byte in range(32) if byte not in (9, 13, 10)), 0x7F, 0x85)

@@ -222,6 +222,6 @@ channel_layers = ChannelLayerManager()
 def get_channel_layer(alias: str = DEFAULT_CHANNEL_LAYER) -> ChannelLayer:
     """The layer itself, for an `asgi.py` that an interface server loads.
 
-    Reads only the settings: no app is loaded and no model imported (W15).
+    Reads only the settings: no app is loaded and no model imported.
     """
     return channel_layers[alias].channel_layer

@@ -37,7 +37,7 @@ __all__ = [
 EMBEDDED_BACKEND = "headrace_asgi.IPCChannelLayer"
 
 #: Whole numbers that would do harm elsewhere. An entry counts its retries in one byte: with a higher limit a
-#: message would be tried for ever (W8).
+#: message would be tried for ever.
 _RANGES = {"MESSAGE_RETRIES": range(256), "RESPONSE_CHUNK_BYTES": range(1, 2**31)}
 _WHOLE = range(2**31)
 
@@ -53,7 +53,7 @@ class WorkerSettings:
     message_retries: int = 10
     #: Longest pause before a message is put back, in seconds; the first one is 10 ms, each doubles.
     retry_pause_seconds: float = 1.0
-    #: How long a refused send is tried again before it is dropped and counted, in seconds (PROTOCOL 9).
+    #: How long a refused send is tried again before it is dropped and counted, in seconds.
     send_retry_seconds: float = 1.0
     #: How long a stop may take in all, in seconds: what runs, its answers, what is given back, also while
     #: Redis does not answer. With the 2 s that a parent adds, below the 30 s of common supervisors.

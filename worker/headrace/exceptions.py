@@ -1,6 +1,6 @@
 """What a consumer or view may raise to say something to the worker, and what a request may end with.
 
-Whatever a consumer raises, the messages it sent before are dropped (W7): a message that was half handled says
+Whatever a consumer raises, the messages it sent before are dropped: a message that was half handled says
 nothing twice. The answer to the exception itself, such as closing the socket, does leave.
 """
 
@@ -29,7 +29,7 @@ class ConsumeLater(Exception):
     """Put the message back at the end of its channel: it cannot be handled yet.
 
     It is tried again after a short, growing pause, up to `HEADRACE["MESSAGE_RETRIES"]` times; then it is
-    counted, logged and dropped (W8).
+    counted, logged and dropped.
     """
 
 
@@ -60,7 +60,7 @@ class ChannelSocketException(Exception):
 
 
 class DenyConnection(ChannelSocketException):
-    """Refuse a WebSocket: 403 during its handshake, close code 1008 (policy) when it is already open (W1)."""
+    """Refuse a WebSocket: 403 during its handshake, close code 1008 (policy) when it is already open."""
 
     def run(self, message: Message) -> None:
         """Close the socket of `message`."""
@@ -80,7 +80,7 @@ class WebsocketCloseException(ChannelSocketException):
         self.code = code
 
     def run(self, message: Message) -> None:
-        """Close the socket of `message` with the code (W2: whatever its reply channel is called)."""
+        """Close the socket of `message` with the code (whatever its reply channel is called)."""
         _close(message, True if self.code is None else self.code)
 
 

@@ -2,7 +2,7 @@
 
 An include consumes the prefix it matched: behind `include(…, path="^/shop")` an inner `path="^/cart/$"` sees
 `/cart/`. So a key has a chain of expressions, each matched against what the one before left over. Nothing is
-copied but that rest of a string (W10).
+copied but that rest of a string.
 """
 
 from __future__ import annotations

@@ -121,7 +121,7 @@ class AsgiHandler(BaseHandler):
             response = _plain(503, "503 Service Unavailable (the upload was interrupted)")
         except (RequestAborted, ResponseLater):
             request.close()
-            _finish(request, partial(signals.request_finished.send, sender=self.__class__))  # H15
+            _finish(request, partial(signals.request_finished.send, sender=self.__class__))
             return None
         response._handler_class = self.__class__  # type: ignore[attr-defined]
         if response.__class__ is AnsweredLater:
@@ -205,7 +205,7 @@ class ViewConsumer:
     A response of one message leaves with the worker's next take, or earlier if closing it takes long. Parts
     of longer ones are sent at once, as far ahead of the client's reading as a `Window` goes. When the client
     left, its interface process is gone, or the reply channel stays full for `SEND_RETRY_SECONDS`, the
-    response is stopped and its iterator closed (H7).
+    response is stopped and its iterator closed.
     """
 
     handler_class: type[AsgiHandler] = AsgiHandler
@@ -229,7 +229,7 @@ class ViewConsumer:
                 outbox.send(message.channel_layer, name, reply)
                 outbox.commit(name)
         finally:
-            # Whatever ended this: an exception's traceback would keep the view's iterator open (H7).
+            # Whatever ended this: an exception's traceback would keep the view's iterator open.
             replies.close()  # type: ignore[attr-defined]
 
     def _send_parts(self, message: Message, first: Content, rest: Iterator[Content]) -> None:
@@ -284,7 +284,7 @@ def _finish(request: HttpRequest, close: Callable[[], object]) -> None:
     """
     try:
         close()
-    except BaseException:  # whatever a receiver does, its worker lives (W1)
+    except BaseException:  # whatever a receiver does, its worker lives
         _request_log.exception("Closing the response to %r failed; its answer stands", request.path)
 
 

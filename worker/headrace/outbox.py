@@ -152,7 +152,7 @@ class Outbox:
             self.items = []
 
     def drop(self) -> None:
-        """Forget everything collected: the consumer raised (W7)."""
+        """Forget everything collected: the consumer raised."""
         self.items.clear()
         self.elsewhere.clear()
 

@@ -212,7 +212,7 @@ class Router:
     def match(self, message: Routed) -> Match | None:
         """The consumer for a message and its keyword arguments; None if no route wants it.
 
-        Whatever the message holds, this only raises what a project's own route class raises (W4).
+        Whatever the message holds, this only raises what a project's own route class raises.
         """
         for entry in self._tables.get(message.channel_name, ()):
             match = entry.match(message)
@@ -224,7 +224,7 @@ class Router:
         """Whether the socket of a `websocket.connect` is ordered: True, "slight" or False.
 
         True if the connect's consumer, or any that the socket's later messages can reach with this path,
-        asks for it (O1). Filters on anything but the path cannot be known yet and count as passed.
+        asks for it. Filters on anything but the path cannot be known yet and count as passed.
         """
         path = message.content.get("path")
         if not isinstance(path, str):

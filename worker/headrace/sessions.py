@@ -1,7 +1,7 @@
 """Sessions for consumers: one that belongs to a socket, and the visitor's HTTP session.
 
 Both are loaded when they are first looked into. A socket's session is removed with its disconnect, if that
-has a consumer with `channel_session` (A2); saved as a whole, so of two consumers that run at once the later
+has a consumer with `channel_session`; saved as a whole, so of two consumers that run at once the later
 one wins.
 """
 
@@ -42,14 +42,14 @@ _KEY_PREFIX, _KEY_DIGITS = "chn", 37
 def session_for_reply_channel(reply_channel: str) -> SessionBase:
     """The session of a socket, loaded when it is first looked into.
 
-    Its key is made with SECRET_KEY (A3): who knows a reply channel's name cannot use it as a session cookie.
+    Its key is made with SECRET_KEY: who knows a reply channel's name cannot use it as a session cookie.
     Raises ValueError for the signed_cookies engine, which has nowhere to keep it.
     """
     return _channel_store(conf.channel_session_engine())(_channel_session_key(reply_channel))
 
 
 def http_session_key(message: Message) -> str | None:
-    """The key of the visitor's session: the cookie's, else `?session_key=` (A1), else None."""
+    """The key of the visitor's session: the cookie's, else `?session_key=`, else None."""
     headers = message.content.get("headers") or ()
     pairs = headers.items() if isinstance(headers, dict) else headers
     cookies = b"; ".join(value for name, value in pairs if name == b"cookie").decode("utf-8", "replace")
@@ -91,7 +91,7 @@ def channel_and_http_session(func: Consumer) -> Consumer:
 def enforce_ordering(func: Consumer | None = None, slight: bool = False) -> Any:
     """Mark a consumer whose socket's messages must run one after the other, in their order.
 
-    One marked consumer is enough for all messages of a socket (O1); the layer keeps the order, no session is
+    One marked consumer is enough for all messages of a socket; the layer keeps the order, no session is
     needed. `slight` only keeps frames behind the connect, and does not close the socket over a lost frame.
     """
     ordering = "slight" if slight else True

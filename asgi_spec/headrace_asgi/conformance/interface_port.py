@@ -29,7 +29,7 @@ from typing import Any, TypeVar
 
 from ..contract import Control, Delivery, Finish, InterfacePort, Outcome, Send, WorkerPort
 from ..control import CLOSE, RUNNING, note
-from ..envelope import Message
+from ..envelope import Message, pack_message
 from ..messages import WEBSOCKET_CONNECT, WEBSOCKET_DISCONNECT, WEBSOCKET_RECEIVE
 from .case import ConformanceCase
 from .port_case import numbers
@@ -336,7 +336,7 @@ class HearConformance(InterfaceCase):
         worker = self.channel_layer.open_worker_port(lambda out, outcome: None)
         self.addCleanup(worker.close)
         body = note(RUNNING, local="a")
-        worker.turn([Send(self.port.process + "a", {"number": 1})], [], 1, 0)
+        worker.turn([Send(self.port.process + "a", pack_message({"number": 1}))], [], 1, 0)
         worker.turn([Control(self.port.process + "a", body)], [], 1, 0)
         self.until(lambda: self.receiver.of("control"))
         kinds = [what[0] for what in self.receiver.heard if what[0] in ("reply", "control")]

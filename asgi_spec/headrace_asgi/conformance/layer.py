@@ -10,9 +10,9 @@
             super().setUp()
 
 It runs under unittest and pytest. Cases for an extension are skipped for a layer that does not declare it.
-`conformance_specification` holds the cases that layers of the ASGI 0.x family had to pass; here are ours
-beyond them, and `conformance_processes` has those that take several processes. A worker's port is tested by
-`conformance_ports`.
+`specification` holds the cases that layers of the ASGI 0.x family had to pass; here are ours
+beyond them, and `processes` has those that take several processes. A worker's port is tested by
+`worker_port`.
 """
 
 # Shipped to be run by unittest as well, and under -O, where an assert statement is not there.

@@ -17,7 +17,7 @@ __all__ = ["OrderConformance"]
 
 
 class OrderConformance(PortCase):
-    """Ordered sockets (PROTOCOL 1): at most one message of a socket is on its way."""
+    """Ordered sockets (docs/protocol.md, section 7): at most one message of a socket is on its way."""
 
     channels = (WEBSOCKET_CONNECT.channel, WEBSOCKET_RECEIVE.channel, WEBSOCKET_DISCONNECT.channel)
 

@@ -66,7 +66,7 @@ def _report(reports: Connection, function: Callable[..., Any], args: tuple[Any, 
 
 
 class ProcessConformance(ConformanceCase):
-    """Sharing channels among processes, and using a layer after a fork (W14)."""
+    """Sharing channels among processes, and using a layer after a fork."""
 
     def fork(self, function: Callable[..., Any], *args: Any) -> ChildProcess:
         """A child that runs `function`; ended with the test. Skips the case without `several_processes`."""

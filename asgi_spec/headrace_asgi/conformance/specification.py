@@ -1,6 +1,6 @@
 """The behaviours that layers of the ASGI 0.x family had to show, as tests.
 
-One is different: a pattern for `new_channel` may end with `!` as well as with `?` (B3).
+One is different: a pattern for `new_channel` may end with `!` as well as with `?`.
 """
 
 # Shipped to be run by unittest as well, and under -O, where an assert statement is not there.

@@ -1,6 +1,6 @@
 """How long a client may take for what it owes next: a request, its head, its body, the end. Pure.
 
-Deadlines are absolute: bytes that trickle in do not move them (ST8). Only a body earns time, by its size.
+Deadlines are absolute: bytes that trickle in do not move them. Only a body earns time, by its size.
 """
 
 from __future__ import annotations

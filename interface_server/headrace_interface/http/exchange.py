@@ -8,7 +8,7 @@ connects the exchange with its shell.
 
 A request is QUEUED until a reply, a credit, or a note that it has been running for a second. The queue
 deadline covers that state and is answered 503; the response deadline covers RUNNING (504), each part of the
-request's body that is read, and each wait for a next part of the response (the connection is dropped, H8).
+request's body that is read, and each wait for a next part of the response (the connection is dropped).
 It is UNSURE if nobody knows whether it was sent: it waits as a queued one does, and not longer, but 503 would
 say that it did not run (504). It is LOST if the layer lost it, unless a worker has it: then that is heard
 within a moment. A pair that is not in the table is ignored: it is late news.

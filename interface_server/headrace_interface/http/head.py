@@ -1,7 +1,7 @@
 """The head of an HTTP/1 request: what the parser found, checked and put into the form messages have.
 
 Pure. llhttp (through httptools) is strict about syntax; what it leaves to its user is decided here: RFC 9112
-(HTTP/1.1) and RFC 9110 (semantics), with the bytes that let headers be smuggled (S2, ST4) refused.
+(HTTP/1.1) and RFC 9110 (semantics), with the bytes that let headers be smuggled refused.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Endpoints:
     client: list[Any] | None
     server: list[Any] | None
     root_path: str
-    #: Whether the peer is a proxy whose `X-Forwarded-*` are believed (S3, ST14).
+    #: Whether the peer is a proxy whose `X-Forwarded-*` are believed.
     trusted: bool = False
 
 

@@ -1,6 +1,6 @@
 """The bytes of an HTTP/1.1 response. Pure.
 
-Headers that come from the application are checked before they are written (ST15). Those that describe the
+Headers that come from the application are checked before they are written. Those that describe the
 connection (`connection`, `transfer-encoding`, …) are ours; the application's are left out, except that its
 `Connection: close` is honoured.
 """

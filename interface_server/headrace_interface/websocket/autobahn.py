@@ -433,7 +433,7 @@ _factories: WeakKeyDictionary[ServerContext, SocketFactory] = WeakKeyDictionary(
 
 
 def socket_factory(context: ServerContext) -> SocketFactory:
-    """The factory of a process's site, made at the first socket."""
+    """The factory of a process, made at the first socket."""
     factory = _factories.get(context)
     if factory is None:
         factory = _factories[context] = SocketFactory(context.settings, context.clock)

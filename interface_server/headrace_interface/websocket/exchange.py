@@ -6,8 +6,8 @@ whether the present state has a row for SAID, `may_receive` whether it has one f
 
 What the client says waits here until the layer has accepted it. One batch at a time is with the layer (of an
 ordered socket one frame), so nothing is accepted behind what was refused; that is kept and sent again, in
-order and with the same order numbers, of which the layer accepts each once (PROTOCOL 13). Meanwhile the
-client is not read from, so what waits is bounded.
+order and with the same order numbers, of which the layer accepts each once (docs/protocol.md,
+section 6). Meanwhile the client is not read from, so what waits is bounded.
 """
 
 from __future__ import annotations
@@ -200,7 +200,7 @@ class Exchange:
         return self.turn_away(denial)
 
     def lapsed(self) -> Sequence[Action]:
-        """The message in flight was lost with its worker: a strict socket has a gap (PROTOCOL 1, I5)."""
+        """The message in flight was lost with its worker: a strict socket has a gap."""
         if self.ordered not in (True, None):
             return _NOTHING
         return self.turn_away(BUSY) or self._gap()

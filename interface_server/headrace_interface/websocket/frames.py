@@ -156,7 +156,7 @@ def _unmasked(data: bytes, mask: int, size: int) -> bytes:
 
 
 def encode(payload: str | bytes) -> bytes:
-    """One unmasked frame with FIN for a whole message; an empty payload is a frame too (S10)."""
+    """One unmasked frame with FIN for a whole message; an empty payload is a frame too."""
     if payload.__class__ is str:
         # No layer can carry a lone surrogate; should one come, it must not end the connection.
         data = payload.encode("utf-8", "replace")

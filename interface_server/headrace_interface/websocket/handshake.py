@@ -57,7 +57,7 @@ class Refusal:
 def check(head: RequestHead, compression: bool = True) -> Offer | Refusal:
     """Judge a request that asked for an upgrade to WebSocket (RFC 6455 4.2.1). Does not block or raise.
 
-    `compression` says whether an offer of permessage-deflate is taken up (S12).
+    `compression` says whether an offer of permessage-deflate is taken up.
     """
     if head.method != "GET":
         return Refusal(405, "A WebSocket handshake is a GET request.", ((b"allow", b"GET"),))
@@ -136,7 +136,7 @@ def _deflate_parameter(parameter: str) -> str:
 
 
 def connect_message(head: RequestHead, offer: Offer, reply_channel: str) -> Message:
-    """The `websocket.connect` for a handshake, with everything the client said (S4, S5, S11).
+    """The `websocket.connect` for a handshake, with everything the client said.
 
     Raises BadMessage if `head` was never checked.
     """
@@ -193,7 +193,7 @@ def denial(head: RequestHead, deny: Deny, date: bytes, server: bytes) -> bytes:
 def canonical_head(offer: Offer, subprotocol: str | None) -> bytes:
     """The request that Autobahn sees: only what it needs to answer with a 101.
 
-    Its own parser would split some values in two (S2), and Origin is checked elsewhere.
+    Its own parser would split some values in two, and Origin is checked elsewhere.
     """
     head = (
         b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

@@ -51,7 +51,7 @@ class InputRate(Enum):
 class Heartbeat:
     """The times of one socket, all in seconds of one clock, infinity for never.
 
-    Only what the client sends counts as a sign of life, never what it is sent (S9): a push to a dead peer
+    Only what the client sends counts as a sign of life, never what it is sent: a push to a dead peer
     would postpone its ping for ever. Any of its bytes will do, a pong in particular.
     """
 
@@ -99,7 +99,7 @@ class Heartbeat:
         return HeartbeatAction.PING, now + patience
 
     def meter(self, count: int, rate: float) -> bool:
-        """Whether the client must wait until `held_until`, as it may send `rate` messages a second (S12)."""
+        """Whether the client must wait until `held_until`, as it may send `rate` messages a second."""
         now = self.heard_at
         self.held_until = max(self.held_until, now - _BURST_SECONDS) + count / rate
         return self.held_until > now

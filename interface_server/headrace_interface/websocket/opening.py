@@ -100,7 +100,8 @@ class Opening:
     def queue_seconds(self) -> float:
         """How long the client waits for a worker to take its connect.
 
-        Without a deadline as long as the connect lives: an ordered message always expires (PROTOCOL 1d).
+        Without a deadline as long as the connect lives: an ordered message always expires
+        (docs/protocol.md, section 7).
         """
         deadlines = self._context.settings.deadlines
         return min(deadlines.queue, deadlines.handshake, DEFAULT_EXPIRY_SECONDS + RUNNING_NOTICE_SECONDS)

@@ -458,11 +458,11 @@ def test_a_slow_body_meets_a_deadline_that_grows_with_what_arrived_st8() -> None
     assert not steady.closed
 
 
-def test_no_worker_takes_the_request_503() -> None:
+def test_a_request_that_no_worker_takes_is_503_and_run_by_nobody_later_h9() -> None:
     lab = Lab(deadlines(queue=30))
     client = lab.connect()
     client.send(GET)
-    assert lab.requests[0].expiry_seconds == 28, "H9: nobody executes it later, or takes it without a word"
+    assert lab.requests[0].expiry_seconds == 28, "nobody executes it later, or takes it without a word"
     lab.wait(29.5)
     assert not client.closed
     lab.wait(1)

@@ -733,8 +733,8 @@ def peak(lab: Lab, client: Client, data: bytes) -> int:
 
 
 @pytest.mark.parametrize("size", [4096, 64 << 20])
-def test_a_deflate_bomb_is_1009_and_is_not_inflated_s1(make_lab: MakeLab, size: int) -> None:
-    """ST7, CVE-2026-77528."""
+def test_a_deflate_bomb_is_1009_and_is_not_inflated_s1_st7(make_lab: MakeLab, size: int) -> None:
+    """CVE-2026-77528."""
     limit = 1000 if size == 4096 else 100_000
     lab = make_lab(InterfaceSettings(max_websocket_message_bytes=limit))
     client = lab.open(request(DEFLATE))
@@ -767,8 +767,7 @@ def test_a_bomb_in_fragments_is_1009_s1(make_lab: MakeLab) -> None:
         masked(2, b"", fin=False) + masked(0, b"ab", fin=False) * 10_000,
     ],
 )
-def test_a_message_beyond_the_limit_is_1009_s1(make_lab: MakeLab, data: bytes) -> None:
-    """ST6."""
+def test_a_message_beyond_the_limit_is_1009_s1_st6(make_lab: MakeLab, data: bytes) -> None:
     deadlines = Deadlines(close=0.2)
     lab = make_lab(
         InterfaceSettings(
@@ -1039,8 +1038,8 @@ def test_the_last_of_many_pings_is_answered_once_the_client_reads(make_lab: Make
 # Life and end.
 
 
-def test_a_vanished_client_is_noticed_while_it_is_sent_to_s9(make_lab: MakeLab) -> None:
-    """RT6: pushes do not postpone the ping."""
+def test_a_vanished_client_is_noticed_while_it_is_sent_to_s9_rt6(make_lab: MakeLab) -> None:
+    """Pushes do not postpone the ping."""
     lab = make_lab(quick(ping_interval=0.3, ping=0.3))
     client = lab.open()
     kinds = set()

@@ -46,7 +46,7 @@ class WebsocketConsumer(BaseConsumer):
     slight_ordering: ClassVar[bool] = False
     #: Group names, where they do not depend on the connection.
     groups: ClassVar[Iterable[str] | None] = None
-    #: The layer that `group_send` uses (S16).
+    #: The layer that `group_send` uses.
     layer_alias: ClassVar[str] = DEFAULT_CHANNEL_LAYER
 
     def __init_subclass__(cls, **kwargs: object) -> None:
@@ -106,7 +106,7 @@ class WebsocketConsumer(BaseConsumer):
         self.connect(message, **kwargs)
 
     def raw_receive(self, message: Message, **kwargs: Any) -> None:
-        """Take the frame out of the message, for `receive` (S15: a text of None is no text)."""
+        """Take the frame out of the message, for `receive` (a text of None is no text)."""
         text = message.content.get("text")
         if text is not None:
             self.receive(text=text, **kwargs)

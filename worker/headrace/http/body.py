@@ -65,7 +65,7 @@ def _receive_chunks(message: Message, body: IO[bytes], credit: Credit, clock: Ca
         for _, chunk in taken:
             if chunk.get("closed"):
                 raise RequestAborted("the client left before its request was complete")
-            content = chunk.get("content", b"")  # H4: the last chunk may have none
+            content = chunk.get("content", b"")  # the last chunk may have none
             body.write(content)
             size_bytes += len(content)
             if not chunk.get("more_content"):

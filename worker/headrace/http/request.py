@@ -162,7 +162,7 @@ def environ_of(content: Content) -> dict[str, Any]:
 
 
 def split_path(path: str, root_path: str) -> str:
-    """The part of `path` behind `root_path`, if that ends where a segment ends (H6), else all of `path`."""
+    """The part of `path` behind `root_path`, if that ends where a segment ends, else all of `path`."""
     root = root_path.rstrip("/")
     if root and path.startswith(root) and (len(path) == len(root) or path[len(root)] == "/"):
         return path[len(root) :]
@@ -183,7 +183,7 @@ def _add_headers(meta: dict[str, Any], headers: Any) -> None:
         if key not in meta:
             meta[key] = text
         elif key == "HTTP_COOKIE":
-            # RFC 6265 section 5.4 knows one Cookie header; HTTP/2 clients split it (H5).
+            # RFC 6265 section 5.4 knows one Cookie header; HTTP/2 clients split it.
             meta[key] += "; " + text
         elif key.startswith("HTTP_"):
             meta[key] += "," + text

@@ -67,7 +67,7 @@ def chunks_of(content: bytes, chunk_bytes: int) -> Iterator[tuple[bytes, bool]]:
 
 
 def _cookie(morsel: Any) -> bytes:
-    # H16: no blank in front. Browsers return the bytes they got, and Django reads those as UTF-8.
+    # No blank in front. Browsers return the bytes they got, and Django reads those as UTF-8.
     text: bytes = morsel.OutputString().encode("utf-8")
     if _CONTROL.search(text):
         raise BadHeaderError(f"The cookie {morsel.key!r} has a control character in a value or attribute")

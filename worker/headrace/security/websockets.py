@@ -64,7 +64,7 @@ _DEBUG_HOSTS = [".localhost", "127.0.0.1", "[::1]"]
 
 
 def origin_allowed(message: Message) -> bool:
-    """Whether the page that asks for this WebSocket may have it; the module's table says when (A4).
+    """Whether the page that asks for this WebSocket may have it; the module's table says when.
 
     Never raises for anything a client sends. Does not block.
     """

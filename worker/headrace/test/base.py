@@ -87,7 +87,7 @@ class TransactionChannelTestCase(_OwnLayers, TransactionTestCase):
 
 
 class apply_routes(ContextDecorator):  # noqa: N801 - the name of Channels 1.x, used as a function
-    """Replaces the routing of layers (T1: of all `aliases`) by `routes`, a list, a dict or one route.
+    """Replaces the routing of layers (of all `aliases`) by `routes`, a list, a dict or one route.
 
     A context manager, and a decorator of test functions, or of classes: then of their test methods.
     """

@@ -1,6 +1,6 @@
 """One message, one consumer: run it between the hooks, and decide what leaves because of it.
 
-Whatever a consumer does, `Dispatcher.run` returns: nothing it raises ends a worker (W1, W2, W4), not even
+Whatever a consumer does, `Dispatcher.run` returns: nothing it raises ends a worker, not even
 SystemExit. What it returns is written in this order: the verdict on a connect, the consumer's messages, the
 finish of an ordered message.
 """
@@ -185,7 +185,7 @@ class Dispatcher:
         return True
 
     def _unroutable(self, message: Message, delivery: Delivery) -> list[Out]:
-        """A message no route wants: its client is told at once instead of waiting (W9)."""
+        """A message no route wants: its client is told at once instead of waiting."""
         self._counters["unroutable"] += 1
         self._limited_log.log(
             delivery.channel,
@@ -207,7 +207,10 @@ class Dispatcher:
         return _no_answer(delivery, 500, "the consumer failed") + _finish(delivery, drain=False)
 
     def _ordered(self, message: Message, delivery: Delivery, out: list[Out]) -> list[Out]:
-        """Put the finish behind the answers, and on a connect the verdict before them (PROTOCOL 1a)."""
+        """Put the finish behind the answers, and on a connect the verdict before them.
+
+        See docs/protocol.md, section 7.
+        """
         if delivery.order is None:
             return out
         if delivery.channel != "websocket.connect":
@@ -216,7 +219,7 @@ class Dispatcher:
         return _verdict(delivery, ordered) + out + _finish(delivery, drain=ordered is not True)
 
     def _untold(self, delivery: Delivery, consumer: str) -> list[Out]:
-        """A consumer asks for order, the interface does not know: tell it now (PROTOCOL 1a)."""
+        """A consumer asks for order, the interface does not know: tell it now."""
         if not delivery.channel.startswith("websocket."):
             return []
         self._limited_log.log(

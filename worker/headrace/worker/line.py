@@ -40,7 +40,7 @@ __all__ = ["Line"]
 _AWAY = (LayerUnavailable, ConfigurationError)
 #: Pauses between tries while the layer is away: at first, and at most.
 FIRST_OUTAGE_PAUSE_SECONDS, LAST_OUTAGE_PAUSE_SECONDS = 0.05, 1.0
-#: First pause before a message that came too early is put back; each further one doubles (W8).
+#: First pause before a message that came too early is put back; each further one doubles.
 FIRST_PAUSE_SECONDS = 0.01
 #: How often putting a message back may be refused, by a full channel, before it is dropped and counted.
 MOST_REFUSALS = 20
@@ -103,7 +103,7 @@ class Line:
     ) -> list[Delivery]:
         """Write what is there and take up to `limit` messages, waiting up to `block_seconds` for the first.
 
-        During an outage this logs once, pauses and answers nothing (W5).
+        During an outage this logs once, pauses and answers nothing.
         """
         with self._lock:
             taken, pause = self._exchange(channels, limit, block_seconds)

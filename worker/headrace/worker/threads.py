@@ -2,7 +2,7 @@
 
 The fetcher takes only for idle threads, so nothing waits here that another process could run. The writer puts
 whatever answers are there into one write and keeps a message's answers and its finish together and in this
-order (PROTOCOL 9). Threads that wait for the layer run no user code.
+order. Threads that wait for the layer run no user code.
 """
 
 from __future__ import annotations

@@ -222,7 +222,7 @@ class Store:
         kinds = ("sent", "shed", "dropped", "taken", "expired", "unreadable")
         return {**{kind: self._counters[name, kind] for kind in kinds}, "pending": self.pending(name)}
 
-    # Sockets and their mailboxes (PROTOCOL 1)
+    # Sockets and their mailboxes (docs/protocol.md, section 7)
 
     def connect(
         self, socket: str, path: str, payload: bytes, now_ms: int, expiry_ms: int | None = None

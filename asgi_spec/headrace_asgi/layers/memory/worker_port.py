@@ -33,7 +33,7 @@ __all__ = ["MemoryWorkerPort"]
 
 #: The one place there is.
 _PLACE = "0"
-#: Seconds after its take that an ordered delivery must ask before it starts (PROTOCOL 1d).
+#: Seconds after its take that an ordered delivery must ask before it starts (docs/protocol.md, section 7).
 _LATE_SECONDS = 15.0
 
 

@@ -206,7 +206,7 @@ class Command(BaseCommand):
     def _interface_options(self, options: Options) -> list[str]:
         seconds = options["http_timeout"]
         if seconds is None and django_settings.DEBUG:
-            seconds = -1  # somebody may be at a breakpoint (P11)
+            seconds = -1  # somebody may be at a breakpoint
         given = {
             "--http-timeout": seconds,
             "--websocket-connect-timeout": options["websocket_handshake_timeout"],

@@ -47,7 +47,7 @@ _LOAD = b"".join(pack((b"SCRIPT", b"LOAD", one.source)) for one in SCRIPTS)
 
 
 class RedisExecutor:
-    """The connections of one process to one place. Thread-safe; a forked child opens its own (W14)."""
+    """The connections of one process to one place. Thread-safe; a forked child opens its own."""
 
     def __init__(
         self, address: RedisAddress, clock: RedisClock, prepare: Callable[[], None] | None = None

@@ -43,7 +43,7 @@ log = logging.getLogger("headrace.layer")
 
 #: A blocked take is asked anew so often: a connection that broke unheard is noticed.
 LONGEST_TAKE_SECONDS = 30.0
-#: Seconds after its take that an ordered delivery must ask before it starts (PROTOCOL 1d).
+#: Seconds after its take that an ordered delivery must ask before it starts (docs/protocol.md, section 7).
 LATE_SECONDS = 15.0
 #: Pause between two tries to end a take that Redis has not begun yet.
 UNBLOCK_PAUSE_SECONDS = 0.005

@@ -1,4 +1,4 @@
-"""The clock of one Redis, kept on our monotonic clock: no jump of a clock expires anything (RT24)."""
+"""The clock of one Redis, kept on our monotonic clock: no jump of a clock expires anything."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Which clients of one interface process are in which group, and what Redis must be told of it (PROTOCOL 2).
+"""Which clients of one interface process are in which group, and what Redis must be told of it.
 
 Redis knows per group only the processes that have members, each with the number of adds that workers made
 for it. The process counts the add entries it has read. Only when both numbers agree is no add on its way, and
-only then may the process withdraw: `leaves` says when, and with which number.
+only then may the process withdraw: `leaves` says when, and with which number (docs/protocol.md, section 8).
 
 This is pure: times are seconds of the caller's monotonic clock, and the caller does the asking.
 """

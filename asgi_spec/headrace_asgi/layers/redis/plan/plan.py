@@ -2,7 +2,7 @@
 
 This is pure; `blocking` and `twisted` carry it out.
 
-Key layout (PROTOCOL 0), each key behind the tag of its place, `hr1:{place}:`
+Key layout (docs/protocol.md, section 1), each key behind the tag of its place, `hr1:{place}:`
 
     c:<channel>   list    entries of a shared or single-reader channel, or of a foreign process's queue
     q:<process>   list    queue of one of our processes       up:<process>  hash  the process lives here
@@ -299,7 +299,7 @@ class Plan:
         """What is owed for an ordered message that was taken and dropped: it expired, or is unreadable.
 
         A connect that no consumer saw takes its socket along. Else the next message may start, and a socket
-        of ours that lost a frame is closed: it never skips one in silence (PROTOCOL 1, I5).
+        of ours that lost a frame is closed: it never skips one in silence (docs/protocol.md, section 7).
         """
         if order == 0 and not retries:
             return [self.drop_connect(socket, place)]
@@ -541,7 +541,7 @@ class Plan:
         return commands
 
     def flushed_patterns(self, place: str) -> list[str]:
-        """Globs of the keys that `flush` removes: everything but processes and their sockets (R10)."""
+        """Globs of the keys that `flush` removes: everything but processes and their sockets."""
         tag = self._tags[place]
         return [tag + kind for kind in ("c:*", "q:*", "m:*", "w", "g:*", "gq:*", "gp:*", "n")]
 

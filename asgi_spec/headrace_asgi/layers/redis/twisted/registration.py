@@ -2,7 +2,7 @@
 
 A process is registered where `up:<process>` exists. Each beat says that it lives, and learns whether Redis
 lost its data or that mark (everything is registered again), whether others declared the process dead (it
-takes a new name), what the clock of Redis says (PROTOCOL 3), and which channels have takers.
+takes a new name), what the clock of Redis says, and which channels have takers (docs/protocol.md, section 9).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""RedisClock: what a jump of somebody's clock may do, which is nothing (RT24)."""
+"""RedisClock: what a jump of somebody's clock may do, which is nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Membership of groups in one process: counting adds instead of believing them (PROTOCOL 2)."""
+"""Membership of groups in one process: counting adds, not believing them (docs/protocol.md, section 8)."""
 
 from __future__ import annotations
 

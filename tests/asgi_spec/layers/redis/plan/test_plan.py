@@ -399,7 +399,10 @@ def test_every_key_of_every_call_carries_the_tag_of_its_place_r11() -> None:
     checked = 0
     for name, method in inspect.getmembers(plan, inspect.ismethod):
         parameters = inspect.signature(method).parameters.values()
-        if name.startswith("_") or method.__annotations__["return"] not in ("RedisCommand", "list[Call]"):
+        if name.startswith("_") or method.__annotations__["return"] not in (
+            "RedisCommand",
+            "list[RedisCommand]",
+        ):
             continue
         made = method(**{one.name: samples[one.name] for one in parameters if one.name in samples})
         for command in made if isinstance(made, list) else [made]:
