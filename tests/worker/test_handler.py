@@ -36,6 +36,7 @@ from headrace.http.response import head_of
 from headrace.message import Message
 from headrace_asgi import InMemoryChannelLayer, messages
 from headrace_asgi.contract import Control, Outcome, Send
+from headrace_asgi.envelope import unpack_message
 from headrace_asgi.errors import MessageTooLarge
 from headrace_asgi.limits import RESPONSE_WINDOW_BYTES
 from tests.support.http import Browser, answer_of, request_message
@@ -547,7 +548,7 @@ def test_one_message_leaves_with_the_outbox() -> None:
         ViewConsumer()(request_message("/hello/", layer=layer))
     (sent,) = collected.items
     assert isinstance(sent, Send)
-    assert (sent.channel, sent.message["content"]) == ("test!1", b"Hello")
+    assert (sent.channel, unpack_message(sent.packed)["content"]) == ("test!1", b"Hello")
     assert layer.receive(["test!"]) == (None, None)
 
 
