@@ -30,7 +30,8 @@ ATTRIBUTE_FUNCTIONS = ("getattr", "setattr", "hasattr", "delattr")
 
 
 def is_private(name: str) -> bool:
-    return name.startswith("_") and not name.startswith("__") and name != "_"
+    # Names such as `_value_` of an Enum are documented.
+    return name.startswith("_") and not name.startswith("__") and not name.endswith("_")
 
 
 def private_uses() -> dict[tuple[str, str], int]:
