@@ -60,6 +60,7 @@ class MemoryTransport(StringTransport, DirectTransport):
         self._unread = b""
         #: What the client has sent and the server does not read yet.
         self._incoming: list[bytes] = []
+        self._left = False
         self.reading = True
         self.received = bytearray()
         #: What the client does with what it reads, a turn later.
@@ -106,7 +107,7 @@ class MemoryTransport(StringTransport, DirectTransport):
 
     def resumeProducing(self) -> None:
         self.producerState = "producing"
-        if self._incoming:
+        if self._incoming or self._left:
             self._reactor.callLater(0, self._take_on)
 
     def unregisterProducer(self) -> None:
@@ -115,6 +116,15 @@ class MemoryTransport(StringTransport, DirectTransport):
     def _take_on(self) -> None:
         while self._incoming and self.producerState != "paused" and self.connected:
             self.protocol.dataReceived(self._incoming.pop(0))
+        if self._left and not self._incoming and self.producerState != "paused":
+            self.end(ConnectionDone())
+
+    def leave(self) -> None:
+        """The client is gone, which a server that does not read notices only when it reads again."""
+        if self._incoming or self.producerState == "paused":
+            self._left = True
+        else:
+            self.end(ConnectionDone())
 
     def loseConnection(self) -> None:
         self.disconnecting = True
@@ -172,7 +182,7 @@ class HttpClient:
 
     def leave(self) -> None:
         """Close the connection."""
-        self.transport.end(ConnectionDone())
+        self.transport.leave()
 
 
 class WebSocketClient:
@@ -231,7 +241,7 @@ class WebSocketClient:
 
     def leave(self) -> None:
         """Be gone without a word."""
-        self.transport.end(ConnectionDone())
+        self.transport.leave()
 
     def _read(self) -> None:
         """Take the whole frames out of what came."""

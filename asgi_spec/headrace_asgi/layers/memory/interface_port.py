@@ -104,6 +104,8 @@ class MemoryInterfacePort(InterfacePort):
         self._held: list[_Call] = []
         #: Sockets whose connect is not answered.
         self._connecting: set[str] = set()
+        #: What ends such a socket: a connect that is repeated behind it would begin the socket anew.
+        self._after_connect: dict[str, _Call] = {}
         #: Those whose end is not: local part -> path, None if no disconnect is owed.
         self._ending: dict[str, str | None] = {}
         self._taken_channels: frozenset[str] = frozenset()
@@ -213,6 +215,9 @@ class MemoryInterfacePort(InterfacePort):
 
         def finished(outcome: Outcome) -> None:
             self._connecting.discard(local)
+            end = self._after_connect.pop(local, None)
+            if end is not None:
+                self._ask(end)
             done(outcome)
 
         def step(store: Store, now_ms: int) -> Outcome:
@@ -263,7 +268,11 @@ class MemoryInterfacePort(InterfacePort):
             self._ending.pop(local, None)
             done(outcome)
 
-        self._ask(_Call(step, finished, insists=True))
+        call = _Call(step, finished, insists=True)
+        if local in self._connecting:
+            self._after_connect[local] = call
+        else:
+            self._ask(call)
 
     def _packed(self, message: Message, done: Done) -> bytes | None:
         """The message as bytes; None if it cannot be sent, which `done` learns."""

@@ -149,6 +149,19 @@ def test_a_connect_that_met_an_outage_is_repeated_and_starts_once(scene: Scene, 
     assert scene.pending("websocket.connect") == 1
 
 
+def test_a_socket_that_ends_before_its_connect_is_answered_begins_once_in_an_outage(scene: Scene) -> None:
+    scene.connect()
+    scene.turn()
+    scene.disconnect()
+    scene.turn()
+    scene.port.lose()
+    scene.port.restore()
+    scene.answer()
+    scene.answer()
+    assert scene.outcomes == [Outcome.DUPLICATE, Outcome.BOXED]
+    assert scene.pending("websocket.connect") == 1
+
+
 def test_a_line_that_is_cut_before_its_start_says_so(scene: Scene) -> None:
     other = Scene()
     other.port.lose("the network is down")
