@@ -376,13 +376,13 @@ def states_page() -> str:
         prose(http_exchange.__doc__).rpartition("\n\n")[2],
         picture(http),
         transitions(http, ("state", "what happens", "next state", "what is done")),
-        meanings(http_exchange.RequestState, http_exchange.Event, http_exchange.Step),
+        meanings(http_exchange.RequestState, http_exchange.Event, http_exchange.RequestStep),
         "## A WebSocket",
         prose(states.__doc__).partition("\n\n")[2],
         prose(websocket_exchange.__doc__).rpartition("\n\n")[2],
         picture(socket),
         transitions(socket, ("state", "what happens", "next state", "what is done")),
-        meanings(states.SocketState, states.Fact, states.Step),
+        meanings(states.SocketState, states.Fact, states.SocketStep),
     )
 
 

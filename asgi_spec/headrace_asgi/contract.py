@@ -180,21 +180,18 @@ class ChannelLayer(ABC):
     def open_worker_port(self, on_refused: RefusedHandler) -> WorkerPort:
         """A line for one taking worker thread. Raises LayerUnavailable if there is no connection yet."""
 
-    def open_interface_port(self, reactor: Any, version_label: str = "") -> InterfacePort:
-        """A line for one interface server, inside its Twisted `reactor`.
+    def open_interface_port(self, reactor: Any, version_label: str = "") -> InterfacePort | None:
+        """A port for one interface server, inside its Twisted `reactor`; None if the layer has none.
 
         Connects to nothing before `InterfacePort.start`, and knows no process of the server's before; each
         call makes another process. `version_label` stands in the layer's table of processes, if it has one.
         May block for some seconds while what the layer needs is started. Raises ConfigurationError where an
         interface server cannot use the layer at all, such as for a package that is not installed.
 
-
-        A layer that has no line of its own gets one that asks its blocking methods in two threads; the module
-        `layers.threaded_port` says what that one cannot promise.
+        For a layer without one, `layers.threaded_port` asks the blocking methods in two threads, and says what
+        it cannot promise.
         """
-        from .layers.threaded_port import ThreadedPort
-
-        return ThreadedPort(self, reactor)
+        return None
 
     @abstractmethod
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The access log: one line a request, in the common log format with time zone and escaping (D6), or as JSON.
+"""The access log: one line a request, in the common log format with time zone and escaping, or as JSON.
 
 Lines are written together, twice a second, so that a request does not pay for a system call.
 """

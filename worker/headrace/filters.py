@@ -115,7 +115,7 @@ def _follow(chain: Chain, value: object, kwargs: Kwargs) -> str | None:
 
 
 def _text(value: object) -> str | None:
-    """The text an expression is matched against; None for what never matches (W4)."""
+    """The text an expression is matched against; None for what never matches."""
     if isinstance(value, str):
         return value
     if isinstance(value, bytes):

@@ -1,4 +1,4 @@
-"""What one running consumer sends, held until it returns: none of it leaves if the consumer raises (W7)."""
+"""What one running consumer sends, held until it returns: none of it leaves if the consumer raises."""
 
 from __future__ import annotations
 

@@ -30,6 +30,7 @@ from typing import Any, TypeVar
 from ..contract import Control, Delivery, Finish, InterfacePort, Outcome, Send, WorkerPort
 from ..control import CLOSE, RUNNING, note
 from ..envelope import Message, pack_message
+from ..layers.threaded_port import open_interface_port
 from ..messages import WEBSOCKET_CONNECT, WEBSOCKET_DISCONNECT, WEBSOCKET_RECEIVE
 from .case import ConformanceCase
 from .port_case import numbers
@@ -77,7 +78,7 @@ class InterfaceCase(ConformanceCase):
 
     def open_port(self, receiver: Recorder) -> InterfacePort:
         """A port that is up; it is stopped with the test."""
-        port = self.channel_layer.open_interface_port(self.reactor)
+        port = open_interface_port(self.channel_layer, self.reactor)
         self.addCleanup(self.stop, port, receiver)
         port.start(receiver)
         self.until(lambda: receiver.of("back"))

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, unquote, urlencode
 
 from ..contract import ChannelLayer, InterfacePort
 from ..errors import ConfigurationError
+from .threaded_port import open_interface_port
 
 __all__ = ["interface_port", "layer_from_config", "layer_from_url"]
 
@@ -181,4 +182,4 @@ def interface_port(layer: ChannelLayer, reactor: Any, version_label: str = "") -
             f"{type(layer).__name__} lives in one process only, so an interface server cannot use it; "
             "take RedisChannelLayer (redis://…), or IPCChannelLayer (ipc://NAME) for one machine"
         )
-    return layer.open_interface_port(reactor, version_label)
+    return open_interface_port(layer, reactor, version_label)

@@ -34,7 +34,7 @@ from ..limits import STOP_SECONDS
 from ..messages import WEBSOCKET_CONNECT, WEBSOCKET_DISCONNECT, WEBSOCKET_RECEIVE
 from ..names import local_part
 
-__all__ = ["ThreadedPort"]
+__all__ = ["ThreadedPort", "open_interface_port"]
 
 log = logging.getLogger("headrace.layer")
 
@@ -71,6 +71,11 @@ class _Sockets:
         """Forget a socket, if it is known."""
         self.accepted.pop(local, None)
         self.refused.pop(local, None)
+
+
+def open_interface_port(layer: ChannelLayer, reactor: Any, version_label: str = "") -> InterfacePort:
+    """The port of an interface server: the layer's own, or one over its blocking methods."""
+    return layer.open_interface_port(reactor, version_label) or ThreadedPort(layer, reactor)
 
 
 class ThreadedPort(InterfacePort):

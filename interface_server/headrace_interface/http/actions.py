@@ -5,29 +5,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 __all__ = [
-    "Abort",
     "Action",
-    "Fail",
+    "AnswerError",
+    "Await",
+    "CutOff",
     "GiveCredit",
     "Hold",
     "Hurry",
     "Last",
-    "Leave",
+    "LetGo",
     "NoteFull",
     "NoteLate",
     "Part",
-    "Send",
+    "SendRequest",
     "Shed",
     "Start",
     "TellLeft",
     "TimeOut",
-    "Wait",
     "Whole",
 ]
 
 
 @dataclass(frozen=True, slots=True)
-class Send:
+class SendRequest:
     """Put the request on its channel."""
 
 
@@ -37,7 +37,7 @@ class Hold:
 
 
 @dataclass(frozen=True, slots=True)
-class Wait:
+class Await:
     """From now on the client is waited with for this deadline, by its name in `Deadlines`."""
 
     deadline: str
@@ -116,7 +116,7 @@ class TimeOut:
 
 
 @dataclass(frozen=True, slots=True)
-class Fail:
+class AnswerError:
     """Answer with this status and close; the client reads `reason` only if it is at fault itself (4xx).
 
     `credit_channel` is that of a response which could not be begun: its sender should stop.
@@ -128,7 +128,7 @@ class Fail:
 
 
 @dataclass(frozen=True, slots=True)
-class Abort:
+class CutOff:
     """Drop the connection in the middle of a response; `slow_reader` if it is the client's doing."""
 
     reason: str
@@ -141,14 +141,14 @@ class TellLeft:
 
 
 @dataclass(frozen=True, slots=True)
-class Leave:
+class LetGo:
     """Let go of everything: the client is gone."""
 
 
 Action = (
-    Send
+    SendRequest
     | Hold
-    | Wait
+    | Await
     | Hurry
     | Whole
     | Start
@@ -159,8 +159,8 @@ Action = (
     | NoteLate
     | Shed
     | TimeOut
-    | Fail
-    | Abort
+    | AnswerError
+    | CutOff
     | TellLeft
-    | Leave
+    | LetGo
 )

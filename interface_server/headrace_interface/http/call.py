@@ -20,22 +20,22 @@ from ..access_log import escape
 from ..context import ServerContext
 from ..deadlines import takeable_seconds
 from .actions import (
-    Abort,
-    Fail,
+    AnswerError,
+    Await,
+    CutOff,
     GiveCredit,
     Hold,
     Hurry,
     Last,
-    Leave,
+    LetGo,
     NoteFull,
     NoteLate,
     Part,
-    Send,
+    SendRequest,
     Shed,
     Start,
     TellLeft,
     TimeOut,
-    Wait,
     Whole,
 )
 from .credit import ResponseCredit, tell_closed
@@ -237,7 +237,7 @@ class Call:
         if tell and actions and self._exchange.open:
             self._stream.call_moved()
 
-    def _wait(self, action: Wait) -> None:
+    def _wait(self, action: Await) -> None:
         self._moved_at = now = self._context.timers.now()
         self.due = now + getattr(self._context.settings.deadlines, action.deadline)
 
@@ -245,7 +245,7 @@ class Call:
         self._moved_at = now = self._context.timers.now()
         self.due = min(self.due, now + action.seconds)
 
-    def _send(self, action: Send) -> None:
+    def _send(self, action: SendRequest) -> None:
         message, context = self._message, self._context
         if message is not None:
             # The process may have taken a new name while this was held.
@@ -287,7 +287,7 @@ class Call:
         self._context.late(self._context.request_watch)
 
     def _tell_left(self, action: TellLeft) -> None:
-        # Only here: a disconnect for each request that ended well is a message that tells nothing (H10).
+        # Only here: a disconnect for each request that ended well is a message that tells nothing.
         port = self._context.port
         if "http.disconnect" not in port.taken_channels:
             return
@@ -325,13 +325,13 @@ class Call:
     def _shed(self, action: Shed) -> None:
         context = self._context
         why = context.request_watch.text if context.settings.debug else ""
-        # H12: the connection is closed, as the specification says.
+        # The connection is closed, as the specification says.
         self._answer(503, why or _TEXTS[503], (RETRY_AFTER,))
 
     def _time_out(self, action: TimeOut) -> None:
         self._answer(504, _TEXTS[504])
 
-    def _fail(self, action: Fail) -> None:
+    def _fail(self, action: AnswerError) -> None:
         status, reason = action.status, action.reason
         tell_closed(self._context, action.credit_channel)
         if status < 500:
@@ -358,7 +358,7 @@ class Call:
         context.counters[f"answered_{status}"] += 1
         self._done(keep_alive=False)
 
-    def _abort(self, action: Abort) -> None:
+    def _abort(self, action: CutOff) -> None:
         if action.slow_reader:
             self._context.counters["slow_readers"] += 1
         self._complain("is cut off in the middle of its response: %s", action.reason)
@@ -366,7 +366,7 @@ class Call:
         self._log(self._status)
         self._stream.abort()
 
-    def _leave(self, action: Leave) -> None:
+    def _leave(self, action: LetGo) -> None:
         self._let_go()
         self._log(_CLIENT_LEFT)
 
@@ -417,9 +417,9 @@ class Call:
 
 #: How each action is done.
 _DOES: dict[type, Callable[[Call, Any], None]] = {
-    Send: Call._send,
+    SendRequest: Call._send,
     Hold: Call._hold,
-    Wait: Call._wait,
+    Await: Call._wait,
     Hurry: Call._hurry,
     Whole: Call._whole,
     Start: Call._start,
@@ -430,10 +430,10 @@ _DOES: dict[type, Callable[[Call, Any], None]] = {
     NoteLate: Call._note_late,
     Shed: Call._shed,
     TimeOut: Call._time_out,
-    Fail: Call._fail,
-    Abort: Call._abort,
+    AnswerError: Call._fail,
+    CutOff: Call._abort,
     TellLeft: Call._tell_left,
-    Leave: Call._leave,
+    LetGo: Call._leave,
 }
 
 

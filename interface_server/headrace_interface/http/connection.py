@@ -4,7 +4,7 @@
       └─ body awaited ──► COLLECTING ── body ready ──►   └─ answered last ──► ENDING ── written ──► CLOSING
 
 There is no transport, reactor or clock here: the shell says what happened and when, then asks for the next
-action until there is none. Requests of a pipeline are answered in order (ST5); what the client sends
+action until there is none. Requests of a pipeline are answered in order; what the client sends
 meanwhile waits here, bounded by not reading from it.
 """
 
@@ -28,7 +28,7 @@ __all__ = [
     "Abort",
     "Action",
     "Begin",
-    "Close",
+    "CloseConnection",
     "ConnectionEvent",
     "ConnectionState",
     "ConnectionStep",
@@ -208,7 +208,7 @@ class Fail:
 
 
 @dataclass(frozen=True, slots=True)
-class Close:
+class CloseConnection:
     """Close, or with `linger` only our end.
 
     Closing on bytes that were not read resets the connection, and the client may never see the response.
@@ -237,7 +237,9 @@ class Resume:
     """Read on."""
 
 
-Action = Begin | TurnAway | Continue | HandOver | Refuse | Fail | Close | Abort | Leave | Pause | Resume
+Action = (
+    Begin | TurnAway | Continue | HandOver | Refuse | Fail | CloseConnection | Abort | Leave | Pause | Resume
+)
 
 _PLAIN: dict[ConnectionStep, Action] = {_D.CONTINUE: Continue(), _D.ABORT: Abort(), _D.LEAVE: Leave()}
 _PAUSE, _RESUME = Pause(), Resume()
@@ -356,7 +358,9 @@ class HttpConnection:
                         return action
                     continue
             elif state is not _COLLECTING:
-                return None if backlogged else self._move(ConnectionEvent.WRITTEN, Close(self._linger))
+                return (
+                    None if backlogged else self._move(ConnectionEvent.WRITTEN, CloseConnection(self._linger))
+                )
             elif self._incoming is not None and body is not None and body.ready:
                 return self._move(ConnectionEvent.BODY_READY, Begin(self._incoming))
             if self._parser.refused is not None:

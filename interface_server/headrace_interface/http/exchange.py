@@ -26,28 +26,28 @@ from headrace_asgi.errors import BadMessage
 
 from ..deadlines import RUNNING_NOTICE_SECONDS
 from .actions import (
-    Abort,
     Action,
-    Fail,
+    AnswerError,
+    Await,
+    CutOff,
     GiveCredit,
     Hold,
     Hurry,
     Last,
-    Leave,
+    LetGo,
     NoteFull,
     NoteLate,
     Part,
-    Send,
+    SendRequest,
     Shed,
     Start,
     TellLeft,
     TimeOut,
-    Wait,
     Whole,
 )
 from .writer import BadResponse, ResponseWriter
 
-__all__ = ["TABLE", "Actions", "Event", "HttpExchange", "RequestState", "Step"]
+__all__ = ["TABLE", "Actions", "Event", "HttpExchange", "RequestState", "RequestStep"]
 
 
 @quick
@@ -100,7 +100,7 @@ class Event(StrEnum):
 
 
 @quick
-class Step(StrEnum):
+class RequestStep(StrEnum):
     """What a transition does; each is one action, made from what came with the event."""
 
     #: Put the request on its channel.
@@ -140,19 +140,19 @@ class Step(StrEnum):
 
 
 _S, _E = RequestState, Event
-_Row = dict[Event, tuple[RequestState, tuple[Step, ...]]]
+_Row = dict[Event, tuple[RequestState, tuple[RequestStep, ...]]]
 
-_WAIT = (Step.WAIT,)
-_SHED = (Step.SHED,)
-_HOLD = (Step.WAIT, Step.HOLD)
-_SEND = (Step.WAIT, Step.SEND)
-_START = (Step.WAIT, Step.START, Step.CREDIT)
-_LEFT = (Step.TELL_LEFT, Step.LEAVE)
+_WAIT = (RequestStep.WAIT,)
+_SHED = (RequestStep.SHED,)
+_HOLD = (RequestStep.WAIT, RequestStep.HOLD)
+_SEND = (RequestStep.WAIT, RequestStep.SEND)
+_START = (RequestStep.WAIT, RequestStep.START, RequestStep.CREDIT)
+_LEFT = (RequestStep.TELL_LEFT, RequestStep.LEAVE)
 
 _REPLIES: _Row = {
-    _E.WHOLE: (_S.DONE, (Step.WHOLE,)),
+    _E.WHOLE: (_S.DONE, (RequestStep.WHOLE,)),
     _E.START: (_S.STREAMING, _START),
-    _E.FAILED: (_S.DONE, (Step.FAIL,)),
+    _E.FAILED: (_S.DONE, (RequestStep.FAIL,)),
     _E.CLIENT_LEFT: (_S.DONE, _LEFT),
 }
 #: Until it is known that a worker has it.
@@ -173,23 +173,23 @@ TABLE: dict[RequestState, _Row] = {
         _E.LAYER_BACK: (_S.QUEUED, _SEND),
         _E.TURNED_AWAY: (_S.DONE, _SHED),
         _E.DEADLINE: (_S.DONE, _SHED),
-        _E.FAILED: (_S.DONE, (Step.FAIL,)),
+        _E.FAILED: (_S.DONE, (RequestStep.FAIL,)),
         # Nothing was sent, so nobody is told.
-        _E.CLIENT_LEFT: (_S.DONE, (Step.LEAVE,)),
+        _E.CLIENT_LEFT: (_S.DONE, (RequestStep.LEAVE,)),
     },
     _S.QUEUED: {
         **_TAKEN,
-        _E.FULL: (_S.DONE, (Step.NOTE_FULL, Step.SHED)),
+        _E.FULL: (_S.DONE, (RequestStep.NOTE_FULL, RequestStep.SHED)),
         _E.NOT_SENT: (_S.HELD, _HOLD),
         # It may be a POST that is running: neither repeated nor refused, the reply is waited for.
         _E.UNKNOWN: (_S.UNSURE, ()),
-        _E.DATA_LOST: (_S.LOST, (Step.HURRY,)),
-        _E.DEADLINE: (_S.DONE, (Step.NOTE_LATE, Step.SHED)),
+        _E.DATA_LOST: (_S.LOST, (RequestStep.HURRY,)),
+        _E.DEADLINE: (_S.DONE, (RequestStep.NOTE_LATE, RequestStep.SHED)),
     },
     _S.UNSURE: {
         **_TAKEN,
-        _E.DATA_LOST: (_S.LOST, (Step.HURRY,)),
-        _E.DEADLINE: (_S.DONE, (Step.TIMEOUT,)),
+        _E.DATA_LOST: (_S.LOST, (RequestStep.HURRY,)),
+        _E.DEADLINE: (_S.DONE, (RequestStep.TIMEOUT,)),
     },
     _S.LOST: {
         **_TAKEN,
@@ -198,50 +198,50 @@ TABLE: dict[RequestState, _Row] = {
     _S.RUNNING: {
         **_REPLIES,
         _E.READ: (_S.RUNNING, _WAIT),
-        _E.DEADLINE: (_S.DONE, (Step.TIMEOUT,)),
+        _E.DEADLINE: (_S.DONE, (RequestStep.TIMEOUT,)),
     },
     _S.STREAMING: {
-        _E.PART: (_S.STREAMING, (Step.WAIT, Step.PART, Step.CREDIT)),
-        _E.LAST: (_S.DONE, (Step.LAST,)),
-        _E.FAILED: (_S.DONE, (Step.ABORT,)),
-        _E.DEADLINE: (_S.DONE, (Step.ABORT,)),
+        _E.PART: (_S.STREAMING, (RequestStep.WAIT, RequestStep.PART, RequestStep.CREDIT)),
+        _E.LAST: (_S.DONE, (RequestStep.LAST,)),
+        _E.FAILED: (_S.DONE, (RequestStep.ABORT,)),
+        _E.DEADLINE: (_S.DONE, (RequestStep.ABORT,)),
         _E.BEHIND: (_S.STREAMING, _WAIT),
-        _E.CLIENT_READ: (_S.STREAMING, (Step.CREDIT, Step.WAIT)),
-        _E.TOO_MUCH: (_S.DONE, (Step.TELL_LEFT, Step.ABORT)),
+        _E.CLIENT_READ: (_S.STREAMING, (RequestStep.CREDIT, RequestStep.WAIT)),
+        _E.TOO_MUCH: (_S.DONE, (RequestStep.TELL_LEFT, RequestStep.ABORT)),
         _E.CLIENT_LEFT: (_S.DONE, _LEFT),
     },
     _S.DONE: {},
 }
 
 _WAITS: dict[RequestState, Action] = {
-    _S.HELD: Wait("layer"),
-    _S.QUEUED: Wait("queue"),
-    _S.RUNNING: Wait("response"),
-    _S.STREAMING: Wait("response"),
+    _S.HELD: Await("layer"),
+    _S.QUEUED: Await("queue"),
+    _S.RUNNING: Await("response"),
+    _S.STREAMING: Await("response"),
 }
 #: Actions that are always the same.
-_PLAIN: dict[Step, Action] = {
-    Step.SEND: Send(),
-    Step.HOLD: Hold(),
-    Step.HURRY: Hurry(RUNNING_NOTICE_SECONDS),
-    Step.CREDIT: GiveCredit(),
-    Step.NOTE_FULL: NoteFull(),
-    Step.NOTE_LATE: NoteLate(),
-    Step.SHED: Shed(),
-    Step.TIMEOUT: TimeOut(),
-    Step.TELL_LEFT: TellLeft(),
-    Step.LEAVE: Leave(),
+_PLAIN: dict[RequestStep, Action] = {
+    RequestStep.SEND: SendRequest(),
+    RequestStep.HOLD: Hold(),
+    RequestStep.HURRY: Hurry(RUNNING_NOTICE_SECONDS),
+    RequestStep.CREDIT: GiveCredit(),
+    RequestStep.NOTE_FULL: NoteFull(),
+    RequestStep.NOTE_LATE: NoteLate(),
+    RequestStep.SHED: Shed(),
+    RequestStep.TIMEOUT: TimeOut(),
+    RequestStep.TELL_LEFT: TellLeft(),
+    RequestStep.LEAVE: LetGo(),
 }
 
 Actions = tuple[Action, ...]
 _NOTHING: Actions = ()
 #: Stands for the action that comes with the event.
-_CARRIED = Fail(500, "")
+_CARRIED = AnswerError(500, "")
 
 
-def _actions(state: RequestState, steps: tuple[Step, ...]) -> Actions:
+def _actions(state: RequestState, steps: tuple[RequestStep, ...]) -> Actions:
     """The steps into a state as actions, as far as they are known before anything happens."""
-    return tuple(_WAITS[state] if step is Step.WAIT else _PLAIN.get(step, _CARRIED) for step in steps)
+    return tuple(_WAITS[state] if step is RequestStep.WAIT else _PLAIN.get(step, _CARRIED) for step in steps)
 
 
 #: `TABLE` with actions instead of steps, so that a transition makes none.
@@ -292,7 +292,9 @@ class HttpExchange:
     def failed(self, status: int, reason: str, credit_channel: object = None) -> Actions:
         """Nobody will answer, or what was answered cannot be used; `reason` is for the log."""
         streaming = self.state is _STREAMING
-        return self._move(Event.FAILED, Abort(reason) if streaming else Fail(status, reason, credit_channel))
+        return self._move(
+            Event.FAILED, CutOff(reason) if streaming else AnswerError(status, reason, credit_channel)
+        )
 
     def deadline(self, behind: bool) -> Actions:
         """The present state has lasted too long; `behind` if the client has yet to read something."""
@@ -300,12 +302,12 @@ class HttpExchange:
             return self._move(Event.DEADLINE)
         if behind:
             return self._move(Event.BEHIND)
-        return self._move(Event.DEADLINE, Abort("the application did not send the next part in time"))
+        return self._move(Event.DEADLINE, CutOff("the application did not send the next part in time"))
 
     def response(self, message: Message, keep_alive: bool, date: bytes, server: bytes) -> Actions:
-        """The first message on the reply channel. One that breaks the specification fails the request (H14).
+        """The first message on the reply channel. One that breaks the specification fails the request.
 
-        So does one that would split or lie (ST15): it is not written.
+        So does one that would split or lie: it is not written.
         """
         writer = ResponseWriter(self._method, self._http_version, keep_alive)
         try:
@@ -335,7 +337,7 @@ class HttpExchange:
             return self.failed(500, str(error))
         if len(data) > room_bytes:
             reason = "its client reads too slowly and too much is waiting"
-            return self._move(Event.TOO_MUCH, Abort(reason, slow_reader=True))
+            return self._move(Event.TOO_MUCH, CutOff(reason, slow_reader=True))
         if last:
             return self._move(Event.LAST, Last(data, len(content), writer.keep_alive))
         return self._move(_PART, Part(data, len(content)))

@@ -34,7 +34,7 @@ FIELD_VALUE_BYTES = bytes(sorted({9, *range(32, 256)} - {127}))
 #: The same of a client's field: 0x85 is a line break to some parsers behind us (CVE-2026-44546).
 SAFE_VALUE_BYTES = FIELD_VALUE_BYTES.replace(b"\x85", b"")
 #: The same of a field that is written as UTF-8, without the characters that some parsers take for the end of
-#: a line (S2).
+#: a line.
 UTF8_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]*")
 
 #: RFC 9112 3.2: a request target has visible ASCII only, and no fragment.

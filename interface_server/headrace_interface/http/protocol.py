@@ -19,7 +19,7 @@ from .connection import (
     Abort,
     Action,
     Begin,
-    Close,
+    CloseConnection,
     Continue,
     Fail,
     HandOver,
@@ -210,7 +210,7 @@ class HttpProtocol:
         del self._connection, self.write_buffer
         self._socket.start()
 
-    def _close(self, action: Close) -> None:
+    def _close(self, action: CloseConnection) -> None:
         self._do(self._connection.flow(self._context.timers.now()))
         half_close = getattr(self.transport, "loseWriteConnection", None)
         if action.linger and self.write_buffer.direct and half_close is not None:
@@ -288,7 +288,7 @@ _DOES: dict[type, Callable[[HttpProtocol, Any], None]] = {
     HandOver: HttpProtocol._hand_over,
     Refuse: HttpProtocol._refuse,
     Fail: HttpProtocol._fail,
-    Close: HttpProtocol._close,
+    CloseConnection: HttpProtocol._close,
     Abort: HttpProtocol._abort,
     Leave: HttpProtocol._leave,
     Pause: HttpProtocol._pause,

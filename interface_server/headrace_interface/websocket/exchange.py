@@ -34,7 +34,7 @@ from .actions import (
     Wait,
     Write,
 )
-from .states import TABLE, Fact, SocketState, Step
+from .states import TABLE, Fact, SocketState, SocketStep
 
 if TYPE_CHECKING:
     from .reply import Reply
@@ -453,18 +453,18 @@ class Exchange:
         return (_READ_ON,) if before != self.pauses == _REST else _NOTHING
 
 
-_STEPS: dict[Step, Callable[[Exchange, Any], Sequence[Action]]] = {
-    Step.ACCEPT: Exchange._detail,
-    Step.DENY: Exchange._detail,
-    Step.WRITE: Exchange._detail,
-    Step.CLOSE: Exchange._detail,
-    Step.FORGET: lambda _, __: (_FORGET,),
-    Step.TELL: lambda exchange, _: (Tell(exchange._code, exchange._order),),
-    Step.SEND: Exchange._number,
-    Step.PAUSE: Exchange._pause,
-    Step.RESUME: lambda exchange, _: exchange._resume(),
-    Step.DROP: lambda exchange, _: exchange._drop(),
-    Step.ABORT: lambda _, __: (_ABORT,),
+_STEPS: dict[SocketStep, Callable[[Exchange, Any], Sequence[Action]]] = {
+    SocketStep.ACCEPT: Exchange._detail,
+    SocketStep.DENY: Exchange._detail,
+    SocketStep.WRITE: Exchange._detail,
+    SocketStep.CLOSE: Exchange._detail,
+    SocketStep.FORGET: lambda _, __: (_FORGET,),
+    SocketStep.TELL: lambda exchange, _: (Tell(exchange._code, exchange._order),),
+    SocketStep.SEND: Exchange._number,
+    SocketStep.PAUSE: Exchange._pause,
+    SocketStep.RESUME: lambda exchange, _: exchange._resume(),
+    SocketStep.DROP: lambda exchange, _: exchange._drop(),
+    SocketStep.ABORT: lambda _, __: (_ABORT,),
 }
 
 

@@ -19,7 +19,15 @@ from ..http.head import RequestHead
 from ..http.writer import ResponseWriter
 from .actions import Deny, Headers
 
-__all__ = ["Offer", "Refusal", "accept_problem", "canonical_head", "check", "connect_message", "denial"]
+__all__ = [
+    "HandshakeRefusal",
+    "Offer",
+    "accept_problem",
+    "canonical_head",
+    "check",
+    "connect_message",
+    "denial",
+]
 
 #: RFC 6455 4.1: the base64 form of 16 bytes.
 _KEY = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==")
@@ -46,7 +54,7 @@ class Offer:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class HandshakeRefusal:
     """An HTTP response instead of a WebSocket; `text` tells the client's author what is wrong."""
 
     status: int
@@ -54,34 +62,34 @@ class Refusal:
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
-def check(head: RequestHead, compression: bool = True) -> Offer | Refusal:
+def check(head: RequestHead, compression: bool = True) -> Offer | HandshakeRefusal:
     """Judge a request that asked for an upgrade to WebSocket (RFC 6455 4.2.1). Does not block or raise.
 
     `compression` says whether an offer of permessage-deflate is taken up.
     """
     if head.method != "GET":
-        return Refusal(405, "A WebSocket handshake is a GET request.", ((b"allow", b"GET"),))
+        return HandshakeRefusal(405, "A WebSocket handshake is a GET request.", ((b"allow", b"GET"),))
     if head.http_version != "1.1":
-        return Refusal(400, "A WebSocket handshake needs HTTP/1.1.")
+        return HandshakeRefusal(400, "A WebSocket handshake needs HTTP/1.1.")
     wanted: dict[bytes, list[bytes]] = {}
     for name, value in head.headers:
         wanted.setdefault(name, []).append(value)
     problem = _upgrade_problem(wanted)
     if problem:
-        return Refusal(400, problem)
+        return HandshakeRefusal(400, problem)
     if [version.strip() for version in wanted.get(b"sec-websocket-version", ())] != [_VERSION]:
         # RFC 6455 4.4; RFC 9110 15.5.22 wants Upgrade in a 426.
-        return Refusal(
+        return HandshakeRefusal(
             426,
             "This server speaks version 13 of the WebSocket protocol.",
             ((b"sec-websocket-version", _VERSION), (b"upgrade", b"websocket")),
         )
     keys = [key.strip() for key in wanted.get(b"sec-websocket-key", ())]
     if len(keys) != 1 or not _KEY.fullmatch(keys[0]):
-        return Refusal(400, "Sec-WebSocket-Key must be given once, as the base64 form of 16 bytes.")
+        return HandshakeRefusal(400, "Sec-WebSocket-Key must be given once, as the base64 form of 16 bytes.")
     subprotocols = [name for name in _listed(wanted.get(b"sec-websocket-protocol", ())) if name]
     if len(set(subprotocols)) < len(subprotocols) or not all(map(TOKEN.fullmatch, subprotocols)):
-        return Refusal(400, "Sec-WebSocket-Protocol must list different tokens.")
+        return HandshakeRefusal(400, "Sec-WebSocket-Protocol must list different tokens.")
     offered = wanted.get(b"sec-websocket-extensions", ()) if compression else ()
     return Offer(keys[0], tuple(name.decode("ascii") for name in subprotocols), _deflate_offer(offered))
 

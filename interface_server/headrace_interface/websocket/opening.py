@@ -13,7 +13,7 @@ from ..access_log import escape
 from ..deadlines import RUNNING_NOTICE_SECONDS, takeable_seconds
 from ..http.writer import BadResponse
 from .actions import BUSY, Deny
-from .handshake import Offer, Refusal, check, connect_message, denial
+from .handshake import HandshakeRefusal, Offer, check, connect_message, denial
 
 if TYPE_CHECKING:
     from headrace_asgi.contract import Outcome
@@ -71,7 +71,7 @@ class Opening:
         context = self._context
         settings = context.settings
         offer = check(self._head, settings.websocket_compression)
-        if isinstance(offer, Refusal):
+        if isinstance(offer, HandshakeRefusal):
             return Deny(offer.status, offer.text, offer.headers)
         self.offer = offer
         full = settings.max_websockets and context.connections.socket_count >= settings.max_websockets

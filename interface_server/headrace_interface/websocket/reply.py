@@ -73,7 +73,7 @@ def _close_code(message: Message) -> tuple[int, str]:
         return 0, ""
     if may_be_sent(close):
         return close, ""
-    return SERVER_ERROR, (  # S10
+    return SERVER_ERROR, (
         f"the application asked for the close code {close}, which may not be sent: "
         f"{SERVER_ERROR} is sent instead"
     )

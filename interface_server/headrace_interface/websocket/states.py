@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from headrace_asgi.enums import quick
 
-__all__ = ["TABLE", "Fact", "SocketState", "Step"]
+__all__ = ["TABLE", "Fact", "SocketState", "SocketStep"]
 
 
 @quick
@@ -67,7 +67,7 @@ class Fact(StrEnum):
 
 
 @quick
-class Step(StrEnum):
+class SocketStep(StrEnum):
     """What a transition does; most make one action, from what came with the fact."""
 
     #: Answer the handshake with 101.
@@ -95,19 +95,19 @@ class Step(StrEnum):
 
 
 _S, _F = SocketState, Fact
-_TELL = (Step.TELL,)
-_DENY = (Step.DENY,)
-_DROP = (Step.DROP,)
-#: S8: an application that refused a socket is not told of its end.
-_DENY_FORGET = (Step.FORGET, Step.DENY)
+_TELL = (SocketStep.TELL,)
+_DENY = (SocketStep.DENY,)
+_DROP = (SocketStep.DROP,)
+#: An application that refused a socket is not told of its end.
+_DENY_FORGET = (SocketStep.FORGET, SocketStep.DENY)
 
 #: state → fact → (next state, steps). The disconnect is told once: ENDED is never left.
-TABLE: Mapping[SocketState, Mapping[Fact, tuple[SocketState, tuple[Step, ...]]]] = {
+TABLE: Mapping[SocketState, Mapping[Fact, tuple[SocketState, tuple[SocketStep, ...]]]] = {
     _S.CONNECTING: {
         _F.CONNECT_SENT: (_S.HANDSHAKE, ()),
         _F.CONNECT_UNSENT: (_S.ENDED, _DENY),
         # An answer that overtakes the layer's own proves that the connect arrived.
-        _F.ACCEPTED: (_S.OPEN, (Step.ACCEPT,)),
+        _F.ACCEPTED: (_S.OPEN, (SocketStep.ACCEPT,)),
         _F.REFUSED: (_S.ENDED, _DENY_FORGET),
         _F.TURNED_AWAY: (_S.LEFT, _DENY),
         _F.LOST: (_S.LEFT, ()),
@@ -117,23 +117,23 @@ TABLE: Mapping[SocketState, Mapping[Fact, tuple[SocketState, tuple[Step, ...]]]]
         _F.CONNECT_UNSENT: (_S.ENDED, ()),
     },
     _S.HANDSHAKE: {
-        _F.ACCEPTED: (_S.OPEN, (Step.ACCEPT,)),
+        _F.ACCEPTED: (_S.OPEN, (SocketStep.ACCEPT,)),
         _F.REFUSED: (_S.ENDED, _DENY_FORGET),
-        _F.TURNED_AWAY: (_S.ENDED, (Step.DENY, Step.TELL)),
+        _F.TURNED_AWAY: (_S.ENDED, (SocketStep.DENY, SocketStep.TELL)),
         _F.LOST: (_S.ENDED, _TELL),
     },
     _S.OPEN: {
-        _F.SAID: (_S.OPEN, (Step.WRITE,)),
-        _F.RECEIVED: (_S.OPEN, (Step.SEND,)),
-        _F.HELD_UP: (_S.OPEN, (Step.PAUSE,)),
-        _F.CLOSE: (_S.CLOSING, (Step.RESUME, Step.CLOSE)),
-        _F.CLOSE_BEGUN: (_S.CLOSING, (Step.RESUME,)),
-        _F.GIVEN_UP: (_S.CLOSING, (Step.RESUME, Step.CLOSE, Step.DROP)),
+        _F.SAID: (_S.OPEN, (SocketStep.WRITE,)),
+        _F.RECEIVED: (_S.OPEN, (SocketStep.SEND,)),
+        _F.HELD_UP: (_S.OPEN, (SocketStep.PAUSE,)),
+        _F.CLOSE: (_S.CLOSING, (SocketStep.RESUME, SocketStep.CLOSE)),
+        _F.CLOSE_BEGUN: (_S.CLOSING, (SocketStep.RESUME,)),
+        _F.GIVEN_UP: (_S.CLOSING, (SocketStep.RESUME, SocketStep.CLOSE, SocketStep.DROP)),
         _F.LOST: (_S.EMPTYING, ()),
     },
     _S.CLOSING: {
         _F.GIVEN_UP: (_S.CLOSING, _DROP),
-        _F.OVERDUE: (_S.CLOSING, (Step.ABORT,)),
+        _F.OVERDUE: (_S.CLOSING, (SocketStep.ABORT,)),
         _F.LOST: (_S.EMPTYING, ()),
     },
     _S.EMPTYING: {

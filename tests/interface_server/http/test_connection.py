@@ -13,7 +13,7 @@ from headrace_interface.http.connection import (
     TABLE,
     Action,
     Begin,
-    Close,
+    CloseConnection,
     ConnectionEvent,
     ConnectionState,
     ConnectionStep,
@@ -119,7 +119,7 @@ def test_what_breaks_the_rules_is_refused_with_its_client_and_method_and_nothing
     assert isinstance(action, Refuse)
     assert (action.refused.status, action.method, action.client) == (413, "PUT", ["127.0.0.1", 1])
     assert this.next_action(True, True) is None
-    assert this.next_action(True, False) == Close(linger=True)
+    assert this.next_action(True, False) == CloseConnection(linger=True)
     assert after(this, GET) is None
 
 
@@ -138,7 +138,7 @@ def test_a_close_lingers_for_a_client_that_may_be_sending(data: bytes, draining:
     this, _ = connection(stream_uploads=True, inline_body_bytes=1)
     assert isinstance(after(this, data), Begin)
     this.answered(keep_alive=False, draining=draining)
-    assert this.next_action(True, False) == Close(linger)
+    assert this.next_action(True, False) == CloseConnection(linger)
 
 
 def test_a_client_that_sends_too_much_ahead_is_paused_until_there_is_room() -> None:
@@ -184,7 +184,7 @@ def test_a_quiet_client_is_waited_for_a_moment_if_something_of_it_is_there() -> 
     assert this.overdue(10, has_input=True) is None
     assert this.client_due(10) == 11
     assert this.overdue(11, has_input=False) is None
-    assert this.next_action(True, False) == Close(linger=False)
+    assert this.next_action(True, False) == CloseConnection(linger=False)
 
 
 # Every row happens: real shells, a client that reads when it is told to.

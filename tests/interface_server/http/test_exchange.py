@@ -12,9 +12,10 @@ from headrace_asgi import control
 from headrace_asgi.contract import Outcome
 from headrace_interface.deadlines import RUNNING_NOTICE_SECONDS, Deadlines
 from headrace_interface.http.actions import (
-    Abort,
     Action,
-    Fail,
+    AnswerError,
+    Await,
+    CutOff,
     GiveCredit,
     Hold,
     Hurry,
@@ -22,15 +23,14 @@ from headrace_interface.http.actions import (
     NoteFull,
     NoteLate,
     Part,
-    Send,
+    SendRequest,
     Shed,
     Start,
     TellLeft,
     TimeOut,
-    Wait,
     Whole,
 )
-from headrace_interface.http.exchange import TABLE, Actions, Event, HttpExchange, RequestState, Step
+from headrace_interface.http.exchange import TABLE, Actions, Event, HttpExchange, RequestState, RequestStep
 from headrace_interface.settings import InterfaceSettings
 from tests.support.http_lab import Client, Lab, SlowTransport
 from tests.support.http_lab import response as reply
@@ -65,7 +65,7 @@ def test_every_state_is_in_the_table_and_can_be_reached() -> None:
 
 
 def test_every_step_is_taken_somewhere_and_becomes_an_action_of_its_own() -> None:
-    assert {step for row in TABLE.values() for _, steps in row.values() for step in steps} == set(Step)
+    assert {step for row in TABLE.values() for _, steps in row.values() for step in steps} == set(RequestStep)
 
 
 def test_every_open_state_ends_by_deadline_and_when_the_client_leaves() -> None:
@@ -79,7 +79,7 @@ def test_a_state_that_goes_on_has_a_deadline_but_for_an_unknown_outcome() -> Non
         event
         for row in TABLE.values()
         for event, (after, steps) in row.items()
-        if after is not RequestState.DONE and not {Step.WAIT, Step.HURRY} & set(steps)
+        if after is not RequestState.DONE and not {RequestStep.WAIT, RequestStep.HURRY} & set(steps)
     }
     assert without == {Event.UNKNOWN}, "an unknown outcome is no reason to wait longer"
 
@@ -95,7 +95,9 @@ def test_nothing_happens_after_the_end() -> None:
 
 def test_a_disconnect_is_told_only_of_what_was_sent_and_is_not_answered_h10() -> None:
     telling = {
-        state for state, row in TABLE.items() if Step.TELL_LEFT in row.get(Event.CLIENT_LEFT, (0, ()))[1]
+        state
+        for state, row in TABLE.items()
+        if RequestStep.TELL_LEFT in row.get(Event.CLIENT_LEFT, (0, ()))[1]
     }
     assert telling == {
         RequestState.QUEUED,
@@ -125,8 +127,8 @@ def test_what_a_deadline_means(events: tuple[Event, ...], actions: Actions) -> N
 
 def test_a_part_that_does_not_come_cuts_the_response_unless_its_reader_is_behind() -> None:
     this = streaming()
-    assert this.deadline(behind=True) == (Wait("response"),)
-    assert this.deadline(behind=False) == (Abort("the application did not send the next part in time"),)
+    assert this.deadline(behind=True) == (Await("response"),)
+    assert this.deadline(behind=False) == (CutOff("the application did not send the next part in time"),)
 
 
 def test_a_reader_that_is_behind_does_not_keep_a_request_queued() -> None:
@@ -139,7 +141,7 @@ def test_a_reader_that_is_behind_does_not_keep_a_request_queued() -> None:
         (Outcome.SENT, (), RequestState.QUEUED),
         (Outcome.DUPLICATE, (), RequestState.QUEUED),
         (Outcome.FULL, (NoteFull(), Shed()), RequestState.DONE),
-        (Outcome.UNAVAILABLE, (Wait("layer"), Hold()), RequestState.HELD),
+        (Outcome.UNAVAILABLE, (Await("layer"), Hold()), RequestState.HELD),
         (Outcome.UNKNOWN, (), RequestState.UNSURE),
     ],
 )
@@ -151,7 +153,7 @@ def test_what_an_outcome_means(outcome: Outcome, actions: Actions, state: Reques
 
 def test_a_request_that_no_layer_carries_fails() -> None:
     [action] = exchange(Event.BEGIN).outcome(Outcome.UNSENDABLE)
-    assert isinstance(action, Fail)
+    assert isinstance(action, AnswerError)
     assert action.status == 500
 
 
@@ -174,11 +176,11 @@ def test_a_response_in_parts_carries_their_bytes() -> None:
     wait, start, credit = response(
         this, status=200, more_content=True, credit_channel="http.response.credit?x"
     )
-    assert (wait, credit) == (Wait("response"), GiveCredit())
+    assert (wait, credit) == (Await("response"), GiveCredit())
     assert isinstance(start, Start)
     assert start.credit_channel == "http.response.credit?x"
     assert this.part({"content": b"a", "more_content": True}, 100) == (
-        Wait("response"),
+        Await("response"),
         Part(b"1\r\na\r\n", 1),
         GiveCredit(),
     )
@@ -188,18 +190,18 @@ def test_a_response_in_parts_carries_their_bytes() -> None:
 def test_a_part_without_room_ends_the_response_and_the_application_is_told() -> None:
     tell, cut = streaming().part({"content": b"12345", "more_content": True}, 5)
     assert tell == TellLeft()
-    assert isinstance(cut, Abort)
+    assert isinstance(cut, CutOff)
     assert cut.slow_reader
 
 
 def test_a_reply_that_breaks_the_specification_fails_the_request_h14() -> None:
     this = exchange(Event.BEGIN)
     [failure] = response(this, content=b"a", credit_channel="http.response.credit?x")
-    assert isinstance(failure, Fail)
+    assert isinstance(failure, AnswerError)
     assert (failure.status, failure.credit_channel) == (500, "http.response.credit?x")
     assert "'status'" in failure.reason
     [cut] = streaming().part({"status": 200}, 100)
-    assert isinstance(cut, Abort)
+    assert isinstance(cut, CutOff)
 
 
 def test_a_response_that_cannot_be_written_fails_before_a_byte_of_it_was_st15() -> None:
@@ -207,12 +209,12 @@ def test_a_response_that_cannot_be_written_fails_before_a_byte_of_it_was_st15() 
         [failure] = response(
             exchange(Event.BEGIN), status=200, headers=[[b"X", b"a\r\nb"]], more_content=more
         )
-        assert isinstance(failure, Fail)
+        assert isinstance(failure, AnswerError)
 
 
 def test_a_failure_has_a_status_and_a_reason() -> None:
-    assert exchange(Event.BEGIN).failed(502, "the worker died") == (Fail(502, "the worker died"),)
-    assert streaming().failed(502, "the worker died") == (Abort("the worker died"),)
+    assert exchange(Event.BEGIN).failed(502, "the worker died") == (AnswerError(502, "the worker died"),)
+    assert streaming().failed(502, "the worker died") == (CutOff("the worker died"),)
 
 
 def test_a_part_before_the_response_is_ignored() -> None:
@@ -222,11 +224,11 @@ def test_a_part_before_the_response_is_ignored() -> None:
 @pytest.mark.parametrize(
     ("events", "action"),
     [
-        ((Event.BEGIN,), Wait("queue")),
+        ((Event.BEGIN,), Await("queue")),
         ((Event.BEGIN, Event.DATA_LOST), Hurry(RUNNING_NOTICE_SECONDS)),
-        ((Event.BEGIN, Event.RUNNING), Wait("response")),
-        ((Event.BEGIN_WITHOUT_LAYER,), Wait("layer")),
-        ((Event.BEGIN_WITHOUT_LAYER, Event.LAYER_BACK), Wait("queue")),
+        ((Event.BEGIN, Event.RUNNING), Await("response")),
+        ((Event.BEGIN_WITHOUT_LAYER,), Await("layer")),
+        ((Event.BEGIN_WITHOUT_LAYER, Event.LAYER_BACK), Await("queue")),
     ],
 )
 def test_the_deadline_of_each_state(events: tuple[Event, ...], action: Action) -> None:
@@ -235,7 +237,7 @@ def test_the_deadline_of_each_state(events: tuple[Event, ...], action: Action) -
 
 
 def test_a_request_is_sent_when_its_clock_runs() -> None:
-    assert exchange().happened(Event.BEGIN) == (Wait("queue"), Send())
+    assert exchange().happened(Event.BEGIN) == (Await("queue"), SendRequest())
 
 
 # Every row happens: real shells, a request whose body still comes, a client that reads when it is told to.

@@ -34,7 +34,7 @@ from headrace_interface.websocket.exchange import (
     Exchange,
 )
 from headrace_interface.websocket.reply import Reply
-from headrace_interface.websocket.states import TABLE, Fact, SocketState, Step
+from headrace_interface.websocket.states import TABLE, Fact, SocketState, SocketStep
 
 ACCEPT = Reply(accept=True, acceptance=Accept(None, []))
 REFUSE = Reply(accept=False, denial=Deny(403, "no"))
@@ -110,15 +110,15 @@ def test_the_table_is_all_there_is(state: SocketState, fact: Fact) -> None:
         Fact.RECEIVED in TABLE[expected],
     )
     kinds = {
-        Step.ACCEPT: Accept,
-        Step.DENY: Deny,
-        Step.FORGET: Forget,
-        Step.TELL: Tell,
-        Step.WRITE: Write,
-        Step.CLOSE: Close,
-        Step.SEND: Go,
-        Step.PAUSE: Pause,
-        Step.ABORT: Abort,
+        SocketStep.ACCEPT: Accept,
+        SocketStep.DENY: Deny,
+        SocketStep.FORGET: Forget,
+        SocketStep.TELL: Tell,
+        SocketStep.WRITE: Write,
+        SocketStep.CLOSE: Close,
+        SocketStep.SEND: Go,
+        SocketStep.PAUSE: Pause,
+        SocketStep.ABORT: Abort,
     }
     assert [type(action) for action in actions] == [kinds[step] for step in steps if step in kinds]
 

@@ -8,8 +8,8 @@ import pytest
 
 from headrace_interface.websocket.actions import Deny
 from headrace_interface.websocket.handshake import (
+    HandshakeRefusal,
     Offer,
-    Refusal,
     accept_problem,
     canonical_head,
     check,
@@ -25,9 +25,9 @@ def offer_of(**changes: Any) -> Offer:
     return offer
 
 
-def refusal_of(**changes: Any) -> Refusal:
+def refusal_of(**changes: Any) -> HandshakeRefusal:
     refusal = check(make_head(**changes))
-    assert isinstance(refusal, Refusal), refusal
+    assert isinstance(refusal, HandshakeRefusal), refusal
     return refusal
 
 

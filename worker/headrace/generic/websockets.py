@@ -141,7 +141,7 @@ class JsonWebsocketConsumer(WebsocketConsumer):
         """A frame came that is valid JSON."""
 
     def invalid_json(self, text: str | None, error: Exception | None, **kwargs: object) -> None:
-        """A frame came that is not JSON, or (`text` and `error` are None) a binary one (S13).
+        """A frame came that is not JSON, or (`text` and `error` are None) a binary one.
 
         Closes the socket: 1007 for text that is not JSON, 1003 for a binary frame. Override it to answer
         differently.

@@ -148,7 +148,7 @@ class Dispatcher:
         return result, error
 
     def _log_failed(self, message: Message, error: BaseException, origin: str) -> None:
-        """Say that a message was not handled: none is dropped in silence (W8)."""
+        """Say that a message was not handled: none is dropped in silence."""
         if isinstance(error, ConsumeLater):
             worker_log.warning(
                 "%s raised ConsumeLater for a message on %s %d times; the message is dropped",

@@ -162,7 +162,7 @@ class WorkerLoop(ABC):
         )
 
     def _step_guarded(self) -> None:
-        """One step, whose failure ends no worker: the next message may be good (W1)."""
+        """One step, whose failure ends no worker: the next message may be good."""
         try:
             self.step()
         except Exception:

@@ -1,4 +1,4 @@
-"""What the layer refused: kept in order per channel, and tried again until it is accepted or too old (W3)."""
+"""What the layer refused: kept in order per channel, and tried again until it is accepted or too old."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ class Unsent:
         self._log_lost(item, outcome, self._tell_client(item, outcome))
 
     def _tell_client(self, item: Out, outcome: Outcome) -> str:
-        """Tell the client: what it receives has a gap, and nothing is better than that (PROTOCOL 9)."""
+        """Tell the client: what it receives has a gap, and nothing is better than that."""
         if not isinstance(item, Send) or not is_process_queue(item.channel) or outcome is Outcome.UNKNOWN:
             return ""
         local = local_part(item.channel)

@@ -35,7 +35,7 @@ log = logging.getLogger("headrace.layer")
 _STOP_LOOK_SECONDS = 0.02
 
 
-class _State(Enum):
+class _PortState(Enum):
     """States of the line, and what ends each.
 
     AWAY         started, or restored -> REGISTERING
@@ -52,7 +52,7 @@ class _State(Enum):
 
 
 @dataclass(slots=True, eq=False)
-class _Call:
+class _Asked:
     """One thing asked of the store, at a time in milliseconds."""
 
     step: Callable[[Store, int], Outcome]
@@ -62,10 +62,10 @@ class _Call:
 
 
 @dataclass(slots=True, eq=False)
-class _Turn:
+class _Gathered:
     """What was asked in one turn of the reactor."""
 
-    calls: list[_Call] = field(default_factory=list)
+    calls: list[_Asked] = field(default_factory=list)
     #: Channels whose level is told with the answers.
     levels: dict[str, None] = field(default_factory=dict)
     answers: list[Outcome] = field(default_factory=list)
@@ -91,7 +91,7 @@ class MemoryInterfacePort(InterfacePort):
         self._call_later = reactor.callLater
         self._call_from_thread = getattr(reactor, "callFromThread", None) or partial(reactor.callLater, 0)
         self._max_message_bytes = max_message_bytes
-        self._state = _State.AWAY
+        self._state = _PortState.AWAY
         #: Why the line is cut; empty if it is not.
         self._cut = ""
         #: Whether the layer knew this process before, and what the receiver was told last.
@@ -99,13 +99,13 @@ class MemoryInterfacePort(InterfacePort):
         self._told_up: bool | None = None
         #: Whether `_hear` is on its way.
         self._rung = False
-        self._turn = _Turn()
-        self._unanswered: list[_Turn] = []
-        self._held: list[_Call] = []
+        self._turn = _Gathered()
+        self._unanswered: list[_Gathered] = []
+        self._held: list[_Asked] = []
         #: Sockets whose connect is not answered.
         self._connecting: set[str] = set()
         #: What ends such a socket: a connect that is repeated behind it would begin the socket anew.
-        self._after_connect: dict[str, _Call] = {}
+        self._after_connect: dict[str, _Asked] = {}
         #: Those whose end is not: local part -> path, None if no disconnect is owed.
         self._ending: dict[str, str | None] = {}
         self._taken_channels: frozenset[str] = frozenset()
@@ -114,7 +114,7 @@ class MemoryInterfacePort(InterfacePort):
 
     @property
     def taken_channels(self) -> frozenset[str]:
-        if self._state is _State.HERE:
+        if self._state is _PortState.HERE:
             with self._hub as store:
                 self._taken_channels = store.taken_channels(self._hub.now_ms())
         return self._taken_channels
@@ -130,13 +130,13 @@ class MemoryInterfacePort(InterfacePort):
 
     def lose(self, reason: str = "the line was cut") -> None:
         """Cut the line, until `restore`: what was written and not answered has an unknown outcome."""
-        if self._cut or self._state is _State.STOPPED:
+        if self._cut or self._state is _PortState.STOPPED:
             return
         self._cut = reason
-        self._state = _State.AWAY
+        self._state = _PortState.AWAY
         self._hub.stop_listening(self.process)
         unanswered, self._unanswered = self._unanswered, []
-        turn, self._turn = self._turn, _Turn()
+        turn, self._turn = self._turn, _Gathered()
         held, self._held = self._held, []
         for lost in unanswered:
             self._give_up(lost.calls, Outcome.UNKNOWN)
@@ -150,7 +150,7 @@ class MemoryInterfacePort(InterfacePort):
             if self._receiver is not None:
                 self._register()
 
-    def _give_up(self, calls: list[_Call], outcome: Outcome) -> None:
+    def _give_up(self, calls: list[_Asked], outcome: Outcome) -> None:
         for call in calls:
             if call.insists:
                 self._held.append(call)
@@ -163,13 +163,13 @@ class MemoryInterfacePort(InterfacePort):
             self._receiver.layer_lost(self._cut)
 
     def _register(self) -> None:
-        self._state = _State.REGISTERING
+        self._state = _PortState.REGISTERING
         self._call_later(0, self._come_up)
 
     def _come_up(self) -> None:
         """Make everything known, ask what waited, and hear."""
         receiver = self._receiver
-        if self._state is not _State.REGISTERING or receiver is None:
+        if self._state is not _PortState.REGISTERING or receiver is None:
             return
         with self._hub as store:
             lost_data = self._was_known and self.process not in store.processes
@@ -178,7 +178,7 @@ class MemoryInterfacePort(InterfacePort):
         with self._hub as store:
             store.register(self.process, self._sockets_to_register(receiver) if lost_data else ())
         self._was_known = True
-        self._state = _State.HERE
+        self._state = _PortState.HERE
         held, self._held = self._held, []
         for call in held:
             self._ask(call)
@@ -203,7 +203,7 @@ class MemoryInterfacePort(InterfacePort):
         if payload is None:
             return
         expiry_ms = 0 if expiry_seconds == math.inf else self._hub.now_ms() + int(expiry_seconds * 1000)
-        self._ask(_Call(lambda store, now_ms: store.send(channel, payload, expiry_ms), done))
+        self._ask(_Asked(lambda store, now_ms: store.send(channel, payload, expiry_ms), done))
 
     def connect(self, local: str, path: str, message: Message, expiry_seconds: float, done: Done) -> None:
         payload = self._packed(message, done)
@@ -223,7 +223,7 @@ class MemoryInterfacePort(InterfacePort):
         def step(store: Store, now_ms: int) -> Outcome:
             return store.connect(socket, path, payload, now_ms, expiry_ms)
 
-        self._ask(_Call(step, finished, insists=True))
+        self._ask(_Asked(step, finished, insists=True))
 
     def frame(self, local: str, message: Message, order: int, ordered: bool, done: Done) -> None:
         payload = self._packed(message, done)
@@ -231,12 +231,12 @@ class MemoryInterfacePort(InterfacePort):
             return
         socket = self.process + local
         self._ask(
-            _Call(lambda store, now_ms: store.frame(socket, payload, order, now_ms, ordered), done),
+            _Asked(lambda store, now_ms: store.frame(socket, payload, order, now_ms, ordered), done),
             level=WEBSOCKET_RECEIVE.channel,
         )
 
     def ask_level(self, channel: str) -> None:
-        if self._state is _State.HERE:
+        if self._state is _PortState.HERE:
             self._wake()
             self._turn.levels[channel] = None
 
@@ -268,7 +268,7 @@ class MemoryInterfacePort(InterfacePort):
             self._ending.pop(local, None)
             done(outcome)
 
-        call = _Call(step, finished, insists=True)
+        call = _Asked(step, finished, insists=True)
         if local in self._connecting:
             self._after_connect[local] = call
         else:
@@ -276,8 +276,8 @@ class MemoryInterfacePort(InterfacePort):
 
     def _packed(self, message: Message, done: Done) -> bytes | None:
         """The message as bytes; None if it cannot be sent, which `done` learns."""
-        is_coming = self._state is _State.REGISTERING and self._told_up
-        if not (is_coming or self._state is _State.HERE) or self._when_stopped is not None:
+        is_coming = self._state is _PortState.REGISTERING and self._told_up
+        if not (is_coming or self._state is _PortState.HERE) or self._when_stopped is not None:
             self._call_later(0, self._tell, done, Outcome.UNAVAILABLE)
             return None
         try:
@@ -288,13 +288,13 @@ class MemoryInterfacePort(InterfacePort):
             self._call_later(0, self._tell, done, Outcome.UNSENDABLE)
             return None
 
-    def _ask(self, call: _Call, level: str = "") -> None:
-        if self._state is _State.HERE:
+    def _ask(self, call: _Asked, level: str = "") -> None:
+        if self._state is _PortState.HERE:
             self._wake()
             self._turn.calls.append(call)
             if level:
                 self._turn.levels[level] = None
-        elif self._state is _State.STOPPED:
+        elif self._state is _PortState.STOPPED:
             self._call_later(0, self._tell, call.done, Outcome.UNAVAILABLE)
         else:
             self._held.append(call)
@@ -306,7 +306,7 @@ class MemoryInterfacePort(InterfacePort):
     def _write(self) -> None:
         """Carry out what this turn gathered; the answers come in another one."""
         turn = self._turn
-        if self._state is not _State.HERE or not (turn.calls or turn.levels):
+        if self._state is not _PortState.HERE or not (turn.calls or turn.levels):
             return
         with self._hub as store:
             if self.process not in store.processes:
@@ -318,13 +318,13 @@ class MemoryInterfacePort(InterfacePort):
             # Nothing was done: it is, as soon as everything is registered again.
             self._register()
             self._held = turn.calls + self._held
-            self._turn = _Turn()
+            self._turn = _Gathered()
             return
-        self._turn = _Turn()
+        self._turn = _Gathered()
         self._unanswered.append(turn)
         self._call_later(self.answer_seconds, self._answer, turn)
 
-    def _answer(self, turn: _Turn) -> None:
+    def _answer(self, turn: _Gathered) -> None:
         if turn not in self._unanswered:  # the line was lost before
             return
         self._unanswered.remove(turn)
@@ -351,7 +351,7 @@ class MemoryInterfacePort(InterfacePort):
 
     def _hear(self) -> None:
         self._rung = False
-        if self._state is not _State.HERE:
+        if self._state is not _PortState.HERE:
             return
         with self._hub as store:
             known = self.process in store.processes
@@ -391,12 +391,12 @@ class MemoryInterfacePort(InterfacePort):
 
     def _wind_up(self, last: Any) -> None:
         """Wait for the answers that are due, and for sockets whose disconnect is owed."""
-        if self._state is _State.STOPPED:
+        if self._state is _PortState.STOPPED:
             return
         if self._turn.calls or self._unanswered or self._held or self._owes_sockets():
             self._call_later(_STOP_LOOK_SECONDS, self._wind_up, last)
             return
-        if self._state is _State.HERE:
+        if self._state is _PortState.HERE:
             with self._hub as store:
                 store.withdraw(self.process)
         last.cancel()
@@ -407,15 +407,15 @@ class MemoryInterfacePort(InterfacePort):
 
     def _finish(self) -> None:
         """End, whether everything was answered or not; what is still owed stays registered."""
-        if self._state is _State.STOPPED:
+        if self._state is _PortState.STOPPED:
             return
-        self._state = _State.STOPPED
+        self._state = _PortState.STOPPED
         self._hub.stop_listening(self.process)
         for turn in self._unanswered:
             for call in turn.calls:
                 self._tell(call.done, Outcome.UNKNOWN)
         for call in self._turn.calls + self._held:
             self._tell(call.done, Outcome.UNAVAILABLE)
-        self._unanswered, self._turn, self._held = [], _Turn(), []
+        self._unanswered, self._turn, self._held = [], _Gathered(), []
         if self._when_stopped is not None:
             self._when_stopped()

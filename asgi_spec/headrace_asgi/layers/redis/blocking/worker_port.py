@@ -272,7 +272,7 @@ class RedisWorkerPort(WorkerPort):
         return read.alive
 
     def _answer(self, take: RedisCommand, block_seconds: float | None) -> Any:
-        """The answer of the take, waited for; `wake` ends the wait, not the answer (W6)."""
+        """The answer of the take, waited for; `wake` ends the wait, not the answer."""
         connection = self._connection
         deadline = time.monotonic() + (block_seconds or 0) + ANSWER_SECONDS
         while (answer := connection.next_answer()) is NOTHING:

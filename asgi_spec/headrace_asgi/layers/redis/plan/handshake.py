@@ -2,7 +2,7 @@
 
 We log in, choose the database, learn who answers, load the scripts, and end what our previous connection left
 there: commands that were not read yet must not run late, and a take that still blocks must not pop into the
-void (PROTOCOL 0).
+void (docs/protocol.md, section 3).
 """
 
 from __future__ import annotations
