@@ -152,7 +152,7 @@ class Socket(RuleBasedStateMachine):
         assert self.socket.heard == self.said[: len(self.socket.heard)]
 
     def teardown(self) -> None:
-        self.tiers.wait(5)
+        self.tiers.wait(15)  # more than 200 words, one after the other
         assert Echo.ran == ["connect", *self.said] + ["disconnect"] * self.ended
         if not self.ended:
             assert self.socket.heard == self.said
