@@ -56,9 +56,6 @@ SMALL_MODULES = {
 #: Class names that two modules give to different things.
 TWICE_NAMED_CLASSES = {
     "Command": "Django finds management commands by it",
-    "Abort": "an action of an HTTP connection and of a WebSocket, and the same one",
-    "Pause": "an action of an HTTP connection and of a WebSocket, and the same one",
-    "Resume": "an action of an HTTP connection and of a WebSocket, and the same one",
 }
 
 #: The modules in which the private names of a library may stand: there an upgrade of it is looked at.

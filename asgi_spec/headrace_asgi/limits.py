@@ -25,6 +25,7 @@ __all__ = [
     "RECEIVE_SECONDS",
     "RESPONSE_CREDIT_BYTES",
     "RESPONSE_WINDOW_BYTES",
+    "STOP_LOOK_SECONDS",
     "STOP_SECONDS",
     "Capacities",
 ]
@@ -59,6 +60,8 @@ ANNOUNCED_SECONDS = 90.0
 #: Seconds that an interface server's line to the layer takes to end, at most: answers that are still due, and
 #: its withdrawal. Redis that does not answer for so long is away.
 STOP_SECONDS = 5.0
+#: Between two looks meanwhile whether all answers have come.
+STOP_LOOK_SECONDS = 0.02
 #: Bytes of a response in parts that its sender may be ahead of its reader: they wait in the interface server.
 RESPONSE_WINDOW_BYTES = 1024 * 1024
 #: Bytes that a reader has taken before its sender hears of it: a quarter of the window, so that a fast reader

@@ -25,7 +25,21 @@ SETTINGS = settings(
 )
 
 
-class HttpConnection(RuleBasedStateMachine):
+class TwoTierMachine(RuleBasedStateMachine):
+    """What goes on by itself, whatever clients do."""
+
+    tiers: TwoTiers
+
+    @rule(worker=st.integers(0, 1))
+    def work(self, worker: int) -> None:
+        self.tiers.work(worker)
+
+    @rule()
+    def turn(self) -> None:
+        self.tiers.turn()
+
+
+class HttpConnection(TwoTierMachine):
     """One connection: whole, cut and pipelined requests; every answer is that of its request, in its turn."""
 
     def __init__(self) -> None:
@@ -68,14 +82,6 @@ class HttpConnection(RuleBasedStateMachine):
         data, self.rest = self.rest, b""
         self.client.send(data)
 
-    @rule(worker=st.integers(0, 1))
-    def work(self, worker: int) -> None:
-        self.tiers.work(worker)
-
-    @rule()
-    def turn(self) -> None:
-        self.tiers.turn()
-
     @invariant()
     def answers_are_a_beginning_of_what_was_asked(self) -> None:
         bodies = [answer.body for answer in self.client.answers]
@@ -106,7 +112,7 @@ class Echo(WebsocketConsumer):
         self.ran.append("disconnect")
 
 
-class Socket(RuleBasedStateMachine):
+class Socket(TwoTierMachine):
     """One ordered WebSocket, two workers: all that is said runs once, between connect and disconnect."""
 
     answer_seconds = 0.0
@@ -134,14 +140,6 @@ class Socket(RuleBasedStateMachine):
             self.socket.close()
         else:
             self.socket.leave()
-
-    @rule(worker=st.integers(0, 1))
-    def work(self, worker: int) -> None:
-        self.tiers.work(worker)
-
-    @rule()
-    def turn(self) -> None:
-        self.tiers.turn()
 
     @invariant()
     def what_ran_and_was_heard_is_a_beginning_of_what_was_said(self) -> None:

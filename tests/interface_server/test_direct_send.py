@@ -209,7 +209,7 @@ def test_the_wire_is_found_below_tls(reactor: HandReactor, tmp_path: Path) -> No
             assert drain(reactor, secured, len(data)) == data
 
 
-def test_a_foreign_transport_has_no_wire() -> None:
+def test_a_foreign_transport_is_no_direct_one() -> None:
     assert direct_transport_of(object()) is None
     assert direct_transport_of(None) is None
     assert not DirectTransport().backlogged

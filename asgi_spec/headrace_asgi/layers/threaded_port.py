@@ -30,7 +30,7 @@ from ..backoff import Backoff
 from ..contract import ChannelLayer, Done, InterfacePort, InterfaceReceiver, Outcome
 from ..envelope import Message
 from ..errors import ChannelFull, MessageTooLarge, OutcomeUnknown
-from ..limits import STOP_SECONDS
+from ..limits import STOP_LOOK_SECONDS, STOP_SECONDS
 from ..messages import WEBSOCKET_CONNECT, WEBSOCKET_DISCONNECT, WEBSOCKET_RECEIVE
 from ..names import local_part
 
@@ -42,8 +42,6 @@ log = logging.getLogger("headrace.layer")
 _FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS = 0.05, 1.0
 #: Seconds between two tries to send what must arrive.
 _OWED_PAUSE_SECONDS = 0.1
-#: Seconds between two looks, while the port stops, whether a disconnect is still owed.
-_STOP_LOOK_SECONDS = 0.02
 #: The client to whom the sending thread writes so that the receiving one ends.
 _NOBODY = "end"
 
@@ -287,7 +285,7 @@ class ThreadedPort(InterfacePort):
         if self._when_stopped is None:
             return
         if any(True for _ in self._receiver.open_sockets()):
-            self._reactor.callLater(_STOP_LOOK_SECONDS, self._wind_up)
+            self._reactor.callLater(STOP_LOOK_SECONDS, self._wind_up)
         else:
             self._jobs.put(None)
 

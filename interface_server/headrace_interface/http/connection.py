@@ -17,6 +17,7 @@ from typing import Any
 from headrace_asgi.enums import quick
 
 from ..settings import InterfaceSettings
+from ..transport_actions import Abort, Pause, Resume
 from .body import RequestBody
 from .client_deadline import ClientDeadline, Expected
 from .head import Endpoints, Refused, RequestHead
@@ -218,23 +219,8 @@ class CloseConnection:
 
 
 @dataclass(frozen=True, slots=True)
-class Abort:
-    """Drop the connection now."""
-
-
-@dataclass(frozen=True, slots=True)
 class Leave:
     """The client of the call, if there is one, is gone."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """Stop reading from the client."""
-
-
-@dataclass(frozen=True, slots=True)
-class Resume:
-    """Read on."""
 
 
 Action = (

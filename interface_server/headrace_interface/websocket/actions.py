@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from headrace_asgi.close_codes import NORMAL, POLICY_VIOLATION
 
+from ..transport_actions import Abort, Pause, Resume
+
 if TYPE_CHECKING:
     from headrace_asgi.contract import Outcome
 
@@ -110,23 +112,8 @@ class Forget:
 
 
 @dataclass(frozen=True, slots=True)
-class Pause:
-    """Stop reading from the client."""
-
-
-@dataclass(frozen=True, slots=True)
-class Resume:
-    """Read on."""
-
-
-@dataclass(frozen=True, slots=True)
 class ReadOn:
     """Look at what was read before the pause, and then read on."""
-
-
-@dataclass(frozen=True, slots=True)
-class Abort:
-    """Drop the connection at once."""
 
 
 Action = (

@@ -35,8 +35,8 @@ class SlowSockets(Backlog):
     """The sockets whose clients have yet to read, looked at each second, and what waits for them all."""
 
     __slots__ = (
+        "_buffers",
         "_looked_at",
-        "_outlets",
         "_timers",
         "due",
         "limit_bytes",
@@ -48,7 +48,7 @@ class SlowSockets(Backlog):
 
     def __init__(self, settings: InterfaceSettings, timers: Timers) -> None:
         super().__init__()
-        self._outlets: set[FrameBuffer] = set()
+        self._buffers: set[FrameBuffer] = set()
         self._timers = timers
         #: Beyond this much waiting, a client must take a piece within `seconds`.
         self.pending_bytes = settings.max_pending_bytes
@@ -58,22 +58,22 @@ class SlowSockets(Backlog):
         self._looked_at = 0.0
         self.due = self.watched = math.inf
 
-    def add(self, write_buffer: FrameBuffer) -> None:
+    def add(self, buffer: FrameBuffer) -> None:
         """Look at this one from now on."""
-        self._outlets.add(write_buffer)
+        self._buffers.add(buffer)
         if self.due == math.inf:
             self._look_next(self._timers.now())
 
-    def remove(self, write_buffer: FrameBuffer) -> None:
+    def remove(self, buffer: FrameBuffer) -> None:
         """Its client has read everything, or is gone."""
-        self._outlets.discard(write_buffer)
+        self._buffers.discard(buffer)
 
     def deadline_passed(self, now: float) -> None:
         """Look at all. However late a look comes, it counts for no more than twice its time."""
         passed = min(now - self._looked_at, 2 * self.look_seconds)
-        for write_buffer in list(self._outlets):
-            write_buffer.look(passed)
-        if self._outlets:
+        for buffer in list(self._buffers):
+            buffer.look(passed)
+        if self._buffers:
             self._look_next(now)
 
     def _look_next(self, now: float) -> None:
@@ -82,12 +82,10 @@ class SlowSockets(Backlog):
 
     def relieve(self) -> None:
         """Close those for whom most is waiting, until there is room."""
-        for write_buffer in sorted(
-            self._outlets, key=lambda write_buffer: write_buffer.queued_bytes, reverse=True
-        ):
+        for buffer in sorted(self._buffers, key=lambda buffer: buffer.queued_bytes, reverse=True):
             if self.bytes <= self.limit_bytes * _KEPT_SHARE:
                 return
-            write_buffer.when_slow()
+            buffer.when_slow()
 
 
 class FrameBuffer(WriteBuffer):

@@ -20,7 +20,7 @@ from headrace_asgi.contract import Done, InterfacePort, InterfaceReceiver, OpenS
 from headrace_asgi.control import ADD, GROUP
 from headrace_asgi.envelope import Message, decode, pack_message, unpack_message
 from headrace_asgi.errors import MessageTooLarge, UnreadableEntry
-from headrace_asgi.limits import STOP_SECONDS
+from headrace_asgi.limits import STOP_LOOK_SECONDS, STOP_SECONDS
 from headrace_asgi.messages import WEBSOCKET_RECEIVE
 from headrace_asgi.names import local_part, new_process_queue
 
@@ -30,9 +30,6 @@ from .store import Store
 __all__ = ["MemoryInterfacePort"]
 
 log = logging.getLogger("headrace.layer")
-
-#: Seconds between two looks, while the port stops, whether nothing is owed any more.
-_STOP_LOOK_SECONDS = 0.02
 
 
 class _PortState(Enum):
@@ -394,7 +391,7 @@ class MemoryInterfacePort(InterfacePort):
         if self._state is _PortState.STOPPED:
             return
         if self._turn.calls or self._unanswered or self._held or self._owes_sockets():
-            self._call_later(_STOP_LOOK_SECONDS, self._wind_up, last)
+            self._call_later(STOP_LOOK_SECONDS, self._wind_up, last)
             return
         if self._state is _PortState.HERE:
             with self._hub as store:

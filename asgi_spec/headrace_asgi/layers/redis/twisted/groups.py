@@ -1,4 +1,4 @@
-"""Tells Redis of the groups of one interface process: withdraws it, registers it anew, lays ghosts."""
+"""Tells Redis of the groups of a process: withdraws it, registers it anew, removes stale members."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from headrace_asgi.close_codes import ABNORMAL
 from headrace_asgi.contract import Done, InterfacePort, InterfaceReceiver, OpenSocket, Outcome
 from headrace_asgi.envelope import Message, encode, pack_message
 from headrace_asgi.errors import LayerRefused, LayerUnavailable, MessageTooLarge
-from headrace_asgi.limits import MAX_MESSAGE_BYTES, STOP_SECONDS
+from headrace_asgi.limits import MAX_MESSAGE_BYTES, STOP_LOOK_SECONDS, STOP_SECONDS
 
 from ..address import ServerAddress
 from ..memory_watch import MemoryWatch
@@ -51,8 +51,7 @@ TAKE_BYTES = 2 * 1024 * 1024
 #: Seconds that one waiting take lasts; its connection is given up when Redis is silent for longer.
 TAKE_SECONDS = 30
 ANSWER_SECONDS = 5.0
-#: Seconds between two looks whether all answers have come, and those that `stop` keeps for the withdrawal.
-STOP_LOOK_SECONDS = 0.02
+#: Seconds that `stop` keeps for the withdrawal.
 WITHDRAW_SECONDS = 1.0
 #: Seconds that the answer to `group_channels` is kept for who asked.
 MEMBERS_EXPIRY_SECONDS = 10.0
