@@ -50,16 +50,22 @@ def end_server(directory: Path) -> bool:
             return connection.recv(1) == b""  # its end: the next one to come finds no half-dead server
         except ConnectionError:
             return True
-        except OSError:
+        except (OSError, ValueError):  # slow, or it says something else: it is asked again
             return False
 
 
-def clear(directory: Path) -> None:
-    """Remove the directory of a server that has ended. The caller has the exclusive lock."""
-    with contextlib.suppress(OSError):  # not empty: somebody comes in, or put something there
-        for name in FILES:
-            (directory / name).unlink(missing_ok=True)
+def clear(directory: Path) -> bool:
+    """Whether nothing of a server that has ended is left, its files and directory being removed now.
+
+    The caller has the exclusive lock. Something is left where a server on its way out writes to its log once
+    more, or somebody comes in. What somebody else put into the directory stays, and the directory with it.
+    """
+    for name in FILES:
+        with contextlib.suppress(OSError):
+            (directory / name).unlink()
+    with contextlib.suppress(OSError):
         directory.rmdir()
+    return not any((directory / name).exists() for name in FILES)
 
 
 def is_guarded(directory: Path) -> bool:
@@ -93,17 +99,16 @@ def _ended() -> bytes:
 
 
 def _watch(directory: Path) -> None:
-    """Wait until nobody uses the server, then end it."""
+    """Wait until nobody uses the server, then end it and remove its directory."""
     pause = RETRY_SECONDS
-    with (directory / USERS).open("r+") as users:
-        while True:
+    while directory.exists():
+        # Opened each time: after an attempt to clear it may be another file, and then another guard's too.
+        with contextlib.suppress(FileNotFoundError), (directory / USERS).open("a") as users:
             fcntl.flock(users, fcntl.LOCK_EX)
-            if end_server(directory):
-                clear(directory)
+            if end_server(directory) and clear(directory):
                 return
-            fcntl.flock(users, fcntl.LOCK_UN)
-            time.sleep(pause)
-            pause = min(2 * pause, MAX_RETRY_SECONDS)
+        time.sleep(pause)
+        pause = min(2 * pause, MAX_RETRY_SECONDS)
 
 
 def main() -> None:

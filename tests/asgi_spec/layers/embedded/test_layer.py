@@ -160,9 +160,9 @@ def eventually_cleared(directory: Path) -> bool:
 
 def test_many_processes_that_start_at_once_share_one_server(base: Path) -> None:
     directory = runtime_directory("shared")
-    with users(6, "shared"):
+    with users(6, "shared"), contextlib.closing(IPCChannelLayer("shared")) as layer:
         assert (directory / "log").read_text().count("Ready to accept connections") == 1
-        assert len(IPCChannelLayer("shared").receive_many(["test"], 100)) == 6
+        assert len(layer.receive_many(["test"], 100)) == 6
 
 
 def test_processes_that_are_killed_leave_neither_server_nor_directory(base: Path) -> None:
