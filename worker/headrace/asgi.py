@@ -6,7 +6,6 @@ While Django's tests run, each of them lives in memory instead: a test must not 
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from collections.abc import Iterable, Sequence
 from functools import cached_property
@@ -16,6 +15,7 @@ from headrace_asgi.errors import ConfigurationError
 from headrace_asgi.layers.from_config import layer_from_config
 
 from . import conf
+from .django_private import tests_are_running
 from .routing import Router
 from .types import Content, Options
 
@@ -26,7 +26,6 @@ __all__ = [
     "InvalidChannelLayerError",
     "channel_layers",
     "get_channel_layer",
-    "tests_are_running",
 ]
 
 DEFAULT_CHANNEL_LAYER = "default"
@@ -206,14 +205,6 @@ class ChannelLayerManager:
         """Close the connections of every layer made so far; using one again opens new ones."""
         for layer in (*self._live.values(), *self._in_tests.values()):
             layer.channel_layer.close()
-
-
-def tests_are_running() -> bool:
-    """Whether this process is between Django's `setup_test_environment` and `teardown_test_environment`."""
-    # What those two functions go by themselves. `mail.outbox`, the trace they leave that is documented, is
-    # also left by a site that sends its mail into memory.
-    utils = sys.modules.get("django.test.utils")
-    return utils is not None and hasattr(utils._TestState, "saved_data")
 
 
 channel_layers = ChannelLayerManager()

@@ -16,7 +16,6 @@ from itertools import chain
 from asgiref.sync import async_to_sync
 from django.core import signals
 from django.core.exceptions import BadRequest, ImproperlyConfigured
-from django.core.handlers.base import BaseHandler
 from django.core.handlers.exception import response_for_exception
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, StreamingHttpResponse
 from django.http.response import HttpResponseBase
@@ -30,6 +29,7 @@ from headrace_asgi.limits import FORGOTTEN_SECONDS
 from headrace_asgi.names import is_process_queue, local_part
 
 from . import conf, outbox
+from .django_private import OpenHandler, ends_requests_of
 from .exceptions import RequestAborted, RequestTimeout, ResponseLater
 from .http.request import AsgiRequest
 from .http.response import chunks_of, encode_response
@@ -56,7 +56,7 @@ class AnsweredLater(HttpResponse):
     status_code = 202
 
 
-class AsgiHandler(BaseHandler):
+class AsgiHandler(OpenHandler):
     """Django's handler for request messages. Thread-safe; made once, which loads the middleware."""
 
     request_class = AsgiRequest
@@ -123,7 +123,7 @@ class AsgiHandler(BaseHandler):
             request.close()
             _finish(request, partial(signals.request_finished.send, sender=self.__class__))
             return None
-        response._handler_class = self.__class__  # type: ignore[attr-defined]
+        ends_requests_of(response, self.__class__)
         if response.__class__ is AnsweredLater:
             _finish(request, response.close)
             return None
@@ -142,12 +142,12 @@ class AsgiHandler(BaseHandler):
         request = self.request_class(Message(bare, message.channel_name, message.channel_layer))
         return request, HttpResponseBadRequest()
 
-    def _get_response(self, request: HttpRequest) -> HttpResponseBase:
+    def run_view(self, request: HttpRequest) -> HttpResponseBase:
+        """As Django's; a view that leaves the answer to others has a response to show to the middleware."""
         try:
-            response: HttpResponseBase = super()._get_response(request)  # type: ignore[misc]
+            return super().run_view(request)
         except ResponseLater:
             return AnsweredLater()
-        return response
 
     def make_view_atomic(self, view: Consumer) -> Consumer:
         """As Django's; but a view that leaves the answer to others did not fail: its transaction commits."""

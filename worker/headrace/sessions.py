@@ -22,6 +22,7 @@ from django.utils.crypto import salted_hmac
 
 from . import conf
 from .decorating import Run, decorated
+from .django_private import give_key
 from .exceptions import ConsumeLater
 from .message import Message
 from .types import Consumer
@@ -163,7 +164,6 @@ def _save(session: SessionBase, key: str) -> None:
     """Save a socket's session under its own key, whatever Django did to it meanwhile."""
     if not session.modified:
         return
-    found: Any = session
     strange = session.session_key
     if strange == key:
         _update(session)
@@ -171,7 +171,7 @@ def _save(session: SessionBase, key: str) -> None:
     # No row was there yet (None), or login() gave the session a new key.
     if session.is_empty():
         return
-    found._session_key = key
+    give_key(session, key)
     try:
         session.save(must_create=True)
     except CreateError:

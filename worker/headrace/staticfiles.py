@@ -28,7 +28,7 @@ class StaticFilesHandler(StaticFilesHandlerMixin, AsgiHandler):
 
     def get_response(self, request: HttpRequest) -> HttpResponseBase:
         """The file, Django's page about a missing one, or what the views say."""
-        if not self._should_handle(request.path):
+        if self.base_url.netloc or not request.path.startswith(self.base_url.path):
             return AsgiHandler.get_response(self, request)
         try:
             return StaticFilesHandlerMixin.get_response(self, request)

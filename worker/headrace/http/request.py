@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import re
 import sys
-from functools import cached_property
 from io import BytesIO
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from django.conf import settings
-from django.core.handlers.wsgi import WSGIRequest
 from django.http.request import split_domain_port
 
 from headrace_asgi.errors import LayerUnavailable
 
 from .. import exceptions
+from ..django_private import MadeRequest
 from ..types import Content
 from .body import receive_body
 
@@ -52,7 +51,7 @@ _PATH_SAFE = "!$&'()*+,;=:@/~"
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9\-._!$&'()*+,;=:@/~]*")
 
 
-class AsgiRequest(WSGIRequest):
+class AsgiRequest(MadeRequest):
     """The request of a message. Making one reads nothing from the layer and does not block.
 
     A body that is streamed is read by `receive_body()`, which the handler calls before the view runs.
@@ -74,12 +73,7 @@ class AsgiRequest(WSGIRequest):
         # As Django does: only the first slash is part of the joint, "//" further on is the client's.
         self.path = f"{script_name.rstrip('/')}/{path_info.replace('/', '', 1)}"
         self.method = meta["REQUEST_METHOD"]
-        if "CONTENT_TYPE" in meta:
-            self._set_content_type_params(meta)  # type: ignore[attr-defined]
-        else:
-            self.content_type, self.content_params = "", {}
-        self._read_started = False
-        self.resolver_match = None
+        self.begin()
         if content.get("body_channel") is None:
             self._set_body(content.get("body", b""))
 
@@ -93,14 +87,11 @@ class AsgiRequest(WSGIRequest):
 
         Blocks while the client uploads. Raises RequestTimeout, RequestAborted, LayerUnavailable.
         """
-        if "_stream" not in self.__dict__:
-            self._stream = self._received()
+        if self.stream is None:
+            self.stream = self.make_stream()
 
-    @cached_property
-    def _stream(self) -> IO[bytes]:  # type: ignore[override]  # for whoever makes a request by hand
-        return self._received()
-
-    def _received(self) -> IO[bytes]:
+    def make_stream(self) -> IO[bytes]:
+        """Receive the body; for whoever made the request by hand, at the first read."""
         stream, size_bytes = receive_body(self.message)
         announced = self.META.get("CONTENT_LENGTH", "")
         if announced.isdecimal() and int(announced) != size_bytes:
@@ -114,16 +105,15 @@ class AsgiRequest(WSGIRequest):
         return stream
 
     def _set_body(self, body: bytes) -> None:
-        self._stream = self.META["wsgi.input"] = BytesIO(body)
+        self.stream = self.META["wsgi.input"] = BytesIO(body)
         if body:
             self.META["CONTENT_LENGTH"] = str(len(body))
 
     def close(self) -> None:
         """Called with the response: delete temporary files."""
         super().close()
-        stream = self.__dict__.get("_stream")
-        if stream is not None:
-            stream.close()
+        if self.stream is not None:
+            self.stream.close()
 
 
 def environ_of(content: Content) -> dict[str, Any]:
