@@ -32,3 +32,17 @@ def test_every_word_is_found_in_the_code_where_the_page_says() -> None:
         if not re.search(defined, text, re.M) or not file.endswith(f"/{label}"):
             wrong.append(f"{word}: {file} has no {name}")
     assert wrong == []
+
+
+def test_the_folders_are_those_of_the_page() -> None:
+    _, _, section = PAGE.read_text(encoding="utf-8").partition("\n## The folders\n")
+    listed = re.findall(r"\]\(\.\./([\w/]+)\)", section.partition("\n## ")[0])
+    assert len(listed) == len(set(listed))
+    packages = ("asgi_spec/headrace_asgi", "interface_server/headrace_interface", "worker/headrace")
+    there = {
+        path.parent.relative_to(ROOT).as_posix()
+        for package in packages
+        for suffix in ("py", "lua")
+        for path in (ROOT / package).rglob(f"*.{suffix}")
+    }
+    assert set(listed) == there

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from headrace_asgi.close_codes import TRY_AGAIN_LATER
 from headrace_asgi.contract import Control, Finish, Out, Outcome, Send, SendGroup
 from headrace_asgi.control import CLOSE, FAILED, note
 from headrace_asgi.errors import HeadraceError, OutcomeUnknown
@@ -171,8 +172,8 @@ class Unsent:
             body = note(FAILED, local=local, status=503, reason="a part of the response was lost")
             told = ", its client is answered 503, or cut off if its answer had begun"
         else:
-            body = note(CLOSE, local=local, code=1013)
-            told = ", its client is told to reconnect (1013)"
+            body = note(CLOSE, local=local, code=TRY_AGAIN_LATER)
+            told = f", its client is told to reconnect ({TRY_AGAIN_LATER})"
         self._again.append(Control(item.channel, body))
         return told
 

@@ -11,6 +11,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from headrace_asgi.close_codes import TRY_AGAIN_LATER
 from headrace_asgi.contract import OpenSocket, Outcome
 from headrace_asgi.control import ADD, CLOSE, GROUP, LAPSED, note
 from headrace_asgi.envelope import Entry, Message, decode, encode, pack_message, unpack_message
@@ -178,7 +179,7 @@ class Store:
             self._drop_connect(socket, now_ms)
             return
         if order:
-            self._tell(socket, note(CLOSE, local=local_part(socket), code=1013))
+            self._tell(socket, note(CLOSE, local=local_part(socket), code=TRY_AGAIN_LATER))
         self.finish(socket, order, False, now_ms)
 
     def _drop_connect(self, socket: str, now_ms: int) -> None:

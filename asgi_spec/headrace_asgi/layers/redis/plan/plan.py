@@ -25,6 +25,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from headrace_asgi import control
+from headrace_asgi.close_codes import TRY_AGAIN_LATER
 from headrace_asgi.contract import OpenSocket, Outcome
 from headrace_asgi.control import CLOSE, LAPSED, note
 from headrace_asgi.envelope import COUNTED, Message, encode, pack_message
@@ -306,7 +307,7 @@ class Plan:
         finish = self.finish(socket, order, place)
         if not order or not is_process_queue(non_local_name(socket)):
             return [finish]
-        close = note(CLOSE, local=local_part(socket), code=1013)
+        close = note(CLOSE, local=local_part(socket), code=TRY_AGAIN_LATER)
         return [self._note(non_local_name(socket), close), finish]
 
     def lapsed(self, socket: str) -> RedisCommand:
