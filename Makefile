@@ -38,7 +38,7 @@ matrix:  ## The tests of single modules on every Python with every Django (ARGS=
 
 .PHONY: fuzz
 fuzz: $(VENV)/.dev  ## Only the tests with random input, LONG=10 times as long, with new seeds
-	$(BIN)/python -m pytest -q -m seeds --long=$(LONG) $(UNIT_TESTS) $(ARGS)
+	$(BIN)/python -m pytest -q -m seeds --long=$(LONG) $(UNIT_TESTS) tests/both_tiers $(ARGS)
 
 .PHONY: house
 house: $(VENV)/.dev  ## What a reader feels, in figures: sizes, circles, names, private names of others

@@ -281,8 +281,6 @@ def kinds() -> dict[str, messages.Kind]:
 
 def where_text(kind: messages.Kind) -> str:
     """Where a kind of message is sent."""
-    if kind is messages.DELAY:
-        return "Specified, but nothing reads it in this version."
     if not kind.channel:
         return "Sent on the client's reply channel."
     if kind.channel.endswith("?"):

@@ -18,7 +18,6 @@ from .errors import BadMessage
 from .names import require_channel_name
 
 __all__ = [
-    "DELAY",
     "HTTP_BODY_CHUNK",
     "HTTP_DISCONNECT",
     "HTTP_REQUEST",
@@ -211,7 +210,6 @@ _SEQUENCES = frozenset((list, tuple))
 _STR = Shape("str", (str,))
 _BYTES = Shape("bytes", (bytes,))
 _BOOL = Shape("bool", (bool,))
-_DICT = Shape("dict", (dict,))
 _HEADERS = Shape("a list of [bytes, bytes]", (list, tuple), _are_headers)
 _STRINGS = Shape("a list of str", (list, tuple), _are_strings)
 _ADDRESS = Shape("[str host, int port]", (list, tuple), _is_address).optional()
@@ -221,7 +219,6 @@ _ERROR_STATUS = Shape("an int from 300 to 999", (int,), lambda value: 300 <= val
 _CLOSE = Shape("a bool or a close code that may be sent (1000…, 3000-4999)", (bool, int), _is_close)
 _CODE = Shape("an int", (int,))
 _CREDIT_CHANNEL = Shape(f"a channel {_RESPONSE_CREDIT}…", (str,), _is_credit_channel)
-_MILLISECONDS = Shape("an int of milliseconds from 1", (int,), lambda value: value > 0)
 _METHOD = Shape("an upper-case str", (str,), lambda value: value == value.upper() != "")
 
 _REPLY_CHANNEL = Field("reply_channel", _STR)
@@ -380,16 +377,6 @@ WEBSOCKET_SEND = Kind(
     _has_no_two_payloads,
 )
 
-DELAY = Kind(
-    "asgi.delay",
-    "asgi.delay",
-    (
-        Field("channel", _STR),
-        Field("delay", _MILLISECONDS),
-        Field("content", _DICT),
-    ),
-)
-
 #: Every kind, in the order of the specification.
 KINDS = (
     HTTP_REQUEST,
@@ -402,5 +389,4 @@ KINDS = (
     WEBSOCKET_RECEIVE,
     WEBSOCKET_DISCONNECT,
     WEBSOCKET_SEND,
-    DELAY,
 )

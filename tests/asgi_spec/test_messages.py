@@ -44,7 +44,6 @@ COMPLETE: dict[Kind, dict[str, Any]] = {
         "accept": True, "text": "hello", "bytes": None, "close": 4000, "reason": "bye", "subprotocol": "chat",
         "headers": HEADERS, "status": 401, "content": b"no",
     },
-    messages.DELAY: {"channel": "later", "delay": 100, "content": {"a": 1}},
 }  # fmt: skip
 
 EVERY_KIND = pytest.mark.parametrize("kind", messages.KINDS, ids=repr)
@@ -148,9 +147,6 @@ def test_none_is_accepted_where_the_table_says_so_and_nowhere_else(kind: Kind) -
         (messages.WEBSOCKET_SEND, "bytes", "text"),
         (messages.WEBSOCKET_SEND, "accept", "yes"),
         (messages.WEBSOCKET_SEND, "status", 101),
-        (messages.DELAY, "delay", 0),
-        (messages.DELAY, "delay", 0.5),
-        (messages.DELAY, "content", []),
     ],
 )
 def test_a_value_of_the_wrong_shape_is_refused(kind: Kind, key: str, value: Any) -> None:
@@ -238,6 +234,6 @@ def test_a_complaint_survives_a_value_that_cannot_describe_itself() -> None:
 def test_kinds_know_their_channels() -> None:
     assert [kind.channel for kind in messages.KINDS] == [
         "http.request", "http.request.body?", "", "", "http.response.credit?", "http.disconnect",
-        "websocket.connect", "websocket.receive", "websocket.disconnect", "", "asgi.delay",
+        "websocket.connect", "websocket.receive", "websocket.disconnect", "",
     ]  # fmt: skip
     assert repr(messages.WEBSOCKET_SEND) == "<Kind websocket.send>"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, ClassVar
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -14,9 +15,10 @@ from headrace.generic.websockets import WebsocketConsumer
 from headrace.message import Message
 from tests.support.both_tiers import HttpClient, TwoTiers, WebSocketClient
 
-#: Every run tries the same sequences: a failure is no accident.
+#: Sequences of each machine, the same in every run: a failure is no accident. `make fuzz` tries others.
+SEQUENCES = 60
 SETTINGS = settings(
-    max_examples=60,
+    max_examples=SEQUENCES,
     stateful_step_count=30,
     deadline=None,
     derandomize=True,
@@ -183,4 +185,13 @@ class SocketInOutages(Socket):
 TestHttpConnection = HttpConnection.TestCase
 TestSocket = Socket.TestCase
 TestSocketInOutages = SocketInOutages.TestCase
-TestHttpConnection.settings = TestSocket.settings = TestSocketInOutages.settings = SETTINGS
+
+
+@pytest.fixture(autouse=True, scope="module")
+def as_long_as_asked(request: pytest.FixtureRequest) -> None:
+    times = request.config.getoption("long")
+    longer = settings(SETTINGS, max_examples=SEQUENCES * times, derandomize=times == 1)
+    TestHttpConnection.settings = TestSocket.settings = TestSocketInOutages.settings = longer
+
+
+pytestmark = pytest.mark.seeds(SEQUENCES)

@@ -195,13 +195,15 @@ class RedisWorkerPort(WorkerPort):
             connection.clock.sample_answer(answers.pop())
         self._heard(commands, answers[: len(commands)])
         self._owed = [
-            command for command, answer in zip(owed, answers[len(commands) :], strict=True) if _failed(answer)
+            command
+            for command, answer in zip(owed, answers[len(commands) :], strict=True)
+            if isinstance(answer, ReplyError)
         ]
 
     def _heard(self, commands: Sequence[tuple[RedisCommand, list[Out]]], answers: list[Any]) -> None:
         """Tell what was refused. What Redis did not know or could not do yet goes over the pool: this
         connection waits in its take by now."""
-        failed = [index for index, answer in enumerate(answers) if _failed(answer)]
+        failed = [index for index, answer in enumerate(answers) if isinstance(answer, ReplyError)]
         if failed:
             again = self._executor.run([commands[index][0] for index in failed])
             for index, answer in zip(failed, again, strict=True):
@@ -397,7 +399,3 @@ def _process_of(item: Out) -> str:
     if isinstance(item, Send):
         return non_local_name(item.channel)
     return non_local_name(item.reply_channel) if isinstance(item, Control) else ""
-
-
-def _failed(answer: Any) -> bool:
-    return isinstance(answer, ReplyError)

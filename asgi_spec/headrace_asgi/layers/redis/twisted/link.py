@@ -137,6 +137,12 @@ class RedisLink:
         if not self._woken:
             self.wake()
 
+    def send_now(self, args: Sequence[Argument], answered: Answered) -> None:
+        """`send`, written at once, behind what this turn has sent so far."""
+        self._woken = True
+        self.send(args, answered)
+        self.flush()
+
     def wake(self) -> None:
         """See to it that `gather` runs and everything is written at the end of this reactor turn."""
         if not self._woken:
