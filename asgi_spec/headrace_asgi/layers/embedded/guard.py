@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-__all__ = ["FILES", "SOCKET", "USERS", "clear", "end_server", "is_guarded"]
+__all__ = ["FILES", "SOCKET", "USERS", "clear", "end_server", "is_guarded", "is_still"]
 
 SOCKET = "v.sock"
 #: Locked by each user (shared) and by who clears up (exclusive).
@@ -68,6 +68,14 @@ def clear(directory: Path) -> bool:
     return not any((directory / name).exists() for name in FILES)
 
 
+def is_still(fd: int, path: Path) -> bool:
+    """Whether what was opened is what stands at `path` now, not removed or replaced meanwhile."""
+    try:
+        return os.path.samestat(os.fstat(fd), path.stat())
+    except FileNotFoundError:
+        return False
+
+
 def is_guarded(directory: Path) -> bool:
     """Whether a guard waits."""
     with (directory / GUARD).open("a") as guard:
@@ -102,10 +110,11 @@ def _watch(directory: Path) -> None:
     """Wait until nobody uses the server, then end it and remove its directory."""
     pause = RETRY_SECONDS
     while directory.exists():
-        # Opened each time: after an attempt to clear it may be another file, and then another guard's too.
+        # Opened each time: after an attempt to clear it may be another file, with another guard.
         with contextlib.suppress(FileNotFoundError), (directory / USERS).open("a") as users:
             fcntl.flock(users, fcntl.LOCK_EX)
-            if end_server(directory) and clear(directory):
+            current = is_still(users.fileno(), directory / USERS)  # else its lock keeps nobody out
+            if current and end_server(directory) and clear(directory):
                 return
         time.sleep(pause)
         pause = min(2 * pause, MAX_RETRY_SECONDS)

@@ -33,7 +33,7 @@ from headrace_asgi.limits import (
 from ..redis.blocking.layer import RedisChannelLayer
 from ..redis.plan.server_info import OLDEST
 from . import guard
-from .guard import SOCKET, USERS, clear, end_server, is_guarded
+from .guard import SOCKET, USERS, clear, end_server, is_guarded, is_still
 
 __all__ = ["IPCChannelLayer", "ensure", "enter", "leave", "runtime_directory", "server_binary"]
 
@@ -189,13 +189,10 @@ def _hold(directory: Path) -> int:
             continue  # cleared in this moment
         except OSError as error:
             raise LayerUnavailable(f"the directory of the embedded server cannot be used: {error}") from error
-        try:
-            fcntl.flock(fd, fcntl.LOCK_SH)
-            if os.path.samestat(os.fstat(fd), os.stat(directory / USERS)):
-                return fd
-        except FileNotFoundError:
-            pass  # cleared while we waited
-        os.close(fd)
+        fcntl.flock(fd, fcntl.LOCK_SH)
+        if is_still(fd, directory / USERS):
+            return fd
+        os.close(fd)  # cleared while we waited
 
 
 def ensure(directory: Path) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -53,6 +55,29 @@ def test_a_directory_that_could_not_be_cleared_is_cleared_later(tmp_path: Path) 
     eventually(lambda: not (directory / USERS).exists())
     assert directory.exists()
     (directory / "log").rmdir()
+    eventually(lambda: not directory.exists())
+
+
+def somebody_waits_for(file: IO[str]) -> bool:
+    """Whether a process is held up by a lock on this file (`man 5 proc_locks`)."""
+    number = f":{os.fstat(file.fileno()).st_ino} "
+    return any("->" in line and number in line for line in Path("/proc/locks").read_text().splitlines())
+
+
+def test_a_guard_leaves_those_alone_who_came_in_after_its_file_was_removed(tmp_path: Path) -> None:
+    directory = tmp_path / "one"
+    directory.mkdir()
+    with (directory / USERS).open("a") as gone:
+        fcntl.flock(gone, fcntl.LOCK_SH)
+        command = [sys.executable, "-I", "-S", embedded_guard.__file__, str(directory)]
+        subprocess.run(command, timeout=20, check=True)
+        eventually(lambda: somebody_waits_for(gone))
+        (directory / USERS).unlink()
+        with (directory / USERS).open("a") as users:
+            fcntl.flock(users, fcntl.LOCK_SH)
+            fcntl.flock(gone, fcntl.LOCK_UN)
+            eventually(lambda: somebody_waits_for(users))
+            assert (directory / USERS).exists()
     eventually(lambda: not directory.exists())
 
 
