@@ -8,6 +8,7 @@ from io import BytesIO
 import django
 import pytest
 from django.contrib.sessions.backends.base import SessionBase
+from django.contrib.staticfiles.handlers import StaticFilesHandlerMixin
 from django.core.handlers.base import BaseHandler
 from django.core.handlers.wsgi import WSGIRequest
 from django.http import HttpResponse
@@ -32,6 +33,7 @@ USED = [
     (BaseHandler, "_get_response"),
     (HttpResponse(), "_handler_class"),
     (HttpResponse().headers, "_store"),
+    (StaticFilesHandlerMixin, "_should_handle"),
     (SessionBase(), "_session_key"),
     (utils, "_TestState"),
 ]

@@ -8,6 +8,8 @@ BaseHandler._get_response              replaced: the part behind the middleware,
 HttpResponse._handler_class            set by every handler: in whose name `request_finished` is sent
 ResponseHeaders._store                 `items()` looks each header up again by its name in lower case: a
                                        tenth of a small response's time
+StaticFilesHandlerMixin._should_handle  what every handler for static files asks of itself; a project may
+                                       have its own
 SessionBase._session_key               there is no other way to give a session a known key
 _TestState                             whether tests are running; `mail.outbox`, the trace of that which is
                                        documented, is also left by a site that sends its mail into memory
@@ -27,6 +29,7 @@ from django.http.response import HttpResponseBase
 
 if TYPE_CHECKING:
     from django.contrib.sessions.backends.base import SessionBase
+    from django.contrib.staticfiles.handlers import StaticFilesHandlerMixin
 
 __all__ = [
     "MadeRequest",
@@ -34,6 +37,7 @@ __all__ = [
     "ends_requests_of",
     "give_key",
     "header_pairs",
+    "serves_static",
     "tests_are_running",
 ]
 
@@ -89,6 +93,11 @@ def header_pairs(response: HttpResponseBase) -> Iterable[tuple[str, str]]:
     """Name and value of each header."""
     pairs: Iterable[tuple[str, str]] = response.headers._store.values()
     return pairs
+
+
+def serves_static(handler: StaticFilesHandlerMixin, path: str) -> bool:
+    """Whether a path is that of a static file."""
+    return bool(handler._should_handle(path))
 
 
 def give_key(session: SessionBase, key: str) -> None:

@@ -9,6 +9,7 @@ from django.core.handlers.exception import response_for_exception
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
+from .django_private import serves_static
 from .handler import AsgiHandler, ViewConsumer
 
 __all__ = ["StaticFilesConsumer", "StaticFilesHandler"]
@@ -28,7 +29,7 @@ class StaticFilesHandler(StaticFilesHandlerMixin, AsgiHandler):
 
     def get_response(self, request: HttpRequest) -> HttpResponseBase:
         """The file, Django's page about a missing one, or what the views say."""
-        if self.base_url.netloc or not request.path.startswith(self.base_url.path):
+        if not serves_static(self, request.path):
             return AsgiHandler.get_response(self, request)
         try:
             return StaticFilesHandlerMixin.get_response(self, request)
