@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.source import PACKAGES, ROOT, package_folder, section_of
+
 PAGE = ROOT / "docs" / "architecture.md"
 ROW = re.compile(r"^\| ([a-z ]+) \| (.+) \| \[([\w/]+\.py)\]\(\.\./([\w/]+\.py)\): `(\w+)` \|$", re.M)
 
 
 def words() -> list[tuple[str, str, str, str, str]]:
     """Word, meaning, label of the link, its file, the name there."""
-    _, _, section = PAGE.read_text(encoding="utf-8").partition("\n## Words\n")
-    return ROW.findall(section.partition("\n## ")[0])
+    return ROW.findall(section_of(PAGE, "Words"))
 
 
 def test_a_word_stands_there_once_with_one_meaning() -> None:
@@ -35,14 +34,12 @@ def test_every_word_is_found_in_the_code_where_the_page_says() -> None:
 
 
 def test_the_folders_are_those_of_the_page() -> None:
-    _, _, section = PAGE.read_text(encoding="utf-8").partition("\n## The folders\n")
-    listed = re.findall(r"\]\(\.\./([\w/]+)\)", section.partition("\n## ")[0])
+    listed = re.findall(r"\]\(\.\./([\w/]+)\)", section_of(PAGE, "The folders"))
     assert len(listed) == len(set(listed))
-    packages = ("asgi_spec/headrace_asgi", "interface_server/headrace_interface", "worker/headrace")
     there = {
         path.parent.relative_to(ROOT).as_posix()
-        for package in packages
+        for package in PACKAGES
         for suffix in ("py", "lua")
-        for path in (ROOT / package).rglob(f"*.{suffix}")
+        for path in package_folder(package).rglob(f"*.{suffix}")
     }
     assert set(listed) == there

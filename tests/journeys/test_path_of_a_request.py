@@ -14,6 +14,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.support.services import RedisServer
+from tests.support.source import PACKAGES, section_of
 from tests.support.stack import ROOT, SOURCES, Process, Stack, eventually
 from tests.support.tracing.sitecustomize import HANDOVERS
 
@@ -52,11 +53,8 @@ class Walk(NamedTuple):
 
 def listed(title: str) -> set[str]:
     """The files that a section of the page links to."""
-    _, found, section = PAGE.read_text(encoding="utf-8").partition(f"\n## {title}\n")
-    assert found, f"no section {title!r}"
-    links = re.findall(
-        r"\]\(\.\./(?:asgi_spec|interface_server|worker)/([^)#]+\.py)\)", section.partition("\n## ")[0]
-    )
+    roots = "|".join(PACKAGES.values())
+    links = re.findall(rf"\]\(\.\./(?:{roots})/([^)#]+\.py)\)", section_of(PAGE, title))
     assert len(links) == len(set(links)), "a file is listed twice"
     return set(links)
 

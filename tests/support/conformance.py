@@ -6,6 +6,8 @@ import unittest
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from headrace_asgi.contract import ChannelLayer
 from headrace_asgi.layers.memory.layer import InMemoryChannelLayer
 from headrace_asgi.layers.memory.process import MemoryProcess
@@ -19,6 +21,26 @@ class HandClock:
 
     def __call__(self) -> float:
         return self.now
+
+
+class OnValkey:
+    """Gives a class of cases the `url` of a Valkey server."""
+
+    url: str
+
+    @pytest.fixture(autouse=True)
+    def _server(self, redis_url: str) -> None:
+        self.url = redis_url
+
+
+class OnRedis:
+    """Gives a class of cases the `url` of a Redis server."""
+
+    url: str
+
+    @pytest.fixture(autouse=True)
+    def _server(self, redis7_url: str) -> None:
+        self.url = redis7_url
 
 
 def only(mixin: type, case: str) -> type:

@@ -22,6 +22,7 @@ __all__ = [
     "modules",
     "own_imports",
     "package_folder",
+    "section_of",
 ]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -79,6 +80,13 @@ def _parse(path: Path) -> ast.Module:
 
 def package_folder(package: str) -> Path:
     return ROOT / PACKAGES[package] / package
+
+
+def section_of(page: Path, title: str) -> str:
+    """What stands under `## title` of a Markdown page; AssertionError if there is no such section."""
+    _, found, rest = page.read_text(encoding="utf-8").partition(f"\n## {title}\n")
+    assert found, f"{page.name} has no section {title!r}"
+    return rest.partition("\n## ")[0]
 
 
 @cache

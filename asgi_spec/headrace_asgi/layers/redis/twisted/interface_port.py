@@ -483,7 +483,8 @@ class RedisInterfacePort(InterfacePort):
             if taken is not None:
                 entries = taken[1]
                 self._reader.read(entries)
-                self._limit_take(_next_limit(entries))
+                entry_bytes = sum(map(len, entries)) // len(entries)
+                self._limit_take(max(1, min(TAKE_LIMIT, TAKE_BYTES // max(entry_bytes, 1))))
             self._take()
 
     def _take_refused(self, answer: ReplyError) -> None:
@@ -516,12 +517,6 @@ class RedisInterfacePort(InterfacePort):
         for link in (*self._links.values(), self._take_link):
             link.stop()
         done()
-
-
-def _next_limit(entries: Sequence[bytes]) -> int:
-    """How many entries to take at once after these, if the next ones are as large."""
-    entry_bytes = len(entries[0]) if len(entries) == 1 else sum(map(len, entries)) // len(entries)
-    return TAKE_LIMIT if entry_bytes * TAKE_LIMIT <= TAKE_BYTES else max(1, TAKE_BYTES // entry_bytes)
 
 
 def _tell(batch: Batch, outcomes: Sequence[Outcome]) -> None:

@@ -18,6 +18,7 @@ from headrace_asgi.layers.redis.blocking import layer as redis_blocking
 from headrace_asgi.layers.redis.blocking.layer import RedisChannelLayer
 from headrace_asgi.layers.redis.plan.command import RedisCommand, as_is
 from headrace_asgi.names import new_process_queue
+from tests.support.conformance import OnRedis, OnValkey
 from tests.support.redis_process import RedisProcess
 from tests.support.services import RedisServer, valkey_binary
 
@@ -34,16 +35,12 @@ class RedisConformance(ChannelLayerConformance):
         super().setUp()
 
 
-class TestOnValkey(RedisConformance, unittest.TestCase):
-    @pytest.fixture(autouse=True)
-    def _server(self, redis_url: str) -> None:
-        self.url = redis_url
+class TestOnValkey(OnValkey, RedisConformance, unittest.TestCase):
+    pass
 
 
-class TestOnRedis(RedisConformance, unittest.TestCase):
-    @pytest.fixture(autouse=True)
-    def _server(self, redis7_url: str) -> None:
-        self.url = redis7_url
+class TestOnRedis(OnRedis, RedisConformance, unittest.TestCase):
+    pass
 
 
 @pytest.fixture

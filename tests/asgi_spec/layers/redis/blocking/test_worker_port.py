@@ -19,6 +19,7 @@ from headrace_asgi.layers.redis.blocking.layer import RedisChannelLayer
 from headrace_asgi.layers.redis.blocking.worker_port import RedisWorkerPort
 from headrace_asgi.layers.redis.memory_watch import OVER_SECONDS
 from headrace_asgi.layers.redis.plan.command import RedisCommand, as_is
+from tests.support.conformance import OnRedis, OnValkey
 from tests.support.redis_process import RedisProcess, let_leases_lapse
 from tests.support.services import RedisServer
 
@@ -49,16 +50,12 @@ class RedisPortConformance(WorkerPortConformance):
         layer.ask(RedisCommand(layer.places.home, (b"RPUSH", key, entry), as_is))
 
 
-class TestOnValkey(RedisPortConformance, unittest.TestCase):
-    @pytest.fixture(autouse=True)
-    def _server(self, redis_url: str) -> None:
-        self.url = redis_url
+class TestOnValkey(OnValkey, RedisPortConformance, unittest.TestCase):
+    pass
 
 
-class TestOnRedis(RedisPortConformance, unittest.TestCase):
-    @pytest.fixture(autouse=True)
-    def _server(self, redis7_url: str) -> None:
-        self.url = redis7_url
+class TestOnRedis(OnRedis, RedisPortConformance, unittest.TestCase):
+    pass
 
 
 class Worker:

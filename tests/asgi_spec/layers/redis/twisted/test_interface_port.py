@@ -20,6 +20,7 @@ from headrace_asgi.layers.redis.memory_watch import OVER_SECONDS
 from headrace_asgi.layers.redis.plan.membership import LEAVE_DELAY_SECONDS
 from headrace_asgi.layers.redis.twisted.interface_port import TAKE_LIMIT
 from headrace_asgi.layers.redis.twisted.registration import BEAT_SECONDS
+from tests.support.conformance import OnRedis, OnValkey
 from tests.support.interfaces import InterfaceSide, interface_side
 from tests.support.reactors import HandReactor, hand_reactor
 from tests.support.services import RedisServer
@@ -53,16 +54,12 @@ class RedisConformance(InterfacePortConformance):
                 link.drop("a test's own outage")  # and tries again at once
 
 
-class TestOnValkey(RedisConformance, unittest.TestCase):
-    @pytest.fixture(autouse=True)
-    def _server(self, redis_url: str) -> None:
-        self.url = redis_url
+class TestOnValkey(OnValkey, RedisConformance, unittest.TestCase):
+    pass
 
 
-class TestOnRedis(RedisConformance, unittest.TestCase):
-    @pytest.fixture(autouse=True)
-    def _server(self, redis7_url: str) -> None:
-        self.url = redis7_url
+class TestOnRedis(OnRedis, RedisConformance, unittest.TestCase):
+    pass
 
 
 @pytest.fixture

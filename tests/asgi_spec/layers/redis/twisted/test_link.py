@@ -110,6 +110,26 @@ def test_commands_of_one_turn_leave_in_one_write(reactor: HandReactor, redis_ser
     assert len(gathered) == 1
 
 
+def test_a_command_that_is_sent_now_leaves_at_once_behind_those_before_it(
+    reactor: HandReactor, redis_server: RedisServer
+) -> None:
+    linked = Linked(reactor, parse_address(redis_server.url))
+    link = linked.until_up()
+    writes: list[bytes] = []
+    connection: Any = link._connection
+    real = connection.transport.writeSomeData
+    connection.transport.writeSomeData = lambda data: writes.append(data) or real(data)
+    answers: list[Any] = []
+    link.send_now((b"ECHO", 1), answers.append)
+    assert len(writes) == 1
+    assert link.flush not in [call.func for call in reactor.getDelayedCalls()], "nothing is left to write"
+    link.send((b"ECHO", 2), answers.append)
+    link.send_now((b"ECHO", 3), answers.append)
+    assert len(writes) == 2
+    reactor.until(lambda: len(answers) == 3)
+    assert answers == [b"1", b"2", b"3"]
+
+
 def test_a_link_comes_back_and_ends_its_previous_connection(
     reactor: HandReactor, redis_server: RedisServer
 ) -> None:
