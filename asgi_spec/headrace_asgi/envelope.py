@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeGuard
 
 import msgpack
 
@@ -59,7 +59,7 @@ def pack_message(message: Message, limit_bytes: int = MAX_MESSAGE_BYTES) -> byte
     if not _is_message(message):
         raise TypeError(f"A message is a dict whose keys are strings, not {message!r:.60}")
     try:
-        payload = cast(bytes, msgpack.packb(message, use_bin_type=True))
+        payload: bytes = msgpack.packb(message, use_bin_type=True)
     except OverflowError as error:
         raise TypeError(f"A message holds integers of 64 bits at most: {error}") from None
     except TypeError as error:
@@ -77,15 +77,15 @@ def pack_message(message: Message, limit_bytes: int = MAX_MESSAGE_BYTES) -> byte
 def unpack_message(payload: memoryview | bytes) -> Message:
     """Unpack a message. Raises UnreadableEntry for anything but one dict with str keys."""
     try:
-        message = msgpack.unpackb(payload, raw=False, strict_map_key=False)
+        message: Any = msgpack.unpackb(payload, raw=False, strict_map_key=False)
     except Exception as error:  # msgpack raises half a dozen unrelated types for bad input
         raise UnreadableEntry(f"a payload of {len(payload)} bytes is not msgpack: {error}") from None
     if not _is_message(message):
         raise UnreadableEntry("a payload is not a dict with string keys")
-    return cast(Message, message)
+    return message
 
 
-def _is_message(value: object) -> bool:
+def _is_message(value: object) -> TypeGuard[Message]:
     if not isinstance(value, dict):
         return False
     try:

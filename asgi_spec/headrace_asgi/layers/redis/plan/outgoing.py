@@ -107,11 +107,10 @@ class Outgoing(Generic[T]):
 
 def outcomes_of(answer: object, count: int) -> list[Outcome]:
     """Outcomes of the entries of one command: its answer, or the error that took its place."""
+    if isinstance(answer, list):
+        return answer
     if isinstance(answer, ChannelFull):
         return [Outcome.FULL] * count
     if isinstance(answer, OutcomeUnknown):
         return [Outcome.UNKNOWN] * count
-    if isinstance(answer, Exception):
-        return [Outcome.UNAVAILABLE] * count
-    assert isinstance(answer, list)
-    return answer
+    return [Outcome.UNAVAILABLE] * count

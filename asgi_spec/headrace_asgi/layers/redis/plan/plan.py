@@ -91,6 +91,9 @@ class Plan:
         self.ordered_expiry_seconds = min(expiry_seconds, lease * 2 / 3)
         self._tags = {place: places.tag(place) for place in places.names}
         self._lists = {place: self._ordered_lists(place) for place in places.names}
+        #: How many frames their list may hold.
+        self.frame_capacity = capacities.of(ORDERED_CHANNELS[1])
+        self._frame_lists = {place: (self._lists[place][1], self.key(place, "n")) for place in places.names}
 
     def key(self, place: str, kind: str, name: str = "") -> str:
         """A key: `kind` is its letter, `name` what it is of."""
@@ -215,8 +218,7 @@ class Plan:
         Those of one socket in order, and all that one turn has in one command: then behind a frame that was
         refused no later one of its socket is accepted. The answer is `Accepted`.
         """
-        channel = ORDERED_CHANNELS[1]
-        keys = (self.key(place, "f", process), self.key(place, "c", channel), self.key(place, "n"))
+        keys = (self.key(place, "f", process), *self._frame_lists[place])
         count = len(frames) // 3
 
         def read(answer: Any) -> Accepted:
@@ -225,13 +227,8 @@ class Plan:
                 return Accepted([Outcome.SENT] * count, Level(sent, waiting))
             return Accepted([Outcome(one) for one in outcomes], Level(sent, waiting))
 
-        capacity = self.frame_capacity
-        return self._scripted("frames", place, keys, (capacity, channel, *frames), read, repeat=True)
-
-    @property
-    def frame_capacity(self) -> int:
-        """How many frames their list may hold."""
-        return self.capacities.of(ORDERED_CHANNELS[1])
+        args = (self.frame_capacity, ORDERED_CHANNELS[1], *frames)
+        return self._scripted("frames", place, keys, args, read, repeat=True)
 
     def frame_ordered(self, socket: str, order: int, entry: bytes) -> RedisCommand:
         """Send one frame of a socket through its mailbox. The answer is `Accepted`."""

@@ -6,7 +6,7 @@ Used of it are names that its README shows: `pack_command`, `Reader` with `feed`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 
 from hiredis import ProtocolError, Reader, ReplyError, pack_command
@@ -20,6 +20,7 @@ NOTHING: Final = False
 #: From here on joining is faster than hiredis, which makes its memory larger again and again: for 100 kB
 #: thirty times. For 1 kB it takes half as long again.
 _LARGE_BYTES = 32 * 1024
+_pack_command: Callable[[tuple[Argument, ...]], bytes] = cast(Any, pack_command)
 
 
 def pack(args: Sequence[Argument]) -> bytes:
@@ -27,7 +28,7 @@ def pack(args: Sequence[Argument]) -> bytes:
     last = args[-1]  # where there are messages, they are the last arguments
     if isinstance(last, bytes) and len(last) >= _LARGE_BYTES:
         return _joined(args)
-    return cast(bytes, pack_command(cast(Any, tuple(args))))
+    return _pack_command(tuple(args))
 
 
 def _joined(args: Sequence[Argument]) -> bytes:

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import socket
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -22,9 +22,8 @@ from twisted.python.failure import Failure
 from headrace_asgi.errors import LayerRefused
 
 from ..address import ServerAddress, Tls, keepalive_options
-from ..plan.command import Argument
 from ..plan.outcomes import connection_lost
-from ..plan.resp import NOTHING, ProtocolError, Reader, pack
+from ..plan.resp import NOTHING, ProtocolError, Reader
 
 __all__ = ["Answered", "Reactor", "RespProtocol", "Timer", "connect"]
 
@@ -87,9 +86,9 @@ class RespProtocol(TwistedProtocol):
         """Commands whose answer has not come."""
         return len(self._waiting)
 
-    def send(self, args: Sequence[Argument], answered: Answered) -> None:
-        """Queue one command."""
-        self._out.append(pack(args))
+    def send(self, command: bytes, answered: Answered) -> None:
+        """Queue one command, packed as `plan.resp.pack` does."""
+        self._out.append(command)
         self._waiting.append(answered)
 
     def flush(self) -> None:
@@ -100,7 +99,7 @@ class RespProtocol(TwistedProtocol):
         self._out.clear()
         if self._timer is None:
             self._watch()
-        transport = cast(Any, self.transport)
+        transport: Any = self.transport
         if self._direct and not self._draining:
             sent = transport.writeSomeData(data)
             if isinstance(sent, int):  # else an error, which the reactor's own write will meet

@@ -30,7 +30,7 @@ from ..plan.command import Accepted, Level, RedisCommand
 from ..plan.outcomes import refusal_of
 from ..plan.outgoing import message_entry, outcomes_of
 from ..plan.plan import Plan
-from ..plan.resp import ReplyError
+from ..plan.resp import ReplyError, pack
 from ..plan.turn import Batch, Frame, Turn
 from .connection import Reactor
 from .executor import TwistedExecutor
@@ -48,6 +48,7 @@ log = logging.getLogger("headrace.layer")
 #: read as a whole, and everybody waits for it.
 TAKE_LIMIT = 100
 TAKE_BYTES = 2 * 1024 * 1024
+_LIGHT_BYTES = TAKE_BYTES // TAKE_LIMIT
 #: Seconds that one waiting take lasts; its connection is given up when Redis is silent for longer.
 TAKE_SECONDS = 30
 ANSWER_SECONDS = 5.0
@@ -204,7 +205,7 @@ class RedisInterfacePort(InterfacePort):
         def answered(answer: Any) -> None:
             answers.append(answer)
             if len(answers) == 2 and not any(isinstance(one, Exception) for one in answers):
-                self._tell_level(channel, Level(*answers))
+                self._tell_level(channel, Level(*answers), self._plan.capacities.of(channel))
 
         self._executor.ask(sent, answered)
         self._executor.ask(waiting, answered)
@@ -267,9 +268,9 @@ class RedisInterfacePort(InterfacePort):
             self._executor.ask(batch.command, partial(self._answered, batch))
 
     def _answered(self, batch: Batch, answer: Any) -> None:
-        if isinstance(answer, Accepted):
-            answer = self._leveled(answer)
-        outcomes = outcomes_of(answer, len(batch.dones))
+        outcomes = (
+            self._leveled(answer) if isinstance(answer, Accepted) else outcomes_of(answer, len(batch.dones))
+        )
         if Outcome.GONE in outcomes and not batch.frames:
             # No message of it was sent: Redis does not know the process, and said so before anything else.
             self._told(Outcome.GONE, partial(self._repeat_sends, batch), partial(_tell_unsent, batch))
@@ -304,12 +305,12 @@ class RedisInterfacePort(InterfacePort):
     def _leveled(self, answer: Accepted) -> list[Outcome]:
         """The outcomes of frames; how full their channel is was told before."""
         if answer.level is not None:
-            self._tell_level(messages.WEBSOCKET_RECEIVE.channel, answer.level)
+            self._tell_level(messages.WEBSOCKET_RECEIVE.channel, answer.level, self._plan.frame_capacity)
         return answer.outcomes
 
-    def _tell_level(self, channel: str, level: Level) -> None:
+    def _tell_level(self, channel: str, level: Level, capacity: int) -> None:
         try:
-            self._receiver.level(channel, level.sent, level.waiting, self._plan.capacities.of(channel))
+            self._receiver.level(channel, level.sent, level.waiting, capacity)
         except Exception:
             log.exception("Telling how full %s is failed; going on", channel)
 
@@ -471,9 +472,10 @@ class RedisInterfacePort(InterfacePort):
         if limit != self._take_limit:
             self._take_limit = limit
             self._take_command = self._plan.take(self._plan.places.home, [self.process], limit, TAKE_SECONDS)
+            self._take_packed = pack(self._take_command.args)
 
     def _take(self) -> None:
-        self._take_link.send_now(self._take_command.args, self._taken)
+        self._take_link.send_now(self._take_packed, self._taken)
 
     def _taken(self, answer: Any) -> None:
         if isinstance(answer, ReplyError):
@@ -484,7 +486,8 @@ class RedisInterfacePort(InterfacePort):
                 entries = taken[1]
                 self._reader.read(entries)
                 entry_bytes = sum(map(len, entries)) // len(entries)
-                self._limit_take(max(1, min(TAKE_LIMIT, TAKE_BYTES // max(entry_bytes, 1))))
+                if entry_bytes > _LIGHT_BYTES or self._take_limit != TAKE_LIMIT:
+                    self._limit_take(max(1, min(TAKE_LIMIT, TAKE_BYTES // max(entry_bytes, 1))))
             self._take()
 
     def _take_refused(self, answer: ReplyError) -> None:

@@ -18,6 +18,7 @@ from headrace_asgi.errors import LayerRefused, LayerUnavailable
 from ..address import ServerAddress
 from ..plan.command import Argument
 from ..plan.handshake import Handshake, Identity
+from ..plan.resp import pack
 from .connection import Answered, Reactor, RespProtocol, Timer, connect
 
 __all__ = ["RedisLink"]
@@ -131,16 +132,18 @@ class RedisLink:
         `answered` is called once: later, or at once with LayerUnavailable if there is no connection.
         """
         if self._connection is None or self._state is not _LinkState.OPEN:
-            answered(LayerUnavailable(f"there is no connection to Redis at {self.address.label}"))
+            answered(self._away())
             return
-        self._connection.send(args, answered)
+        self._connection.send(pack(args), answered)
         if not self._woken:
             self.wake()
 
-    def send_now(self, args: Sequence[Argument], answered: Answered) -> None:
-        """`send`, written at once, behind what this turn has sent so far."""
-        self._woken = True
-        self.send(args, answered)
+    def send_now(self, command: bytes, answered: Answered) -> None:
+        """`send`, written at once, behind what this turn has sent so far; the command is packed."""
+        if self._connection is None or self._state is not _LinkState.OPEN:
+            answered(self._away())
+            return
+        self._connection.send(command, answered)
         self.flush()
 
     def wake(self) -> None:
@@ -157,6 +160,9 @@ class RedisLink:
         self._woken = False
         if self._connection is not None and self._state is _LinkState.OPEN:
             self._connection.flush()
+
+    def _away(self) -> LayerUnavailable:
+        return LayerUnavailable(f"there is no connection to Redis at {self.address.label}")
 
     # Connecting
 
@@ -199,7 +205,7 @@ class RedisLink:
         handshake = Handshake(self.address, self._name, self._identity)
         heard = partial(self._heard, connection, handshake)
         for command in handshake.commands:
-            connection.send(command, heard)
+            connection.send(pack(command), heard)
         connection.flush()
 
     def _heard(self, connection: RespProtocol, handshake: Handshake, answer: Any) -> None:
@@ -211,7 +217,7 @@ class RedisLink:
             self._break(error)
             return
         if further is not None:
-            connection.send(further, partial(self._heard, connection, handshake))
+            connection.send(pack(further), partial(self._heard, connection, handshake))
             connection.flush()
         elif handshake.is_over:
             self._let_in(handshake)

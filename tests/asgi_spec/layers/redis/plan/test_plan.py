@@ -253,7 +253,7 @@ def test_behind_a_refused_frame_none_of_its_socket_is_accepted_and_all_may_be_re
 
 
 def test_more_frames_than_lua_can_unpack_travel_in_one_command(desk: Desk) -> None:
-    desk.plan.capacities.default = 9_000
+    desk.plan.frame_capacity = 9_000
     desk.do(desk.plan.connect(desk.process + "a", "/", entry(0)))
     batch = [("a", order) for order in range(1, 10_001)]
     assert desk.frames(*batch) == [SENT] * 9_000 + [FULL] * 1_000

@@ -11,6 +11,7 @@ from hiredis import ReplyError
 
 from headrace_asgi.errors import LayerRefused, LayerUnavailable, OutcomeUnknown
 from headrace_asgi.layers.redis.address import ServerAddress, parse_address
+from headrace_asgi.layers.redis.plan.resp import pack
 from headrace_asgi.layers.redis.twisted.connection import RespProtocol, connect
 from tests.support.reactors import HandReactor, hand_reactor
 from tests.support.services import RedisServer
@@ -41,7 +42,7 @@ class ConnectionLab:
 
     def ask(self, *args: Any) -> Any:
         lab, answers = self.opened(), []
-        lab.send(args, answers.append)
+        lab.send(pack(args), answers.append)
         lab.flush()
         self.reactor.until(lambda: answers)
         return answers[0]
@@ -55,7 +56,7 @@ def lab(reactor: HandReactor, redis_server: RedisServer) -> ConnectionLab:
 def test_answers_come_in_the_order_of_the_commands(lab: ConnectionLab) -> None:
     protocol, answers = lab.opened(), []
     for number in range(1000):
-        protocol.send((b"ECHO", number), answers.append)
+        protocol.send(pack((b"ECHO", number)), answers.append)
     assert protocol.unanswered == 1000
     protocol.flush()
     lab.reactor.until(lambda: len(answers) == 1000)
@@ -71,7 +72,7 @@ def test_megabytes_that_the_kernel_does_not_take_at_once_stay_in_order(
     protocol, answers = lab.opened(), []
     bodies = [bytes([65 + number]) * 3_000_000 for number in range(8)]
     for body in bodies:
-        protocol.send((b"ECHO", body), answers.append)
+        protocol.send(pack((b"ECHO", body)), answers.append)
         protocol.flush()  # part of it stays behind; the next must not overtake it
     reactor.until(lambda: len(answers) == len(bodies))
     assert answers == bodies
@@ -88,9 +89,9 @@ def test_a_lost_connection_tells_sent_commands_from_unsent_ones(
     lab: ConnectionLab, redis_server: RedisServer
 ) -> None:
     protocol, answers = lab.opened(), []
-    protocol.send((b"BLPOP", "nobody-pushes-here", 0), answers.append)
+    protocol.send(pack((b"BLPOP", "nobody-pushes-here", 0)), answers.append)
     protocol.flush()
-    protocol.send((b"ECHO", "x"), answers.append)
+    protocol.send(pack((b"ECHO", "x")), answers.append)
     assert redis_server.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes").startswith(b":")
     lab.reactor.until(lambda: lab.lost)
     sent, unsent = answers
@@ -112,7 +113,7 @@ def test_a_server_that_falls_silent_is_given_up(
     assert lab.ask("ECHO", "x") == b"x"
     private_redis_server.pause()
     answers: list[Any] = []
-    lab.opened().send((b"ECHO", "y"), answers.append)
+    lab.opened().send(pack((b"ECHO", "y")), answers.append)
     lab.opened().flush()
     reactor.until(lambda: answers)
     assert isinstance(answers[0], OutcomeUnknown)
@@ -144,7 +145,7 @@ def test_an_answer_nobody_asked_for_breaks_the_connection(lab: ConnectionLab) ->
 def test_a_closed_connection_writes_what_is_queued_first(
     lab: ConnectionLab, redis_server: RedisServer
 ) -> None:
-    lab.opened().send((b"SET", "written-last", "1"), lambda answer: None)
+    lab.opened().send(pack((b"SET", "written-last", "1")), lambda answer: None)
     lab.opened().close()
     lab.reactor.until(lambda: lab.lost)
     assert lab.lost == ["closed"]
@@ -181,7 +182,7 @@ def test_tls_refuses_a_certificate_of_another_name(
         reactor.until(lambda: lab.made or lab.lost)
         if not lab.lost:  # the protocol is made before the handshake ends
             answers: list[Any] = []
-            lab.made[0].send((b"PING",), answers.append)
+            lab.made[0].send(pack((b"PING",)), answers.append)
             lab.made[0].flush()
             reactor.until(lambda: lab.lost)
             assert isinstance(answers[0], LayerUnavailable)
@@ -203,7 +204,7 @@ def test_a_callback_that_raises_keeps_no_other_from_being_told_of_a_lost_connect
         raise RuntimeError("a defect")
 
     for answered in (broken, answers.append, broken, answers.append):
-        protocol.send((b"PING",), answered)
+        protocol.send(pack((b"PING",)), answered)
         if protocol.unanswered == 2:
             protocol.flush()
     protocol.abort("a test")

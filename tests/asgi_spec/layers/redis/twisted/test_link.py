@@ -11,6 +11,7 @@ import pytest
 
 from headrace_asgi.errors import LayerRefused, LayerUnavailable
 from headrace_asgi.layers.redis.address import ServerAddress, parse_address
+from headrace_asgi.layers.redis.plan.resp import pack
 from headrace_asgi.layers.redis.plan.scripts import SCRIPTS
 from headrace_asgi.layers.redis.twisted.link import FIRST_WAIT_SECONDS, LAST_WAIT_SECONDS, RedisLink
 from tests.support.reactors import HandReactor, hand_reactor
@@ -120,11 +121,11 @@ def test_a_command_that_is_sent_now_leaves_at_once_behind_those_before_it(
     real = connection.transport.writeSomeData
     connection.transport.writeSomeData = lambda data: writes.append(data) or real(data)
     answers: list[Any] = []
-    link.send_now((b"ECHO", 1), answers.append)
+    link.send_now(pack((b"ECHO", 1)), answers.append)
     assert len(writes) == 1
     assert link.flush not in [call.func for call in reactor.getDelayedCalls()], "nothing is left to write"
     link.send((b"ECHO", 2), answers.append)
-    link.send_now((b"ECHO", 3), answers.append)
+    link.send_now(pack((b"ECHO", 3)), answers.append)
     assert len(writes) == 2
     reactor.until(lambda: len(answers) == 3)
     assert answers == [b"1", b"2", b"3"]
