@@ -267,7 +267,7 @@ RefusedHandler = Callable[[Out, Outcome], None]
 
 
 class WorkerPort(ABC):
-    """One worker thread's line to the layer. Not thread-safe, except `wake`."""
+    """One worker thread's way to the layer. Not thread-safe, except `wake`."""
 
     @abstractmethod
     def turn(
@@ -375,7 +375,7 @@ Done = Callable[[Outcome], None]
 
 
 class InterfacePort(Protocol):
-    """An interface server's line to the layer, inside its reactor. No call blocks or raises.
+    """An interface server's way to the layer, inside its reactor. No call blocks or raises.
 
     `done` is called exactly once, later, in the reactor's thread. Everything asked in one reactor turn leaves
     in one write.

@@ -57,7 +57,7 @@ FORGOTTEN_PAUSE_SECONDS = 0.1
 #: may be lost before a channel seems to have no taker.
 ANNOUNCE_SECONDS = 30.0
 ANNOUNCED_SECONDS = 90.0
-#: Seconds that an interface server's line to the layer takes to end, at most: answers that are still due, and
+#: Seconds that an interface server's way to the layer takes to end, at most: answers that are still due, and
 #: its withdrawal. Redis that does not answer for so long is away.
 STOP_SECONDS = 5.0
 #: Between two looks meanwhile whether all answers have come.

@@ -30,7 +30,7 @@ __all__ = ["ServerContext"]
 
 
 class ServerContext:
-    """One per process: settings, the line to the layer, who is connected, clock, log and counters."""
+    """One per process: settings, the port to the layer, who is connected, clock, log and counters."""
 
     #: Whether new work is taken: not while the layer is lost beyond its grace.
     accepting = True

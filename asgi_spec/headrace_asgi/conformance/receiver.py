@@ -1,4 +1,4 @@
-"""An interface server played by a test: what it hears from its line to the layer is written down."""
+"""An interface server played by a test: what it hears from its port is written down."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An interface server's line to any layer that has blocking methods only: one thread sends, one receives.
+"""An interface server's way to any layer that has blocking methods only: one thread sends, one receives.
 
 It asks what layers of the ASGI 0.x family could do: `send` and `receive`. What the layer itself does not know
 of, it cannot give:

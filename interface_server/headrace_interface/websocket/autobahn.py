@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 import sys
 from codecs import utf_8_decode
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 from weakref import WeakKeyDictionary
 
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from ..context import ServerContext
     from ..settings import InterfaceSettings
+    from .writer import FrameWriter
 
 __all__ = [
     "BEYOND_THE_INTERFACE",
@@ -53,7 +54,9 @@ OPEN: int = WebSocketServerProtocol.STATE_OPEN
 CLOSED: int = WebSocketServerProtocol.STATE_CLOSED
 
 #: What differs from socket to socket; everything else is dropped from an instance once it is open.
-_OWN = ("factory", "transport", "connected", "shell", "state", "utf8validator", "_perMessageCompress")
+_OWN = (
+    "factory", "transport", "connected", "reader", "writer", "state", "utf8validator", "_perMessageCompress",
+)  # fmt: skip
 
 #: Bytes of small frames given to Autobahn at once: for each frame it copies all that lies behind it.
 _SLICE_BYTES = 256
@@ -95,6 +98,30 @@ BEYOND_THE_INTERFACE: Mapping[str, str] = {
     "state": "see STATE_OPEN",
     "utf8validator": "a quick one takes its place; else text is checked twenty times slower",
 }
+
+
+class SocketListener(Protocol):
+    """Who hears what a client says that is not plain, and decides how fast: a `FrameReader`."""
+
+    @property
+    def local(self) -> str:
+        """Which socket this is, in log lines."""
+
+    @property
+    def paused(self) -> bool:
+        """Whether nothing more of what the client sent may be looked at now."""
+
+    def on_unread(self) -> None:
+        """Not all that was received was looked at."""
+
+    def on_message(self, data: bytes, is_binary: bool, received_bytes: int) -> None:
+        """A message, whole and valid; `received_bytes` of it came, before inflation."""
+
+    def on_controls(self, count: int) -> None:
+        """Frames that carry nothing."""
+
+    def on_close(self, code: int) -> None:
+        """The connection is gone; `code` is the client's, or 1006."""
 
 
 class _Log:
@@ -155,7 +182,7 @@ class Utf8Check:
 
 
 class SocketProtocol(WebSocketServerProtocol):
-    """One accepted socket. `shell` is the WebSocketShell: its `paused` and `on_…` methods are used.
+    """One accepted socket. What its client says goes to `reader`, what it is told to `writer`.
 
     Autobahn gets the client's bytes a slice at a time, and a few slices a turn: a read full of small frames
     holds up nobody else. What it has not got yet waits in `later`, and the client is not read meanwhile.
@@ -164,7 +191,8 @@ class SocketProtocol(WebSocketServerProtocol):
     log = _Log()
     is_open = is_closed = _Unheard()
     _transport_details = None  # type: ignore[assignment]
-    shell: Any = None
+    reader: Any = None
+    writer: Any = None
     #: What came of the present message, before inflation.
     received_bytes = 0
     #: Autobahn sets it with the first message.
@@ -183,7 +211,7 @@ class SocketProtocol(WebSocketServerProtocol):
     @property
     def peer(self) -> str:  # type: ignore[override]
         """Who this is, in log lines."""
-        return str(getattr(self.shell, "local", ""))
+        return str(getattr(self.reader, "local", ""))
 
     def connectionMade(self) -> None:
         """Not the base's: it describes the transport in texts that nobody reads."""
@@ -199,13 +227,13 @@ class SocketProtocol(WebSocketServerProtocol):
     def consumeData(self) -> None:
         """Not the base's: it goes on to the end of what it has, whatever that inflates to.
 
-        Behind a message for which the shell paused the client, the rest stays in `data` until this is called
+        Behind a message for which the reader paused the client, the rest stays in `data` until this is called
         again.
         """
         if self.state == self.STATE_CONNECTING:
             super().consumeData()
             return
-        while self.state != CLOSED and (self.inside_message or not self.shell.paused) and self.processData():
+        while self.state != CLOSED and (self.inside_message or not self.reader.paused) and self.processData():
             pass
 
     def take_messages(self, data: bytes, limit: int) -> tuple[Sequence[str | bytes], int]:
@@ -230,8 +258,8 @@ class SocketProtocol(WebSocketServerProtocol):
     def feed(self, data: bytes) -> None:
         """What does not begin with a plain message."""
         self.later = self._read(self.later + data)
-        if self.later or (self.data and self.shell.paused):
-            self.shell.on_unread()
+        if self.later or (self.data and self.reader.paused):
+            self.reader.on_unread()
 
     @property
     def closing(self) -> bool:
@@ -243,7 +271,7 @@ class SocketProtocol(WebSocketServerProtocol):
         self.sendCloseFrame(code, close_body(reason) or None)
 
     def lost(self, reason: Any) -> None:
-        """The connection is gone; the shell's `on_close` is called."""
+        """The connection is gone; the reader's `on_close` is called."""
         self._connectionLost(reason)
 
     def unread(self) -> bytes:
@@ -254,12 +282,12 @@ class SocketProtocol(WebSocketServerProtocol):
         return data
 
     def _read(self, data: bytes) -> bytes:
-        """Read until the turn or the shell's patience is over; what is left."""
+        """Read until the turn or the reader's patience is over; what is left."""
         if self.data and self.current_frame is None:
             self.data, data = b"", self.data + data  # the beginning of a head
         at, slices = 0, 0
         while at < len(data) and self.state != CLOSED:
-            if slices == _TURN_SLICES or self.shell.paused:
+            if slices == _TURN_SLICES or self.reader.paused:
                 return data[at:]
             frame = self.current_frame
             if frame is None:
@@ -288,8 +316,8 @@ class SocketProtocol(WebSocketServerProtocol):
     def _controls(self, pings: list[bytes], count: int) -> None:
         if self.state == OPEN:
             if pings:
-                self.shell.on_pings(pings)
-            self.shell.on_controls(count)
+                self.writer.pong(pings)
+            self.reader.on_controls(count)
 
     def onMessageFrameBegin(self, length: int) -> None:
         super().onMessageFrameBegin(length)
@@ -311,7 +339,7 @@ class SocketProtocol(WebSocketServerProtocol):
         if self._perMessageCompress is not None:
             # Each message starts anew (no context takeover): 40 KB that an idle socket need not keep.
             self._perMessageCompress._decompressor = None
-        self.shell.on_message(b"".join(data), self.message_is_binary, received_bytes)
+        self.reader.on_message(b"".join(data), self.message_is_binary, received_bytes)
 
     def onPing(self, payload: bytes) -> None:
         self._controls([payload], 1)
@@ -320,19 +348,19 @@ class SocketProtocol(WebSocketServerProtocol):
         self._controls([], 1)
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
-        self.shell.on_close(NO_CODE if code is None else code)
+        self.reader.on_close(NO_CODE if code is None else code)
 
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
         """Not the base's: it formats a debug line per frame, and passes by what waits for the client."""
         target: Any = self.transport
-        if self.shell is None:
+        if self.writer is None:
             target.write(data)
         else:
-            self.shell.write_frame(data)
+            self.writer.write(data)
 
     def _closeConnection(self, abort: bool = False) -> None:
-        if not abort and self.shell is not None:
-            self.shell.release_frames()
+        if not abort and self.writer is not None:
+            self.writer.release()
         super()._closeConnection(abort)
 
     @property
@@ -375,22 +403,34 @@ class SocketFactory(WebSocketServerFactory):
         self._share_defaults()
 
     def open(
-        self, shell: Any, transport: ITransport, offer: Offer, subprotocol: str | None, headers: Headers
+        self,
+        reader: SocketListener,
+        writer: FrameWriter,
+        transport: ITransport,
+        offer: Offer,
+        subprotocol: str | None,
+        headers: Headers,
     ) -> SocketProtocol:
         """Write the 101 for a checked acceptance.
 
         Raises RuntimeError if Autobahn does not do so: our checks let something pass that it refuses.
         """
-        socket = self._shake_hands(shell, transport, offer, subprotocol, headers)
+        socket = self._shake_hands(reader, writer, transport, offer, subprotocol, headers)
         socket.slim()
         return socket
 
     def _shake_hands(
-        self, shell: Any, transport: Any, offer: Offer, subprotocol: str | None, headers: Headers
+        self,
+        reader: SocketListener | None,
+        writer: FrameWriter | None,
+        transport: Any,
+        offer: Offer,
+        subprotocol: str | None,
+        headers: Headers,
     ) -> SocketProtocol:
         socket: SocketProtocol = self.protocol()
         socket.factory = self
-        socket.shell = shell
+        socket.reader, socket.writer = reader, writer
         socket.accepted = (subprotocol, _as_dict(headers))
         socket.makeConnection(transport)  # type: ignore[no-untyped-call]
         socket.data = canonical_head(offer, subprotocol)
@@ -401,7 +441,8 @@ class SocketFactory(WebSocketServerFactory):
 
     def _share_defaults(self) -> None:
         """Open a socket to nobody and keep on the class what every open socket holds."""
-        model = self._shake_hands(None, _Nowhere(), Offer(b"AAAAAAAAAAAAAAAAAAAAAA==", (), ""), None, ())
+        offer = Offer(b"AAAAAAAAAAAAAAAAAAAAAA==", (), "")
+        model = self._shake_hands(None, None, _Nowhere(), offer, None, ())
         for name, value in vars(model).items():
             if name not in _OWN:
                 setattr(self.protocol, name, value)

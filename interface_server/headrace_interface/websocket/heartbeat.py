@@ -58,34 +58,33 @@ class Heartbeat:
     __slots__ = (
         "_controls_until",
         "_deadlines",
+        "_ends_at",
         "_pinged_at",
         "_quiet_at",
-        "ends_at",
         "heard_at",
         "held_until",
     )
 
     def __init__(self, deadlines: Deadlines, now: float) -> None:
+        """The handshake is over."""
         self._deadlines = deadlines
         self._pinged_at = self.held_until = self._controls_until = self._quiet_at = -math.inf
         self.heard_at = now
-        #: When the handshake, later the socket, has taken too long.
-        self.ends_at = now + deadlines.handshake
+        self._ends_at = now + deadlines.socket_age
 
-    def opened(self, now: float) -> float:
-        """The handshake is over; answers when to look first."""
-        self.heard_at = now
-        self.ends_at = now + self._deadlines.socket_age
-        return min(now + self._deadlines.ping_interval, self.ends_at)
+    @property
+    def first_look(self) -> float:
+        """When to look first."""
+        return min(self.heard_at + self._deadlines.ping_interval, self._ends_at)
 
     def look(self, now: float, reading: bool) -> tuple[HeartbeatAction, float]:
         """What to do at `now`, and when to look again. A client that is not read from cannot be silent."""
-        if now >= self.ends_at:
+        if now >= self._ends_at:
             return HeartbeatAction.AGED, math.inf
         if not reading:
             self.heard_at = now
         beat, due = self._listen(now)
-        due = min(due, self.ends_at)
+        due = min(due, self._ends_at)
         return beat, min(due, self.held_until) if self.held_until > now else due
 
     def _listen(self, now: float) -> tuple[HeartbeatAction, float]:

@@ -45,6 +45,7 @@ class Opening:
         "_head",
         "asked_at",
         "early",
+        "ends_at",
         "expires_at",
         "offer",
         "waiting",
@@ -57,6 +58,8 @@ class Opening:
         self.early = early
         self.waiting: list[Message] = []
         self.offer = Offer(b"", (), "")
+        #: When the handshake has taken too long.
+        self.ends_at = context.timers.now() + context.settings.deadlines.handshake
         #: When the connect was sent.
         self.asked_at = math.inf
         #: Whether the deadline of the queue was met: a worker took the connect.
@@ -114,6 +117,20 @@ class Opening:
         self.expires_at = self.asked_at + expiry_seconds
         self._context.port.connect(local, self._head.path, message, expiry_seconds, done)
         self._context.handshake_watch.asked()
+
+    def taken(self) -> bool:
+        """A worker has the connect; False if that was known."""
+        first, self.worker_has_it = not self.worker_has_it, True
+        if first:
+            self._context.handshake_watch.heard = True
+        return first
+
+    def overdue(self) -> Deny:
+        """It was not answered in time: what its client is told."""
+        if self.worker_has_it:
+            return LATE
+        self._context.late(self._context.handshake_watch)
+        return BUSY
 
     def keep(self, data: bytes) -> bool:
         """Keep what came early; False if it is too much."""

@@ -23,15 +23,14 @@ from headrace_asgi.errors import BadMessage
 
 from ..access_log import escape
 from . import actions as do
-from .actions import AGED, BUSY, FLOOD, SLOW, Action, Close, Deny
-from .autobahn import SocketProtocol, socket_factory
+from .actions import BUSY, SLOW, Action, Close, Deny
+from .autobahn import socket_factory
 from .exchange import Exchange
-from .frames import PING, encode_for
-from .heartbeat import Heartbeat, HeartbeatAction, InputRate, inflation_charge
-from .opening import LATE, TOO_EARLY, Opening
+from .frames import encode_for
+from .opening import TOO_EARLY, Opening
+from .reader import FrameReader
 from .reply import Reply, read_reply
 from .sender import FrameSender
-from .shares import HEAVY_BYTES
 from .states import SocketState
 from .writer import FrameWriter
 
@@ -51,18 +50,17 @@ class WebSocketShell:
         "_context",
         "_exchange",
         "_head",
-        "_heartbeat",
         "_opening",
-        "_reply_channel",
+        "_reader",
         "_sender",
         "_transport",
         "_window_bits",
         "_writer",
-        "_ws",
         "due",
         "local",
         "path",
         "registered",
+        "reply_channel",
         "watched",
     )
 
@@ -78,10 +76,10 @@ class WebSocketShell:
         address = intern(head.client[0]) if head.client else ""
         self._sender = FrameSender(context, self._exchange, address, head.path, self)
         self._opening: Opening | None = Opening(context, head, early)
-        self._ws: SocketProtocol | None = None
+        #: What the client says, from the accept to the end of the connection.
+        self._reader: FrameReader | None = None
         self._window_bits = 0
-        self._reply_channel = ""
-        self._heartbeat = Heartbeat(context.settings.deadlines, context.timers.now())
+        self.reply_channel = ""
         #: For the access log only: an idle socket keeps no headers.
         self._head = None if context.access_log is None else replace(head, headers=[])
         self.local = ""
@@ -116,80 +114,31 @@ class WebSocketShell:
             self._connect(self._opening)
 
     def _connect(self, opening: Opening) -> None:
-        self._reply_channel = self._context.port.process + self.local
-        self._sender.begin(self.local, self._reply_channel)
+        self.reply_channel = self._context.port.process + self.local
+        self._sender.begin(self.local, self.reply_channel)
         self.registered = True
         self._set_due(opening.queue_seconds())
-        opening.ask(self.local, self._reply_channel, self._connect_answered)
+        opening.ask(self.local, self.reply_channel, self._connect_answered)
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes of the client."""
-        ws = self._ws
-        if ws is None:
-            if self._opening is not None and not self._opening.keep(data):
-                self.perform(self._exchange.turn_away(TOO_EARLY))
-            return
-        self._heartbeat.heard_at = self._context.timers.now()
-        if self._exchange.pauses:
-            ws.keep(data)  # a wrapper between delivers what it had, pause or not
-            self._exchange.left_over()
-        else:
-            self._look_at(ws, data)
-
-    def _look_at(self, ws: SocketProtocol, data: bytes) -> None:
-        """Take the messages out of what the client sent; what there is no room for stays in `ws`."""
-        exchange = self._exchange
-        received, taken = ws.take_messages(data, exchange.room)
-        if received:
-            self._sender.received(received)
-            if self._context.settings.max_websocket_rate:
-                self._meter(len(received))
-            if taken == len(data):
-                return
-            data = data[taken:]
-        ws.feed(data)
-        # What was read may have been a close frame, or a violation that was answered with one.
-        if ws.closing and exchange.state is SocketState.OPEN:
-            self.perform(exchange.close_begun())
-            self._set_due(self._context.settings.deadlines.close)
-
-    @property
-    def paused(self) -> bool:
-        """Whether nothing more of what the client sent may be looked at now."""
-        return self._exchange.pauses != 0
-
-    def on_unread(self) -> None:
-        """Not all that was received was looked at: it is when there is room, and others had their turn."""
-        turn_is_over = not self._exchange.pauses
-        self._exchange.left_over()
-        if turn_is_over:
-            self._transport.pauseProducing()
-            self._context.clock.callLater(0, self._read_on)
-
-    def _read_on(self) -> None:
-        """Look at what was left over, and then read on."""
-        ws, actions = self._ws, self._exchange.read_on()
-        if ws is None or not actions:
-            return
-        try:
-            self.perform(actions)
-            self._look_at(ws, ws.unread())
-        except Exception:
-            logger.exception("Reading from the WebSocket %s failed; it is cut off.", self._reply_channel)
-            self.abort()
+        if self._reader is not None:
+            self._reader.received(data)
+        elif self._opening is not None and not self._opening.keep(data):
+            self.perform(self._exchange.turn_away(TOO_EARLY))
 
     def connectionLost(self, reason: Any) -> None:
         """The connection is gone, by whomever."""
         context = self._context
         context.timers.forget(self)
         context.held.pop(self, None)
-        ws, self._ws = self._ws, None
+        reader, self._reader = self._reader, None
         opening, self._opening = self._opening, None
         if opening is not None:
             opening.end()
         self._writer.end()
-        if ws is not None:
-            ws.lost(reason)  # it calls on_close
+        if reader is not None:
+            reader.lost(reason)  # it calls `closed`
             return
         asked = self.registered
         self.perform(self._exchange.lost())
@@ -223,7 +172,7 @@ class WebSocketShell:
         opening = self._opening
         if reply is not None:
             self.perform(exchange.reply(reply))
-            if opening is not None and self._ws is not None:
+            if opening is not None and self._reader is not None:
                 opening.hand_over(self.group_message, self.dataReceived)
 
     def group_message(self, message: Message, frame_cache: dict[Any, Any]) -> None:
@@ -280,7 +229,7 @@ class WebSocketShell:
         if not outcome.accepted:
             self._context.counters[f"connect_{outcome.name.lower()}"] += 1
             if self._opening is not None and outcome is not Outcome.UNKNOWN:
-                self._opening.expires_at = -math.inf
+                self._opening.expires_at = -math.inf  # it is on no channel
         if outcome is Outcome.FULL:
             self._context.full("websocket.connect")
         self.perform(self._exchange.connect_answered(outcome))
@@ -291,52 +240,32 @@ class WebSocketShell:
             reply = read_reply(message, offer, self._context.settings.websocket_protocols)
         except BadMessage as error:
             self._context.counters["bad_messages"] += 1
-            logger.warning("A message for the WebSocket %s is dropped: %s", self._reply_channel, error)
+            logger.warning("A message for the WebSocket %s is dropped: %s", self.reply_channel, error)
             return None
         if reply.remark:
-            logger.warning("WebSocket %s (%s): %s.", self._reply_channel, escape(self.path), reply.remark)
+            logger.warning("WebSocket %s (%s): %s.", self.reply_channel, escape(self.path), reply.remark)
         return reply
 
-    def on_message(self, data: bytes, is_binary: bool, received_bytes: int) -> None:
-        """A message that was not plain, whole and valid; `received_bytes` of it came, before inflation."""
-        self.perform(self._exchange.received((data if is_binary else data.decode(),)))
-        if len(data) >= HEAVY_BYTES:
-            self.meter_bytes(inflation_charge(len(data), received_bytes))
-        self._meter(1)
+    # From the client.
 
-    def on_close(self, code: int) -> None:
+    def close_begun(self) -> None:
+        """The client sent a close frame, or was sent one for what it did."""
+        self.perform(self._exchange.close_begun())
+        self._set_due(self._context.settings.deadlines.close)
+
+    def closed(self, code: int) -> None:
         """The connection is gone; `code` is the client's, or 1006."""
         actions = self._exchange.lost(code)
         if self._exchange.state is SocketState.EMPTYING:
             self._sender.depart()
         self.perform(actions)
 
-    def on_pings(self, payloads: Sequence[bytes]) -> None:
-        """Pings, in the order of their coming."""
-        self._writer.pong(payloads)
-
-    def on_controls(self, count: int) -> None:
-        """Frames that carry nothing: pings, pongs, empty fragments."""
-        rate = self._context.settings.max_control_rate
-        if not rate or self._exchange.state is not SocketState.OPEN:
-            return
-        pace = self._heartbeat.meter_controls(count, rate, self._context.timers.now())
-        if pace is InputRate.FLOOD:
-            self._context.counters["flooding_clients"] += 1
-            logger.info("The WebSocket %s sends too many control frames: closed (1008).", self._reply_channel)
-            self.perform(self._exchange.expel(FLOOD))
-        elif pace is InputRate.FAST:
-            self._hold_up()
+    def meter_bytes(self, size_bytes: int) -> None:
+        """So many bytes of the client count for what it may send."""
+        if self._reader is not None:
+            self._reader.meter_bytes(size_bytes)
 
     # To the client.
-
-    def write_frame(self, frame: bytes) -> None:
-        """Write a frame, behind those that wait."""
-        self._writer.write(frame)
-
-    def release_frames(self) -> None:
-        """The connection is about to be closed: what waits is the transport's."""
-        self._writer.release()
 
     def too_slow(self) -> None:
         """The client reads too slowly."""
@@ -345,7 +274,7 @@ class WebSocketShell:
         self._context.counters["slow_clients"] += 1
         logger.info(
             "The WebSocket %s reads too slowly (%d bytes are waiting) and is closed (1008).",
-            self._reply_channel,
+            self.reply_channel,
             self._writer.waiting_bytes,
         )
         self._writer.drop()
@@ -366,56 +295,21 @@ class WebSocketShell:
     def deadline_passed(self, now: float) -> None:
         """The one deadline of the present state."""
         state = self._exchange.state
-        if state is SocketState.OPEN:
-            self._check_life(now)
+        if state is SocketState.OPEN and self._reader is not None:
+            self._reader.look(now)
         elif state is SocketState.CLOSING:
             self.perform(self._exchange.overdue())
         elif self._is_held():
             self.perform(self._exchange.connect_answered(Outcome.UNAVAILABLE))
         elif self._opening is not None:
-            if not self._opening.worker_has_it:
-                self._context.late(self._context.handshake_watch)
-            self.perform(self._exchange.turn_away(LATE if self._opening.worker_has_it else BUSY))
+            self.perform(self._exchange.turn_away(self._opening.overdue()))
         else:
             self.abort()  # the client does not read its denial
 
-    def _check_life(self, now: float) -> None:
-        beat, due = self._heartbeat.look(now, reading=not self._exchange.pauses)
-        if beat is HeartbeatAction.AGED:
-            self.perform(self._exchange.close(AGED))
-        elif beat is HeartbeatAction.SILENT:
-            self._context.counters["silent_clients"] += 1
-            self.abort()
-        else:
-            self._context.timers.set(self, due)
-            if beat is HeartbeatAction.PING:
-                self._transport.write(PING)
-            if now >= self._heartbeat.held_until:
-                self.perform(self._exchange.slow_enough())
-
-    def meter_bytes(self, size_bytes: int) -> None:
-        """So many bytes of the client count for what it may send."""
-        rate = self._context.settings.max_websocket_bytes_per_second
-        if rate and size_bytes and self._heartbeat.meter_bytes(size_bytes, rate, self._context.timers.now()):
-            self._hold_up()
-
-    def _meter(self, count: int) -> None:
-        rate = self._context.settings.max_websocket_rate
-        if rate and self._heartbeat.meter(count, rate):
-            self._hold_up()
-
-    def _hold_up(self) -> None:
-        """Do not read from the client for a while. One that is closing keeps its deadline for that."""
-        if self._exchange.state is SocketState.OPEN:
-            self.perform(self._exchange.too_fast())
-            self._context.timers.set(self, self._heartbeat.held_until)
-
     def _taken_by_worker(self) -> None:
         """The deadline of the queue was met; from now on that of the handshake counts."""
-        if self._opening is not None and not self._opening.worker_has_it:
-            self._context.handshake_watch.heard = True
-            self._opening.worker_has_it = True
-            self._context.timers.set(self, self._heartbeat.ends_at)
+        if self._opening is not None and self._opening.taken():
+            self._context.timers.set(self, self._opening.ends_at)
 
     def _is_held(self) -> bool:
         """Whether it waits for the layer: nobody was asked yet."""
@@ -442,11 +336,13 @@ class WebSocketShell:
         self._opening = None
         opening.worker_has_it = True
         opening.end()
-        self._ws = ws = socket_factory(context).open(
-            self, self._transport, opening.offer, action.subprotocol, action.headers
+        reader = FrameReader(context, self._transport, self._exchange, self._sender, self)
+        ws = socket_factory(context).open(
+            reader, self._writer, self._transport, opening.offer, action.subprotocol, action.headers
         )
+        reader.begin(ws)
+        self._reader = reader
         self._window_bits = ws.window_bits
-        context.timers.set(self, self._heartbeat.opened(context.timers.now()))
         self._log("WSCONNECT")
 
     def _deny(self, action: Deny) -> None:
@@ -463,9 +359,9 @@ class WebSocketShell:
         self._writer.write(encode_for(action.payload, self._window_bits))
 
     def _close(self, action: Close) -> None:
-        if self._ws is not None:
+        if self._reader is not None:
             deadlines = self._context.settings.deadlines
-            self._ws.begin_close(action.code, action.reason)
+            self._reader.begin_close(action.code, action.reason)
             # A client that has yet to read gets the time to come to its close frame.
             self._set_due(deadlines.close if self._writer.keeps_up else deadlines.write)
 
@@ -477,8 +373,12 @@ class WebSocketShell:
         self._sender.tell(action)
         self._log("WSDISCONNECT", action.code)
 
+    def _read_on(self, _: do.ReadOn) -> None:
+        if self._reader is not None:
+            self._reader.read_on()
+
     def _resume(self, _: do.Resume) -> None:
-        if self._ws is not None:
+        if self._reader is not None:
             self._transport.resumeProducing()
 
     def _log(self, action: str, code: int | None = None) -> None:
@@ -494,7 +394,7 @@ _DO: dict[type[Action], Callable[[WebSocketShell, Any], None]] = {
     do.Forget: lambda shell, _: shell._context.port.forget(shell.local),
     do.Pause: lambda shell, _: shell._transport.pauseProducing(),
     do.Go: WebSocketShell._go,
-    do.ReadOn: lambda shell, _: shell._context.clock.callLater(0, shell._read_on),
+    do.ReadOn: WebSocketShell._read_on,
     do.Resume: WebSocketShell._resume,
     do.Tell: WebSocketShell._tell,
     do.Wait: lambda shell, action: shell._sender.wait(action.outcome),

@@ -225,7 +225,9 @@ def run(
     for piece in pieces:
         socket.dataReceived(piece)
         for _ in range(1000):
-            if not isinstance(socket, WebSocketShell) or not (socket._ws.later or socket.paused):
+            if not isinstance(socket, WebSocketShell) or not (
+                socket._reader._ws.later or socket._reader.paused
+            ):
                 break
             socket._context.clock.advance(0)
     joined: list[Event] = []
@@ -357,21 +359,22 @@ def test_autobahn_itself_is_left_as_it_is_for_others_in_this_process() -> None:
 
 def test_an_open_socket_holds_only_what_is_its_own() -> None:
     shell, _ = ours(compressed=False)
-    assert len(vars(shell._ws)) <= 7
-    assert shell._ws.state == OPEN
+    assert len(vars(shell._reader._ws)) <= 8
+    assert shell._reader._ws.state == OPEN
 
 
 def test_no_window_outlives_its_message() -> None:
     shell, _ = ours(compressed=True)
     shell.dataReceived(masked(1, deflated(b"hello"), rsv=4))
-    assert shell._ws._perMessageCompress._decompressor is None
-    assert shell._ws._perMessageCompress._compressor is None
+    assert shell._reader._ws._perMessageCompress._decompressor is None
+    assert shell._reader._ws._perMessageCompress._compressor is None
 
 
 def test_no_context_is_taken_over_in_either_direction() -> None:
     events: list[Event] = []
     factory = SocketFactory(SETTINGS, Clock())
     factory.open(
+        None,
         None,
         DirectTransport(events),
         Offer(KEY, (), "permessage-deflate; server_no_context_takeover"),

@@ -11,13 +11,7 @@ from headrace_interface.websocket.heartbeat import Heartbeat, HeartbeatAction, I
 
 
 def opened(at: float = 0, **seconds: float) -> Heartbeat:
-    heart = Heartbeat(Deadlines(**{"ping_interval": 20, "ping": 30, "socket_age": 1000, **seconds}), at)
-    heart.opened(at)
-    return heart
-
-
-def test_the_handshake_has_its_own_end() -> None:
-    assert Heartbeat(Deadlines(handshake=5), 100).ends_at == 105
+    return Heartbeat(Deadlines(**{"ping_interval": 20, "ping": 30, "socket_age": 1000, **seconds}), at)
 
 
 def test_a_silent_client_is_pinged_and_then_given_up() -> None:
@@ -65,7 +59,7 @@ def test_an_old_socket_ends() -> None:
 
 def test_everything_can_be_off() -> None:
     heart = opened(ping_interval=OFF, ping=OFF, socket_age=OFF)
-    assert heart.opened(5) == math.inf
+    assert heart.first_look == math.inf
     assert heart.look(1e9, True) == (HeartbeatAction.WAIT, math.inf)
 
 

@@ -361,7 +361,7 @@ def test_what_waits_for_the_layer_is_bounded_by_not_reading(make_lab: MakeLab) -
     lab.reactor.turn(0.05)
     shell = client.shell
     assert 10_000 <= shell._exchange._weight <= 10_000 + 64 * 1024
-    assert len(shell._ws.data) <= 64 * 1024
+    assert len(shell._reader._ws.data) <= 64 * 1024
     assert shell._transport not in lab.reactor.getReaders()
     answered = 0
     while answered < 200:
@@ -416,7 +416,7 @@ def test_a_client_that_leaves_in_a_blip_is_told_after_what_it_said(lab: Lab) -> 
     client.send(masked(1, b"a") + masked(8, struct.pack("!H", 1001)))
     lab.reactor.until(lambda: frames(lab) == ["a"])
     client.until_end()
-    lab.reactor.until(lambda: client.shell._ws is None)
+    lab.reactor.until(lambda: client.shell._reader is None)
     blip(lab, Outcome.UNKNOWN)
     assert lab.context.connections.socket_count == 1
     lab.port.auto = Outcome.SENT
@@ -552,9 +552,9 @@ def test_a_client_whose_messages_are_inflated_a_thousandfold_is_held_up_for_seco
     lab.reactor.turn(0.01)
     client.send(masked(2, deflated(bytes(1_000_000)), rsv=4))
     lab.reactor.until(lambda: len(lab.port.of("frame")) == 1)
-    held_seconds = client.shell._heartbeat.held_until - lab.reactor.seconds()
+    held_seconds = client.shell._reader._heartbeat.held_until - lab.reactor.seconds()
     assert 3.0 < held_seconds < 4.1
-    assert client.shell.paused
+    assert client.shell._reader.paused
 
 
 def leave_with_frames(lab: Lab, count: int) -> list[WebSocketShell]:
@@ -808,7 +808,7 @@ def test_a_client_with_much_to_say_is_held_up_but_one_that_closes_has_its_time(m
     lab = make_lab(InterfaceSettings(max_websocket_bytes_per_second=10_000))
     held, client = lab.open(), lab.open()
     held.send(masked(1, b"x" * 40_000))
-    lab.reactor.until(lambda: held.shell.paused)
+    lab.reactor.until(lambda: held.shell._reader.paused)
     lab.port.auto = None
     client.send(masked(1, b"x" * 40_000))
     lab.reactor.until(lambda: len(lab.port.of("frame")) == 2)
@@ -848,7 +848,7 @@ def test_a_client_with_too_many_control_frames_is_held_up(make_lab: MakeLab) -> 
     lab = make_lab(InterfaceSettings(max_control_rate=400))
     client = lab.open()
     client.send(masked(9, b"") * 300 + masked(10, b"") * 300)
-    lab.reactor.until(lambda: client.shell.paused)
+    lab.reactor.until(lambda: client.shell._reader.paused)
     client.send(masked(1, b"y"))
     lab.reactor.turn(0.2)
     assert lab.port.of("frame") == []
@@ -891,7 +891,7 @@ def test_a_read_full_of_small_fragments_leaves_the_others_their_turn(make_lab: M
     client, other = lab.open(), lab.open()
     fragments = masked(1, b"x", fin=False) + masked(0, b"x", fin=False) * 9_000 + masked(0, b"x")
     client.send_some(fragments)
-    lab.reactor.until(lambda: client.shell._ws and client.shell._ws.later)
+    lab.reactor.until(lambda: client.shell._reader._ws.later)
     other.send(masked(1, b"soon"))
     lab.reactor.until(lambda: frames(lab))
     assert frames(lab) == ["soon"]
@@ -1140,7 +1140,7 @@ def test_every_way_to_end_is_told_once_and_leaves_nothing(lab: Lab) -> None:
     shells = []
     for end in ends:
         client = lab.open()
-        shells.append(weakref.ref(client.shell._ws))
+        shells.append(weakref.ref(client.shell._reader._ws))
         end(client)
         if client._socket.fileno() >= 0:
             lab.reactor.turn(0.02)

@@ -93,5 +93,5 @@ class Credit:
             self._owed_bytes = 0
 
     def close(self) -> None:
-        """Give the line back."""
+        """Give the port back."""
         self._notes.close()

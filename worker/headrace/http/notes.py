@@ -18,10 +18,10 @@ __all__ = ["NoteSender"]
 
 
 class NoteSender:
-    """A line to the interface process that holds a request; for one thread.
+    """Says notes to the interface process that holds a request; for one thread.
 
-    It is opened when it first has something to say: a control entry must not wait for the consumer to return,
-    as what the consumer sends does. Other servers than ours understand no notes and get none.
+    Its port is opened when it first has something to say: a control entry must not wait for the consumer to
+    return, as what the consumer sends does. Other servers than ours understand no notes and get none.
     """
 
     def __init__(self, message: Message) -> None:
@@ -55,6 +55,6 @@ class NoteSender:
         self._outcome = outcome
 
     def close(self) -> None:
-        """Give the line back."""
+        """Give the port back."""
         if self._port is not None:
             self._port.close()

@@ -1,8 +1,8 @@
-"""An interface server's line to the memory layer, inside its reactor or on a test's clock.
+"""An interface server's way to the memory layer, inside its reactor or on a test's clock.
 
-What is asked in one turn is carried out together at its end, and answered in the turn after, so a line that
-is lost finds every call in one of three states, as over a network: not written, written and not answered, or
-answered. `MemoryInterfacePort.lose` cuts it, for tests of what follows.
+What is asked in one turn is carried out together at its end, and answered in the turn after, so a loss finds
+every call in one of three states, as over a network: not written, written and not answered, or answered.
+`MemoryInterfacePort.lose` cuts the port off, for tests of what follows.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ log = logging.getLogger("headrace.layer")
 
 
 class _PortState(Enum):
-    """States of the line, and what ends each.
+    """States of the port, and what ends each.
 
     AWAY         started, or restored -> REGISTERING
     REGISTERING  the next turn -> HERE
     HERE         the layer lost its data -> REGISTERING
     STOPPED      the end
-    From REGISTERING and HERE a lost line leads to AWAY.
+    From REGISTERING and HERE a loss leads to AWAY.
     """
 
     AWAY = auto()
@@ -89,7 +89,7 @@ class MemoryInterfacePort(InterfacePort):
         self._call_from_thread = getattr(reactor, "callFromThread", None) or partial(reactor.callLater, 0)
         self._max_message_bytes = max_message_bytes
         self._state = _PortState.AWAY
-        #: Why the line is cut; empty if it is not.
+        #: Why the layer is out of reach; empty if it is not.
         self._cut = ""
         #: Whether the layer knew this process before, and what the receiver was told last.
         self._was_known = False
@@ -125,8 +125,8 @@ class MemoryInterfacePort(InterfacePort):
         else:
             self._register()
 
-    def lose(self, reason: str = "the line was cut") -> None:
-        """Cut the line, until `restore`: what was written and not answered has an unknown outcome."""
+    def lose(self, reason: str = "the connection was cut") -> None:
+        """Cut the connection, until `restore`: what was written and not answered has an unknown outcome."""
         if self._cut or self._state is _PortState.STOPPED:
             return
         self._cut = reason
@@ -141,7 +141,7 @@ class MemoryInterfacePort(InterfacePort):
         self._tell_lost()
 
     def restore(self) -> None:
-        """Join the line again; `layer_back` follows in the next turn."""
+        """Connect again; `layer_back` follows in the next turn."""
         if self._cut:
             self._cut = ""
             if self._receiver is not None:
@@ -322,7 +322,7 @@ class MemoryInterfacePort(InterfacePort):
         self._call_later(self.answer_seconds, self._answer, turn)
 
     def _answer(self, turn: _Gathered) -> None:
-        if turn not in self._unanswered:  # the line was lost before
+        if turn not in self._unanswered:  # the layer was lost before
             return
         self._unanswered.remove(turn)
         if self._receiver is not None:

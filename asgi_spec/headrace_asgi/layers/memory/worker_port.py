@@ -38,7 +38,7 @@ _LATE_SECONDS = 15.0
 
 
 class MemoryWorkerPort(WorkerPort):
-    """One worker thread's line. Not thread-safe, except `wake`."""
+    """One worker thread's port. Not thread-safe, except `wake`."""
 
     def __init__(
         self, hub: Hub, on_refused: RefusedHandler, expiry_seconds: float, max_message_bytes: int

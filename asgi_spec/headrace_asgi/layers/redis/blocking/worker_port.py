@@ -1,4 +1,4 @@
-"""A worker thread's line to Redis: replies, finishes and the next take in one write, then one wait."""
+"""A worker thread's way to Redis: replies, finishes and the next take in one write, then one wait."""
 
 from __future__ import annotations
 

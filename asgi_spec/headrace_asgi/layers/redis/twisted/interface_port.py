@@ -1,4 +1,4 @@
-"""An interface server's line to Redis, inside its Twisted reactor: the InterfacePort of `contract`.
+"""An interface server's way to Redis, inside its Twisted reactor: the InterfacePort of `contract`.
 
 Two connections: one carries commands, everything of one reactor turn in one write; the other waits for the
 entries of the process queue. `Registration` keeps the process known, `TwistedExecutor` repeats what may be
