@@ -33,7 +33,8 @@ class Running:
 
     def __init__(self, reactor: HandReactor, settings: InterfaceSettings | None = None) -> None:
         self.reactor = reactor
-        self.port = RecordingPort()
+        self.port = RecordingPort(reactor)
+        self.port.taken_channels = frozenset({"http.disconnect"})
         self.statuses: list[int] = []
         self.clients: list[socket.socket] = []
         self.server = Server(
@@ -46,7 +47,7 @@ class Running:
         )
         self.addresses: list[str] = []
         self._start()
-        self.server.inbox.layer_back()
+        reactor.until(lambda: self.server.context.layer_up)
 
     def _start(self) -> None:
         done: list[Any] = []
@@ -138,7 +139,7 @@ def test_a_refusal_is_read_by_a_client_that_is_still_sending(reactor: HandReacto
 def test_an_error_at_the_second_endpoint_gives_up_the_first(reactor: HandReactor) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         texts = ["tcp:0:interface=127.0.0.1", f"tcp:{taken.getsockname()[1]}:interface=127.0.0.1"]
-        port = RecordingPort()
+        port = RecordingPort(reactor)
         endpoints = make_endpoints(reactor, strings=texts)
         server = Server(reactor, port, InterfaceSettings(), endpoints, None, lambda status: None)
         done: list[Any] = []
@@ -285,7 +286,7 @@ def test_a_handshake_during_the_drain_is_503(running: Running) -> None:
 
 
 def test_a_full_handshake_queue_is_503(running: Running) -> None:
-    running.port.default = Outcome.FULL
+    running.port.auto = Outcome.FULL
     client = running.connect(UPGRADE)
     received = running.read(client, lambda data: data.endswith(b"\n"))
     [answer] = answers(received)

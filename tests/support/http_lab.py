@@ -1,4 +1,4 @@
-"""HTTP shells without sockets: a clock that is moved by hand, a port that records, clients made of bytes."""
+"""HTTP shells without sockets: a clock that is moved by hand, a layer in memory, clients made of bytes."""
 
 # ruff: noqa: N802 (Twisted's names)
 
@@ -138,10 +138,12 @@ class Client:
         step = pieces or len(data) or 1
         for at in range(0, len(data), step):
             self.protocol.dataReceived(data[at : at + step])
+            self._lab.settle()
 
     def leave(self) -> None:
         """Close the connection."""
         self.protocol.connectionLost(Failure(ConnectionDone()))
+        self._lab.settle()
 
     @property
     def received(self) -> bytes:
@@ -174,13 +176,18 @@ class Lab:
 
     def __init__(self, settings: InterfaceSettings | None = None, layer_up: bool = True) -> None:
         self.clock = task.Clock()
-        self.port = RecordingPort()
+        self.port = RecordingPort(self.clock)
+        self.port.taken_channels = frozenset({"http.disconnect"})
         self.context = ServerContext(settings or InterfaceSettings(), self.port, self.clock)
         self.inbox = Inbox(self.context)
         self.upgraded: list[Upgraded] = []
-        self.port.start(self.inbox)
         if layer_up:
-            self.inbox.layer_back()
+            self.start_layer()
+
+    def start_layer(self) -> None:
+        """The layer is there from now on."""
+        self.port.start(self.inbox)
+        self.settle()
 
     def connect(self, transport: StringTransport | None = None) -> Client:
         """A new connection, over a transport that takes everything if none is given."""
@@ -198,14 +205,23 @@ class Lab:
 
     def reply(self, message: dict[str, Any] | None = None, number: int = -1) -> None:
         """The application's reply to a request, to the last one if no number is given."""
+        self.settle()  # no worker has the request before the layer does
         self.inbox.reply(self.requests[number].local, response() if message is None else message)
+        self.settle()
 
     def note(self, kind: str, **body: Any) -> None:
         """A control entry about the last request."""
         self.inbox.control(kind, self.requests[-1].local, body)
+        self.settle()
+
+    def settle(self) -> None:
+        """What was asked is answered, and what follows from that too."""
+        self.clock.advance(0)
+        assert not self.port.real.counters["failed"], "an answer met an error, which the log has"
 
     def wait(self, seconds: float) -> None:
         """Time passes, every quarter of a second."""
         for _ in range(int(seconds * 4)):
             self.clock.advance(0.25)
         self.clock.advance(seconds % 0.25)
+        self.settle()

@@ -1,99 +1,27 @@
-"""WebSocket shells over real loopback sockets, a layer's port that only notes, and a client made of bytes."""
+"""WebSocket shells over real loopback sockets, a layer in memory, and a client made of bytes."""
 
 from __future__ import annotations
 
 import os
 import socket
 import struct
-from collections.abc import Callable
 from typing import Any
 
 from twisted.internet import protocol
 
-from headrace_asgi.contract import Outcome
 from headrace_interface.context import ServerContext
 from headrace_interface.direct_send import install
 from headrace_interface.http.head import RequestHead
 from headrace_interface.http.protocol import HttpProtocol
+from headrace_interface.inbox import Inbox
 from headrace_interface.settings import InterfaceSettings
 from headrace_interface.websocket.protocol import WebSocketShell
 from tests.support.reactors import HandReactor
+from tests.support.recording_port import Asked, RecordingPort
 
-__all__ = ["KEY", "Asked", "Client", "Lab", "NotingPort", "make_head", "masked", "request"]
+__all__ = ["KEY", "Client", "Lab", "make_head", "masked", "request"]
 
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
-
-
-class Asked:
-    """One call on the port, not answered yet."""
-
-    def __init__(self, kind: str, done: Callable[[Outcome], None], **values: Any) -> None:
-        self.kind = kind
-        self.done = done
-        self.values = values
-
-    def __getattr__(self, name: str) -> Any:
-        return self.values[name]
-
-    def __repr__(self) -> str:
-        return f"<{self.kind} {self.values}>"
-
-    def answer(self, outcome: Outcome = Outcome.SENT) -> None:
-        """What the layer says."""
-        self.done(outcome)
-
-
-class NotingPort:
-    """An InterfacePort that notes what is asked; `auto` answers everything that way, a turn later."""
-
-    process = "hr1.0.0123456789abcdef0123456789abcdef!"
-    label = "memory"
-    taken_channels: frozenset[str] = frozenset()
-
-    def __init__(self, reactor: Any) -> None:
-        self._reactor = reactor
-        self.asked: list[Asked] = []
-        #: Channels whose level was asked for.
-        self.levels_asked: list[str] = []
-        #: Local parts of the sockets whose connect was answered.
-        self.answered: set[str] = set()
-        self.auto: Outcome | None = Outcome.SENT
-
-    def of(self, kind: str) -> list[Asked]:
-        """All calls of one kind."""
-        return [each for each in self.asked if each.kind == kind]
-
-    def _note(self, kind: str, done: Callable[[Outcome], None], **values: Any) -> None:
-        asked = Asked(kind, done, **values)
-        self.asked.append(asked)
-        if self.auto is not None:
-            self._reactor.callLater(0, self._answer, asked, self.auto)
-
-    def _answer(self, asked: Asked, outcome: Outcome) -> None:
-        asked.done(outcome)
-        self.answered.add(asked.local)
-
-    def connect(
-        self, local: str, path: str, message: Any, expiry_seconds: float, done: Callable[[Outcome], None]
-    ) -> None:
-        self._note("connect", done, local=local, path=path, message=message, expiry=expiry_seconds)
-
-    def frame(
-        self, local: str, message: Any, order: int, ordered: bool, done: Callable[[Outcome], None]
-    ) -> None:
-        self._note("frame", done, local=local, message=message, order=order, ordered=ordered)
-
-    def ask_level(self, channel: str) -> None:
-        self.levels_asked.append(channel)
-
-    def disconnect(self, local: str, message: Any, order: int, done: Callable[[Outcome], None]) -> None:
-        self._note("disconnect", done, local=local, message=message, order=order)
-
-    def leave_groups(self, local: str) -> None:
-        """Requests have none here."""
-
-    def forget(self, local: str) -> None:
-        self.asked.append(Asked("forget", lambda _: None, local=local))
 
 
 def make_head(**changes: Any) -> RequestHead:
@@ -157,10 +85,10 @@ class Lab:
 
     def __init__(self, reactor: HandReactor, settings: InterfaceSettings | None = None, **more: Any) -> None:
         self.reactor = reactor
-        self.port = NotingPort(reactor)
-        port: Any = self.port
-        self.context = ServerContext(settings or InterfaceSettings(), port, reactor, **more)
-        self.context.layer_up = True
+        self.port = RecordingPort(reactor)
+        self.context = ServerContext(settings or InterfaceSettings(), self.port, reactor, **more)
+        self.port.start(Inbox(self.context))
+        reactor.until(lambda: self.context.layer_up)
         self.shells: list[WebSocketShell] = []
         self.clients: list[Client] = []
         factory = _Factory()
@@ -189,7 +117,7 @@ class Lab:
         """A client whose handshake was accepted, and whose verdict came first; the 101 is `client.head`."""
         client = self.client(handshake)
         if self.port.auto is not None:
-            self.reactor.until(lambda: client.shell.local in self.port.answered)
+            self.reactor.until(lambda: client.shell.local in self.port.connected)
         client.shell.control("verdict", {"ordered": ordered})
         client.shell.reply(reply or {"accept": True})
         client.head = client.until(b"\r\n\r\n")
@@ -197,6 +125,7 @@ class Lab:
 
     def close(self) -> None:
         """Close the clients' ends. The reactor finds, and closes, only those of ours that read or write."""
+        assert not self.port.real.counters["failed"], "an answer met an error, which the log has"
         for client in self.clients:
             client.close()
         for shell in self.shells:

@@ -250,6 +250,7 @@ def test_a_worker_hears_how_far_its_slow_reader_is_and_waits_for_it() -> None:
     totals = []
     while client.protocol.write_buffer.backlogged:
         transport.read_all()
+        lab.settle()
         totals = [message["bytes"] for message in told(lab)]
     assert totals == sorted(set(totals))
     assert 1_048_576 - 262_144 < totals[-1] <= 1_048_576

@@ -30,24 +30,26 @@ def test_what_was_taken_is_told_when_it_is_worth_a_message() -> None:
     step = RESPONSE_CREDIT_BYTES
     for total in (1, step - 1, step, step + 1, 2 * step - 1, 2 * step, 5 * step):
         case.credit.taken(total)
+        case.lab.settle()
     assert case.told == [{"bytes": step}, {"bytes": 2 * step}, {"bytes": 5 * step}]
 
 
 def test_who_asks_is_told_at_once() -> None:
     case = Case()
-    case.credit.asked(7)
-    case.credit.asked(7)
+    for _ in range(2):
+        case.credit.asked(7)
+        case.lab.settle()
     assert case.told == [{"bytes": 7}, {"bytes": 7}]
 
 
 def test_one_message_is_on_its_way_at_a_time_and_the_next_is_the_newest() -> None:
     case = Case()
-    case.lab.port.default = None
+    case.lab.port.auto = None
     for total in (1, 2, 3):
         case.credit.asked(total)
     assert case.told == [{"bytes": 1}]
-    case.lab.port.asked[0].done(Outcome.SENT)
-    case.lab.port.asked[1].done(Outcome.SENT)
+    case.lab.port.asked[0].answer()
+    case.lab.port.asked[1].answer()
     assert case.told == [{"bytes": 1}, {"bytes": 3}]
 
 
@@ -55,6 +57,7 @@ def test_what_the_layer_did_not_take_is_told_again_with_what_is_true_then() -> N
     case = Case()
     case.lab.port.outcomes = [Outcome.UNAVAILABLE, Outcome.UNKNOWN, Outcome.FULL]
     case.credit.asked(1)
+    case.lab.settle()
     case.credit.close()
     case.lab.wait(10)
     assert case.told == [{"bytes": 1}, {"closed": True}, {"closed": True}, {"closed": True}]
@@ -62,7 +65,7 @@ def test_what_the_layer_did_not_take_is_told_again_with_what_is_true_then() -> N
 
 def test_a_layer_that_stays_away_is_not_asked_for_ever() -> None:
     case = Case()
-    case.lab.port.default = Outcome.UNAVAILABLE
+    case.lab.port.auto = Outcome.UNAVAILABLE
     case.credit.close()
     case.lab.wait(300)
     assert 50 < len(case.told) < 100
@@ -73,6 +76,7 @@ def test_a_response_that_ended_is_told_no_more() -> None:
     case = Case()
     case.lab.port.outcomes = [Outcome.UNAVAILABLE]
     case.credit.asked(1)
+    case.lab.settle()
     case.credit.end()
     case.lab.wait(5)
     assert case.told == [{"bytes": 1}]

@@ -303,7 +303,7 @@ REACH: dict[RequestState, Callable[[], Case]] = {
     RequestState.STREAMING: started,
 }
 CAUSE: dict[Event, Callable[[Case], object]] = {
-    Event.LAYER_BACK: lambda case: case.lab.inbox.layer_back(),
+    Event.LAYER_BACK: lambda case: case.lab.start_layer(),
     Event.DATA_LOST: lambda case: case.lab.inbox.data_lost(),
     Event.RUNNING: lambda case: case.lab.note(control.RUNNING),
     Event.READ: lambda case: case.lab.note(control.CREDIT, bytes=1),

@@ -278,7 +278,7 @@ def test_bodies_that_wait_for_the_layer_have_a_bound_in_bytes() -> None:
     get = lab.connect()
     get.send(GET)
     assert not get.received, "a request without a body costs nothing"
-    lab.inbox.layer_back()
+    lab.start_layer()
     assert len(lab.requests) == 336
     assert lab.context.bodies.memory_bytes == 0
 
@@ -295,7 +295,7 @@ def test_bodies_in_files_are_not_read_back_while_the_layer_is_away() -> None:
 
 def test_what_is_pipelined_counts_with_the_bodies() -> None:
     lab = Lab(InterfaceSettings(max_bodies_memory_bytes=100_000))
-    lab.port.default = None
+    lab.port.auto = None
     clients = [lab.connect() for _ in range(20)]
     for client in clients:
         client.send(GET)
@@ -312,11 +312,11 @@ def test_what_is_pipelined_counts_with_the_bodies() -> None:
 def test_a_client_that_leaves_before_the_layer_has_answered_is_told_to_the_reader_of_its_body() -> None:
     for outcome, chunks in ((Outcome.SENT, [{"closed": True}]), (Outcome.UNKNOWN, [{"closed": True}])):
         lab = Lab()
-        lab.port.default = None
+        lab.port.auto = None
         client = lab.connect()
         client.send(post(500_000) + b"a" * 500_000)
         client.leave()
-        lab.requests[0].done(outcome)
+        lab.requests[0].answer(outcome)
         assert [each.message for each in lab.port.of("http.request.body?")] == chunks
         assert (lab.context.bodies.memory_bytes, lab.context.bodies.disk_bytes) == (0, 0)
 
@@ -676,13 +676,13 @@ def test_requests_that_wait_for_the_layer_have_a_bound(caplog: pytest.LogCapture
 
 def test_an_unknown_outcome_waits_for_the_reply_and_not_longer_than_a_queued_request() -> None:
     lab = Lab(deadlines(queue=30, response=120))
-    lab.port.default = None
+    lab.port.auto = None
     clients = [lab.connect() for _ in range(3)]
     for client in clients:
         client.send(GET)
     lab.wait(5)
     for asked in lab.requests:
-        asked.done(Outcome.UNKNOWN)
+        asked.answer(Outcome.UNKNOWN)
     lab.wait(20)
     lab.reply(number=0)
     assert clients[0].answers[0].status == 200
@@ -701,7 +701,7 @@ def test_what_the_layer_lost_is_503_within_a_moment_unless_a_worker_has_it() -> 
         client.send(GET)
     lab.port.outcomes = [Outcome.UNKNOWN]
     unsure.send(GET)
-    lab.port.default = None
+    lab.port.auto = None
     on_its_way.send(GET)
     lab.inbox.data_lost()
     lab.wait(1)
@@ -710,7 +710,7 @@ def test_what_the_layer_lost_is_503_within_a_moment_unless_a_worker_has_it() -> 
     for client in (queued, unsure):
         assert [answer.status for answer in client.answers] == [503]
         assert client.answers[0].header("Retry-After") == "5"
-    lab.requests[3].done(Outcome.SENT)
+    lab.requests[3].answer()
     lab.wait(20)
     for client, number in ((running, 1), (on_its_way, 3)):
         lab.reply(number=number)

@@ -51,13 +51,13 @@ def test_channels_are_never_the_same() -> None:
 
 def test_the_next_chunk_follows_the_answer_to_the_last() -> None:
     case = Case()
-    case.lab.port.default = None
+    case.lab.port.auto = None
     case.upload.start()
     case.body.feed(b"more")
     case.body.complete = True
     case.upload.go_on()
     assert len(case.chunks) == 1
-    case.lab.port.asked[0].done(Outcome.SENT)
+    case.lab.port.asked[0].answer()
     assert case.chunks[1] == {"content": b"more", "more_content": False}
     assert case.moved == 1
 
@@ -66,6 +66,7 @@ def test_a_chunk_that_was_refused_is_sent_again_later() -> None:
     case = Case()
     case.lab.port.outcomes = [Outcome.FULL, Outcome.UNAVAILABLE]
     case.upload.start()
+    case.lab.settle()
     assert len(case.chunks) == 1
     case.lab.wait(1)
     assert case.chunks == [case.chunks[0]] * 3
@@ -75,6 +76,7 @@ def test_a_retry_ends_with_the_request() -> None:
     case = Case()
     case.lab.port.outcomes = [Outcome.FULL]
     case.upload.start()
+    case.lab.settle()
     case.upload.stop(tell=True)
     case.lab.wait(1)
     assert case.chunks[1:] == [{"closed": True}]
@@ -84,12 +86,14 @@ def test_an_unknown_outcome_is_told_once() -> None:
     case = Case()
     case.lab.port.outcomes = [Outcome.UNKNOWN]
     case.upload.start()
+    case.lab.settle()
     assert case.lost == 1
 
 
 def test_credit_lets_more_out() -> None:
     case = Case()
     case.upload.start()
+    case.lab.settle()
     case.body.feed(b"x")
     case.upload.go_on()
     assert len(case.chunks) == 1
@@ -101,9 +105,11 @@ def test_the_end_is_told_once_and_only_to_somebody_who_may_listen() -> None:
     silent, told = Case(), Case()
     silent.upload.stop(tell=True)
     told.upload.start()
+    told.lab.settle()
     told.upload.stop(tell=True)
     told.upload.stop(tell=True)
     told.upload.go_on()
+    told.lab.settle()
     assert silent.chunks == []
     assert told.chunks[1:] == [{"closed": True}]
 
@@ -115,6 +121,7 @@ def test_the_end_is_told_when_the_layer_took_the_request_after_it() -> None:
     for case in (late, silent):
         assert case.chunks == []
         case.upload.start()
+        case.lab.settle()
     assert late.chunks == [{"closed": True}]
     assert silent.chunks == []
 
@@ -124,6 +131,7 @@ def test_a_body_that_cannot_be_read_is_lost() -> None:
     assert case.body._spool._file is not None
     case.body._spool._file.truncate(0)
     case.upload.start()
+    case.lab.settle()
     assert (case.chunks, case.lost) == ([], 1)
     case.body.close()
 

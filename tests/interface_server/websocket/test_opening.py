@@ -14,14 +14,15 @@ from headrace_interface.deadlines import OFF, RUNNING_NOTICE_SECONDS, Deadlines
 from headrace_interface.settings import InterfaceSettings
 from headrace_interface.websocket.actions import BUSY, Deny
 from headrace_interface.websocket.opening import Opening
-from tests.support.websocket_lab import NotingPort, make_head
+from tests.support.recording_port import RecordingPort
+from tests.support.websocket_lab import make_head
 
 
 def opening(
     settings: InterfaceSettings | None = None, head: Any = None, early: bytes = b""
 ) -> tuple[Opening, ServerContext]:
-    port: Any = NotingPort(Clock())
-    context = ServerContext(settings or InterfaceSettings(), port, Clock())
+    clock = Clock()
+    context = ServerContext(settings or InterfaceSettings(), RecordingPort(clock), clock)
     context.layer_up = True
     return Opening(context, head or make_head(), early), context
 
@@ -72,9 +73,10 @@ def test_the_connect_expires_when_its_client_is_turned_away(deadlines: Deadlines
     new.judge()
     outcomes: list[Outcome] = []
     new.ask("local", "hr1.0.x!local", outcomes.append)
-    port: Any = context.port
+    port = context.port
+    assert isinstance(port, RecordingPort)
     (asked,) = port.asked
-    assert asked.expiry == seconds
+    assert asked.expiry_seconds == seconds
     assert new.queue_seconds() == seconds + RUNNING_NOTICE_SECONDS
     assert asked.path == "/chat/"
     assert asked.message["reply_channel"] == "hr1.0.x!local"

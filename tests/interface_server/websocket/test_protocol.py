@@ -1,4 +1,4 @@
-"""WebSockets over real loopback connections, with a layer's port that only notes what it is asked."""
+"""WebSockets over real loopback connections, with a layer in memory that notes what it is asked."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from headrace_interface.settings import InterfaceSettings
 from headrace_interface.websocket import heartbeat as websocket_heartbeat
 from headrace_interface.websocket.protocol import WebSocketShell
 from tests.support.reactors import HandReactor, hand_reactor
+from tests.support.recording_port import PASS_ON
 from tests.support.websocket_lab import Client, Lab, masked, request
 
 DEFLATE = b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n"
@@ -134,7 +135,7 @@ def test_a_denial_has_status_headers_and_body_and_is_no_disconnect_s8(
     lab: Lab, reply: dict[str, Any], status: int, body: bytes
 ) -> None:
     client = lab.client()
-    lab.reactor.until(lambda: client.shell.local in lab.port.answered)
+    lab.reactor.until(lambda: client.shell.local in lab.port.connected)
     client.shell.reply(reply)
     got, headers, content = answer(client.until_end())
     assert (got, content) == (status, body)
@@ -203,7 +204,7 @@ def test_too_many_early_bytes_end_the_handshake(make_lab: MakeLab) -> None:
 
 @pytest.mark.parametrize("answered", [True, False])
 def test_a_client_that_leaves_during_the_handshake_is_told(lab: Lab, answered: bool) -> None:
-    lab.port.auto = Outcome.SENT if answered else None
+    lab.port.auto = PASS_ON if answered else None
     client = lab.client()
     lab.reactor.turn(0.02)
     client.close()
@@ -234,14 +235,14 @@ def test_a_connect_timeout_that_is_off_never_rejects_s6(make_lab: MakeLab) -> No
     client = lab.client()
     lab.reactor.turn(0.6)
     assert client.poll() == b""
-    assert lab.port.asked[0].expiry == 60
+    assert lab.port.asked[0].expiry_seconds == 60
     client.shell.reply({"accept": True})
     client.until(b"101")
 
 
 def test_a_failed_consumer_answers_the_handshake_at_once(lab: Lab) -> None:
     client = lab.client()
-    lab.reactor.until(lambda: client.shell.local in lab.port.answered)
+    lab.reactor.until(lambda: client.shell.local in lab.port.connected)
     client.shell.control("failed", {"status": 500, "reason": "no route"})
     status, _, body = answer(client.until_end())
     assert (status, body) == (500, b"no route\n")
@@ -267,7 +268,7 @@ def test_handshakes_wait_while_the_layer_is_away(make_lab: MakeLab) -> None:
 
 def test_a_wrong_acceptance_is_500_with_a_line_in_the_log(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
     client = lab.client()
-    lab.reactor.until(lambda: client.shell.local in lab.port.answered)
+    lab.reactor.until(lambda: client.shell.local in lab.port.connected)
     client.shell.reply({"accept": True, "subprotocol": "never offered"})
     assert answer(client.until_end())[0] == 500
     assert "never offered" in caplog.text
@@ -342,7 +343,7 @@ def test_one_ordered_frame_is_with_the_layer_at_a_time_and_a_full_channel_is_wai
     lab.context.waiting_room.level(1000, 999, 1000)
     assert frames(lab) == ["0", "1", "1"]
     assert [asked.order for asked in lab.port.of("frame")] == [1, 2, 2]
-    lab.port.auto = Outcome.SENT
+    lab.port.auto = PASS_ON
     lab.port.of("frame")[2].answer()
     lab.reactor.until(lambda: frames(lab)[-1] == "4")
     assert frames(lab) == ["0", "1", "1", "2", "3", "4"]
@@ -401,7 +402,7 @@ def test_a_socket_that_speaks_stays_open_through_a_blip_and_what_it_said_arrives
     lab.reactor.turn(0.3)
     assert frames(lab) == []
     assert client.shell._transport not in lab.reactor.getReaders()
-    lab.port.auto = Outcome.SENT
+    lab.port.auto = PASS_ON
     back(lab)
     lab.reactor.until(lambda: frames(lab) == ["a", "b"])
     assert [asked.order for asked in lab.port.of("frame")] == [1, 2]
@@ -419,7 +420,7 @@ def test_a_client_that_leaves_in_a_blip_is_told_after_what_it_said(lab: Lab) -> 
     lab.reactor.until(lambda: client.shell._reader is None)
     blip(lab, Outcome.UNKNOWN)
     assert lab.context.connections.socket_count == 1
-    lab.port.auto = Outcome.SENT
+    lab.port.auto = PASS_ON
     back(lab)
     told = lab.told()
     assert frames(lab) == ["a"]
@@ -597,7 +598,7 @@ def test_departed_sockets_count_as_handshakes_until_nothing_of_them_is_left(make
     leave_with_frames(lab, 2)
     assert answer(lab.client().until_end())[0] == 503
     take_all(lab)
-    lab.port.auto = Outcome.SENT
+    lab.port.auto = PASS_ON
     lab.open()
 
 
@@ -612,7 +613,7 @@ def test_with_the_first_of_the_departed_all_of_its_address_are_given_up(lab: Lab
     lab.reactor.until(lambda: len(lab.port.of("disconnect")) == 3)
     assert {asked.local for asked in lab.port.of("disconnect")} == {shell.local for shell in shells}
     assert not lab.context.waiting_room
-    lab.port.auto = Outcome.SENT
+    lab.port.auto = PASS_ON
     lab.open()
 
 
@@ -795,6 +796,7 @@ def test_the_number_of_sockets_is_bounded_s12(make_lab: MakeLab) -> None:
 def test_a_client_that_sends_too_fast_is_held_up_even_within_one_read_s12(make_lab: MakeLab) -> None:
     lab = make_lab(InterfaceSettings(max_websocket_rate=400))
     client = lab.open()
+    lab.port.auto = Outcome.SENT  # a layer whose messages nobody takes would hold it up before
     begun = lab.reactor.seconds()
     client.send(masked(1, b"x") * 600)
     lab.reactor.until(lambda: len(lab.port.of("frame")) >= 400)
@@ -1113,7 +1115,7 @@ def test_an_application_may_ask_for_any_close_code_s10(
 
 def test_a_drain_closes_1012_and_ends_handshakes_with_503(lab: Lab) -> None:
     opened, opening = lab.open(), lab.client()
-    lab.reactor.until(lambda: opening.shell.local in lab.port.answered)
+    lab.reactor.until(lambda: opening.shell.local in lab.port.connected)
     for shell in lab.context.connections.sockets():
         shell.close(1012, "server restarts")
     assert close_frame(opened) == (1012, b"server restarts")
@@ -1202,7 +1204,7 @@ def test_the_access_log_has_a_line_for_each_step(make_lab: MakeLab, reactor: Han
 
 def test_a_path_cannot_begin_a_line_of_the_log(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
     client = lab.client(request(target=b"/%0aERROR%20forged"))
-    lab.reactor.until(lambda: client.shell.local in lab.port.answered)
+    lab.reactor.until(lambda: client.shell.local in lab.port.connected)
     client.shell.reply({"accept": True, "subprotocol": "never offered"})
     [record] = [record for record in caplog.records if "never offered" in record.getMessage()]
     assert "\n" not in record.getMessage()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Sequence
-from typing import Any
 
 import pytest
 from twisted.internet.task import Clock
@@ -19,7 +18,7 @@ from headrace_interface.websocket.exchange import Exchange
 from headrace_interface.websocket.reply import Reply
 from headrace_interface.websocket.sender import FrameSender
 from headrace_interface.websocket.shares import HEAVY_BYTES
-from tests.support.websocket_lab import NotingPort
+from tests.support.recording_port import RecordingPort
 
 
 class Owner:
@@ -53,10 +52,9 @@ class Case:
 
     def __init__(self) -> None:
         self.clock = Clock()
-        self.port = NotingPort(self.clock)
+        self.port = RecordingPort(self.clock)
         self.port.auto = None
-        port: Any = self.port
-        self.context = ServerContext(InterfaceSettings(), port, self.clock)
+        self.context = ServerContext(InterfaceSettings(), self.port, self.clock)
         self.context.layer_up = True
 
     def socket(self, name: str = "one", ordered: bool = False) -> Owner:

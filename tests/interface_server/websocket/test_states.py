@@ -15,6 +15,7 @@ from headrace_interface.websocket import protocol
 from headrace_interface.websocket.exchange import Exchange
 from headrace_interface.websocket.states import TABLE, Fact, SocketState
 from tests.support.reactors import hand_reactor
+from tests.support.recording_port import PASS_ON
 from tests.support.websocket_lab import Client, Lab, masked, request
 
 Row = tuple[SocketState, Fact]
@@ -76,14 +77,14 @@ def unanswered(lab: Lab) -> Client:
     """A client of whose connect nobody knows yet whether it arrived."""
     lab.port.auto = None
     client = lab.client()
-    lab.port.auto = Outcome.SENT
+    lab.port.auto = PASS_ON
     return client
 
 
 def asking(lab: Lab) -> Client:
     """A client whose connect was sent."""
     client = lab.client()
-    lab.reactor.until(lambda: client.shell.local in lab.port.answered)
+    lab.reactor.until(lambda: client.shell.local in lab.port.connected)
     return client
 
 
@@ -100,7 +101,7 @@ def speaking(lab: Lab) -> Client:
     count = len(lab.port.of("frame"))
     client.send(masked(1, b"a"))
     lab.reactor.until(lambda: len(lab.port.of("frame")) > count)
-    lab.port.auto = Outcome.SENT
+    lab.port.auto = PASS_ON
     return client
 
 
