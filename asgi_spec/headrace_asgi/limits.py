@@ -69,6 +69,8 @@ RESPONSE_WINDOW_BYTES = 1024 * 1024
 RESPONSE_CREDIT_BYTES = RESPONSE_WINDOW_BYTES // 4
 #: Seconds of an observer's own monotonic clock after which a heartbeat that stands still means death.
 PROCESS_DEATH_SECONDS = 20
+#: Between two looks for such processes: as often as hearts beat.
+REAP_SECONDS = 5.0
 
 
 class Capacities:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from .deaths import Deaths
 from .explorer import Model, Report, Server, explore
 from .groups import Groups
 from .ordering import Bounds, Ordering
@@ -45,6 +46,7 @@ def _protocols(small: bool) -> list[Task]:
             Task(Groups((("a",), ("b",), ("c",)), name="groups, 3 workers")),
             Task(Groups((("a",), ("b",)), kills=1, name="groups, 2 workers, 1 killed")),
             Task(Groups((("a", "c"), ("b",)), breaks=1, name="groups, 2 workers, 1 broken connection")),
+            Task(Deaths(1, breaks=0, name="deaths, 1 socket, 2 observers")),
         ]
     return [
         Task(Ordering(Bounds())),
@@ -65,6 +67,8 @@ def _protocols(small: bool) -> list[Task]:
         Task(Groups((("a", "d"), ("b",), ("c",)), name="groups, 3 workers")),
         Task(Groups((("a", "c"), ("b", "d")), kills=1, name="groups, 2 workers, 1 killed")),
         Task(Groups((("a", "c"), ("b", "d")), breaks=2, name="groups, 2 workers, 2 broken connections")),
+        Task(Deaths(1, name="deaths, 1 socket, 2 observers, 1 breaks off")),
+        Task(Deaths(2, observers=1, name="deaths, 2 sockets, 1 observer that breaks off")),
     ]
 
 
@@ -157,4 +161,25 @@ def _variants() -> list[Task]:
             Groups(pair, breaks=1, name="groups, registered anew whatever Redis knows"),
             "group_reassert", "if adds then", "if false then",
         ),
+        mutant(
+            Deaths(1, name="deaths, a disconnect that leaves the registry alone"),
+            "disconnect", "redis.call('HDEL', s, id) == 0", "redis.call('HEXISTS', s, id) == 0",
+        ),
+        mutant(
+            Deaths(1, observers=1, name="deaths, a connect that does not look whether the process lives"),
+            "connect", "redis.call('EXISTS', up) == 0", "false",
+        ),
+        mutant(
+            Deaths(1, observers=1, name="deaths, a name that can be registered again"),
+            "register", "redis.call('EXISTS', KEYS[5]) == 1", "false",
+        ),
+        mutant(
+            Deaths(1, observers=1, name="deaths, a process that is missed only after its first beat"),
+            "register", "redis.call('HSETNX', KEYS[4], process, 0)", "",
+        ),
+        mutant(
+            Deaths(1, name="deaths, nobody knows of a cleaning that was broken off"),
+            "fence", "redis.call('HSET', KEYS[3], ARGV[1], redis.call('HGET', KEYS[1], ARGV[1]) or '')", "",
+        ),
+        Task(Deaths(1, 1, 0, unmarks_first=False, name="deaths, the marks go after the disconnects"), True),
     ]  # fmt: skip

@@ -116,6 +116,10 @@ class ChannelLayerWrapper(ChannelLayer):
         """As the layer's."""
         self.channel_layer.announce(channels)
 
+    def reap(self) -> None:
+        """As the layer's."""
+        self.channel_layer.reap()
+
     def ensure_usable(self) -> None:
         """As the layer's."""
         self.channel_layer.ensure_usable()

@@ -41,6 +41,11 @@ class BeyondConformance(ConformanceCase):
         self.assertTrue(self.channel_layer.label)
         self.channel_layer.ensure_usable()
 
+    def test_looking_for_the_dead_is_quiet_where_nobody_died(self) -> None:
+        for _ in range(3):
+            self.channel_layer.reap()
+        self.assertEqual(self.channel_layer.receive(["websocket.disconnect"]), (None, None))
+
     def test_only_names_of_channels_can_be_announced(self) -> None:
         self.channel_layer.announce(["test.one", "test.two"])
         self.channel_layer.announce([])

@@ -44,6 +44,11 @@ def count_ordered(message):
     count_frame(message)
 
 
+def count_disconnect(message):
+    """The end of a socket, whoever tells it."""
+    note("disconnect", message["reply_channel"], message["code"])
+
+
 def count_background(message):
     """A message that nobody waits for."""
     note("background", message["n"])

@@ -8,7 +8,7 @@ import time
 from headrace import Channel, Group, route, route_class
 from headrace.generic.websockets import JsonWebsocketConsumer, WebsocketConsumer
 from headrace.sessions import enforce_ordering
-from journey.counting import count_background, count_connect, count_frame, count_ordered
+from journey.counting import count_background, count_connect, count_disconnect, count_frame, count_ordered
 from journey.misbehaviour import answer_badly, send_badly
 
 
@@ -65,6 +65,7 @@ routes = [
     route("websocket.connect", count_connect, path=r"^/ws/count"),
     route("websocket.receive", count_frame, path=r"^/ws/count$"),
     route("websocket.receive", count_ordered, path=r"^/ws/count/ordered$"),
+    route("websocket.disconnect", count_disconnect, path=r"^/ws/count"),
     route("journey.count", count_background),
     route("journey.background", background),
     route("journey.mark", mark),

@@ -178,6 +178,21 @@ def test_the_channels_of_a_worker_are_announced_at_the_start_and_every_30_second
     assert said == [(1001.0, ["http.request"]), (1031.0, ["http.request"]), (1061.0, ["http.request"])]
 
 
+def test_the_layer_looks_for_dead_interface_servers_every_five_seconds_also_after_an_outage() -> None:
+    scene = Scene()
+    looked: list[float] = []
+
+    def reap() -> None:
+        looked.append(scene.clock.now)
+        if len(looked) == 2:
+            raise LayerUnavailable("nobody there")
+
+    vars(scene.layer.channel_layer)["reap"] = reap
+    for _ in range(16):
+        scene.heard(after=1)
+    assert looked == [1001.0, 1006.0, 1011.0, 1016.0]
+
+
 def test_a_layer_that_is_away_only_delays_the_announcement(caplog: pytest.LogCaptureFixture) -> None:
     scene = Scene()
 

@@ -3,8 +3,8 @@
 A consumer that runs cannot say so itself. Every worker thread notes its message in an `Activity`; one
 `Watcher` per process looks twice a second. It tells an interface process about a message that runs long, so
 that the queue deadline no longer applies; it renews the ordering leases of long ones; it logs those that run
-very long, and where they are; it announces the channels that this process takes, and stops it when the parent
-is gone.
+very long, and where they are; it announces the channels that this process takes, has the layer look for
+interface servers that died, and stops the process when the parent is gone.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import headrace_asgi
 from headrace_asgi.contract import ChannelLayer, Control, Delivery, Out, Outcome, WorkerPort
 from headrace_asgi.control import RUNNING, note
 from headrace_asgi.errors import HeadraceError
-from headrace_asgi.limits import ANNOUNCE_SECONDS
+from headrace_asgi.limits import ANNOUNCE_SECONDS, REAP_SECONDS
 from headrace_asgi.names import is_process_queue, local_part
 
 from ..conf import WorkerSettings
@@ -88,7 +88,7 @@ class Watcher:
         self._clock = clock
         self._channels = channels
         self._flush = flush
-        self._announce_at = clock()
+        self._announce_at = self._reap_at = clock()
         self._seen: dict[int, _Seen] = {}
         self._port: WorkerPort | None = None
         self._limited_log = LimitedLog(clock=clock)
@@ -135,6 +135,15 @@ class Watcher:
             self._flush()
         if self._channels and now >= self._announce_at:
             self._announce(now)
+        if now >= self._reap_at:
+            self._reap(now)
+
+    def _reap(self, now: float) -> None:
+        self._reap_at = now + REAP_SECONDS
+        try:
+            self._layer.reap()
+        except HeadraceError as error:
+            worker_log.debug("Cannot look for dead interface servers now: %s", error)
 
     def _announce(self, now: float) -> None:
         try:

@@ -30,6 +30,7 @@ from ..plan.plan import Plan
 from .connection import RedisAddress
 from .executor import RedisExecutor
 from .reader import ChannelReader
+from .reaper import Reaper
 from .silence import ANSWER_SECONDS
 
 __all__ = ["RedisChannelLayer"]
@@ -83,6 +84,8 @@ class RedisChannelLayer(ChannelLayer):
         self._readers = {
             place: ChannelReader(self.plan, place, executor) for place, executor in self._executors.items()
         }
+
+        self._reaper = Reaper(self.plan, self, time.monotonic)
 
     def _server_label(self) -> str:
         # The other options say how to connect, not where to.
@@ -328,6 +331,9 @@ class RedisChannelLayer(ChannelLayer):
 
     def announce(self, channels: Iterable[str]) -> None:
         self.ask(self.plan.announce([names.require_channel_name(channel) for channel in channels]))
+
+    def reap(self) -> None:
+        self._reaper.look()
 
     def ensure_usable(self) -> None:
         for executor in self._executors.values():

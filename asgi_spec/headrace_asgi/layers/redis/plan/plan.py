@@ -16,16 +16,19 @@ Key layout (docs/protocol.md, section 1), each key behind the tag of its place, 
                           (from the mailbox of a socket whose connect nobody saw)
     procs, beat   hashes  process -> description, -> heartbeat counter (at the home place only)
     takers        zset    channels that workers take, by when one said so (at the home place only)
-    fenced:<process>, flushes
+    dead          hash    process -> description, of those that are to be cleaned up after (at home only)
+    fenced:<process>, flushes, reaper
 """
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from headrace_asgi import control
-from headrace_asgi.close_codes import TRY_AGAIN_LATER
+from headrace_asgi.close_codes import ABNORMAL, TRY_AGAIN_LATER
 from headrace_asgi.contract import OpenSocket, Outcome
 from headrace_asgi.control import CLOSE, LAPSED, note
 from headrace_asgi.envelope import COUNTED, Message, encode, pack_message
@@ -36,9 +39,11 @@ from headrace_asgi.limits import (
     PROCESS_QUEUE_CAPACITY,
     Capacities,
 )
+from headrace_asgi.messages import WEBSOCKET_DISCONNECT
 from headrace_asgi.names import is_process_queue, local_part, non_local_name, place_of_process
 
 from .command import (
+    ALIVE,
     Accepted,
     Argument,
     BeatAnswer,
@@ -62,6 +67,10 @@ ENTRIES_PER_COMMAND = 1000
 #: Seconds after which Redis may forget what nobody refreshes: rubbish collection, no protocol depends on it.
 RUBBISH_SECONDS = 86_400
 _ANNOUNCED_MS = int(ANNOUNCED_SECONDS * 1000)
+#: How long one observer of heartbeats is the only one, without a word of it: three looks.
+_OBSERVER_MS = 15_000
+#: Order number of a disconnect for a socket of which nothing else is known.
+_LAST_ORDER = 2**31 - 1
 _FORGOTTEN = encode(pack_message(control.note(control.FORGOTTEN)), control=True)
 
 
@@ -423,14 +432,22 @@ class Plan:
     # Processes
 
     def register(self, process: str, description: str) -> list[RedisCommand]:
-        """Make a process known: in the table at home, and alive at every place."""
+        """Make a process known: in the table at home, and alive at every place.
+
+        The answers are whether it is; not at home, if others declared it dead.
+        """
         commands = []
         for place in self.places.names:
             keys: tuple[str, ...] = (self.key(place, "up", process), self.key(place, "q", process))
             if place == self.places.home:
-                keys += (self.key(place, "procs"),)
+                keys += (
+                    self.key(place, "procs"),
+                    self.key(place, "beat"),
+                    self.key(place, "fenced", process),
+                )
             args = (process, description, RUBBISH_SECONDS)
-            commands.append(self._scripted("register", place, keys, args, no_answer, repeat=True))
+            read = partial(operator.eq, ALIVE)
+            commands.append(self._scripted("register", place, keys, args, read, repeat=True))
         return commands
 
     def keep(self, process: str) -> list[RedisCommand]:
@@ -488,6 +505,72 @@ class Plan:
         """Whether a process ended, or was declared dead: it will never be known again."""
         home = self.places.home
         return RedisCommand(home, (b"EXISTS", self.key(home, "fenced", process)), bool, repeat=True)
+
+    # Processes that died
+
+    def look_after(self, observer: str) -> RedisCommand:
+        """The heartbeat counters by process, and the dead ones; None while another observer looks."""
+        home = self.places.home
+        keys = (self.key(home, "reaper"), self.key(home, "beat"), self.key(home, "dead"))
+
+        def read(answer: Any) -> tuple[dict[str, int], list[str]] | None:
+            if answer is None:
+                return None
+            counters, dead = answer
+            return dict(zip(names(counters[::2]), map(int, counters[1::2]), strict=True)), names(dead)
+
+        return self._scripted("look_after", home, keys, (observer, _OBSERVER_MS), read, repeat=True)
+
+    def fence(self, process: str, counter: int) -> RedisCommand:
+        """Declare a process dead whose counter still stands there; the answer is whether it does."""
+        home = self.places.home
+        keys = (
+            self.key(home, "procs"),
+            self.key(home, "beat"),
+            self.key(home, "dead"),
+            self.key(home, "fenced", process),
+        )
+        return self._scripted("fence", home, keys, (process, counter, RUBBISH_SECONDS), bool, repeat=True)
+
+    def unmark(self, process: str) -> list[RedisCommand]:
+        """See to it, place by place, that nobody can register or push anything for a dead process."""
+        return [
+            RedisCommand(place, (b"DEL", self.key(place, "up", process)), no_answer, repeat=True)
+            for place in self.places.names
+        ]
+
+    def some_sockets(self, place: str, process: str, cursor: int) -> RedisCommand:
+        """About 100 registered sockets of a process, from a cursor on; 0 begins, and says that it was all."""
+
+        def read(answer: Any) -> tuple[int, dict[str, str]]:
+            following, found = answer
+            return int(following), dict(zip(names(found[::2]), names(found[1::2]), strict=True))
+
+        args = (b"HSCAN", self.key(place, "s", process), cursor, b"COUNT", 100)
+        return RedisCommand(place, args, read, repeat=True)
+
+    def lost_disconnect(self, socket: str, path: str) -> RedisCommand:
+        """Tell the disconnect of a socket of which nothing else is known."""
+        message = WEBSOCKET_DISCONNECT.build(
+            reply_channel=socket, code=ABNORMAL, path=path, order=_LAST_ORDER
+        )
+        return self.disconnect(socket, _LAST_ORDER, encode(pack_message(message), order=_LAST_ORDER))
+
+    def remove_rest(self, place: str, process: str) -> list[RedisCommand]:
+        """Remove what is left of a dead process at a place; the answers are numbers of unread entries."""
+        queue = self.key(place, "q", process)
+        rest = (self.key(place, kind, process) for kind in ("s", "f", "gq"))
+        return [
+            RedisCommand(place, (b"LLEN", queue), as_is, repeat=True),
+            RedisCommand(place, (b"UNLINK", queue, *rest), lambda answer: 0, repeat=True),
+        ]
+
+    def buried(self, process: str) -> RedisCommand:
+        """All is cleaned up after a dead process."""
+        home = self.places.home
+        return RedisCommand(home, (b"HDEL", self.key(home, "dead"), process), no_answer, repeat=True)
+
+    # What a process has registered
 
     def register_sockets(self, place: str, process: str, sockets: Sequence[OpenSocket]) -> RedisCommand:
         """Register open sockets again, at most 1,000; what Redis still knows of them stays as it is."""

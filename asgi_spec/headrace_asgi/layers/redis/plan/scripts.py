@@ -58,6 +58,8 @@ SCRIPTS = tuple(
         "reassert",
         "drop_connect",
         "settle",
+        "look_after",
+        "fence",
         "finish",
         "kick",
         "renew",

@@ -17,7 +17,6 @@ from functools import partial
 from typing import Any
 
 from headrace_asgi import messages
-from headrace_asgi.close_codes import ABNORMAL
 from headrace_asgi.contract import Done, InterfacePort, InterfaceReceiver, OpenSocket, Outcome
 from headrace_asgi.envelope import Message, encode, pack_message
 from headrace_asgi.errors import LayerRefused, LayerUnavailable, MessageTooLarge
@@ -56,8 +55,6 @@ ANSWER_SECONDS = 5.0
 WITHDRAW_SECONDS = 1.0
 #: Seconds that the answer to `group_channels` is kept for who asked.
 MEMBERS_EXPIRY_SECONDS = 10.0
-#: Order number of a disconnect for a socket of which nothing else is known.
-LAST_ORDER = 2**31 - 1
 _WHEN_FULL = "new requests get 503, new WebSockets and what they say are refused"
 
 
@@ -373,11 +370,9 @@ class RedisInterfacePort(InterfacePort):
         for local, path in sockets.items():
             if local in known:
                 continue
-            message = messages.WEBSOCKET_DISCONNECT.build(
-                reply_channel=self.process + local, code=ABNORMAL, path=path, order=LAST_ORDER
-            )
             self.counters["strays"] += 1
-            self.disconnect(local, message, LAST_ORDER, lambda outcome: None)
+            tell = partial(self._plan.lost_disconnect, path=path)
+            self._end(local, path, tell, lambda outcome: None)
 
     def data_lost(self) -> None:
         self._receiver.data_lost()

@@ -239,7 +239,7 @@ class Registration:
             answered(not isinstance(answer, Exception))
 
         for command in commands:
-            self._executor.ask(command, lambda answer: answered(not isinstance(answer, Exception)))
+            self._executor.ask(command, lambda answer: answered(_worked(answer)))
         for question in questions:
             self._executor.ask(question, known)
         self._groups.reassert(not self._lost, answered)
@@ -289,3 +289,8 @@ class Registration:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _worked(answer: Any) -> bool:
+    """Whether something was registered; False comes for a process that others declared dead meanwhile."""
+    return answer is not False and not isinstance(answer, Exception)
