@@ -7,6 +7,7 @@ disconnect takes the socket out of the register in the same act, so only one of 
 from __future__ import annotations
 
 import logging
+import os
 import secrets
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -38,12 +39,17 @@ class Reaper:
         self._plan = plan
         self._asker = asker
         self._monotonic = monotonic
-        self._name = secrets.token_hex(8)
+        self._token = secrets.token_hex(8)
         self._watch = DeathWatch()
+
+    @property
+    def name(self) -> str:
+        """Which observer this is; one that was made before a fork is another one in each child."""
+        return f"{self._token}.{os.getpid()}"
 
     def look(self) -> None:
         """Look once. One round trip, and more where somebody died. Raises LayerUnavailable."""
-        found = self._asker.ask(self._plan.look_after(self._name))
+        found = self._asker.ask(self._plan.look_after(self.name))
         if found is None:
             return
         counters, dead = found

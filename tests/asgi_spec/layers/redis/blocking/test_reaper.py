@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -151,10 +152,16 @@ def test_one_observer_looks_and_another_takes_over_when_it_is_gone(scene: Scene)
     assert scene.told() == {"/a": 1}
 
 
+def test_a_forked_copy_of_an_observer_is_another_one(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene.look()
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    assert scene.layer.ask(scene.plan.look_after(scene.reaper.name)) is None
+
+
 def test_several_that_clean_up_at_once_tell_each_disconnect_once(scene: Scene) -> None:
     scene.connect(*map(str, range(300)))
     scene.look(times=4)
-    counters, _ = scene.layer.ask(scene.plan.look_after(scene.reaper._name))
+    counters, _ = scene.layer.ask(scene.plan.look_after(scene.reaper.name))
     assert scene.layer.ask(scene.plan.fence(scene.process, counters[scene.process]))
     threads = [threading.Thread(target=scene.observer()._clean, args=[scene.process]) for _ in range(4)]
     for thread in threads:
