@@ -98,7 +98,7 @@ class Ordering:
         self.last = bounds.frames + 1
         self.plan = sockets.PLAN
         self.full_plan = plan()
-        self.full_plan.capacities.default = 0
+        self.full_plan.capacities.default = self.full_plan.frame_capacity = 0
 
     def first(self) -> Actors:
         b = self.bounds
