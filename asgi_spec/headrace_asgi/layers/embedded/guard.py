@@ -27,7 +27,7 @@ FILES = (SOCKET, "log", "pid", "lock", GUARD, USERS)
 ANSWER_SECONDS = 1.0
 #: Somebody is connected who holds no lock, or not any more, or the server hangs: when to look again, at first
 #: and at last.
-RETRY_SECONDS, MAX_RETRY_SECONDS = 0.05, 5.0
+RETRY_SECONDS, MAX_RETRY_SECONDS = 0.05, 1.0
 #: For how long the guard's lock may be held by those who only look.
 LOOKING_SECONDS = 0.5
 

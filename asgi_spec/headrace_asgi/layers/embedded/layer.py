@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 import platform
 import shutil
@@ -37,8 +38,12 @@ from .guard import SOCKET, USERS, clear, end_server, is_guarded, is_still
 
 __all__ = ["IPCChannelLayer", "ensure", "enter", "leave", "runtime_directory", "server_binary"]
 
+log = logging.getLogger("headrace.layer")
+
 START_SECONDS = 5.0
 PING_SECONDS = 1.0
+#: How often the guard of a server is started, if it does not come up.
+GUARD_TRIES = 3
 #: The longest path of a unix socket on macOS; Linux allows four more.
 MAX_PATH_BYTES = 103
 #: Memory of the server before it refuses to take more.
@@ -216,15 +221,25 @@ def ensure(directory: Path) -> str:
 def _start_guard(directory: Path) -> None:
     """Without one the server stays; the next process that comes in tries again."""
     command = [sys.executable or "python3", "-I", "-S", guard.__file__, str(directory)]
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
-        subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            timeout=START_SECONDS,
-            check=False,
-        )
+    why = ""
+    for _ in range(GUARD_TRIES):
+        try:
+            # No pipe: the guard itself, which stays, would hold it open.
+            ended = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                timeout=START_SECONDS,
+                check=False,
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            why = str(error)
+            continue
+        if is_guarded(directory):
+            return
+        why = f"its guard ended with {ended.returncode}"
+    log.warning("Nobody will end the embedded server in %s when it is not used: %s", directory, why)
 
 
 def _clear_others(directory: Path) -> None:

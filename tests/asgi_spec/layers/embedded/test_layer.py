@@ -15,6 +15,7 @@ import time
 import unittest
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -210,6 +211,45 @@ def test_a_guard_that_was_killed_is_replaced_by_the_next_user(base: Path) -> Non
         with users(1, "unguarded"):
             assert is_guarded(directory)
     assert eventually_cleared(directory)
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, times: int) -> list[Any]:
+    """Let a guard fail to start so often; the failures."""
+    run, failed = subprocess.run, []
+
+    def fails(command: list[str], **options: Any) -> Any:
+        if "guard.py" not in " ".join(command) or len(failed) == times:
+            return run(command, **options)
+        failed.append(command)
+        return subprocess.CompletedProcess(command, 1)
+
+    monkeypatch.setattr("headrace_asgi.layers.embedded.layer.subprocess.run", fails)
+    return failed
+
+
+def test_a_guard_that_does_not_come_up_is_started_again(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = failing(monkeypatch, 2)
+    layer = IPCChannelLayer("again")
+    layer.send("test", {})
+    assert len(failed) == 2
+    assert is_guarded(runtime_directory("again"))
+    layer.close()
+    assert eventually_cleared(runtime_directory("again"))
+
+
+def test_a_server_without_a_guard_works_and_says_that_it_stays(
+    base: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with monkeypatch.context() as patch:
+        failing(patch, 100)
+        layer = IPCChannelLayer("stays")
+        layer.send("test", {})
+    assert "Nobody will end the embedded server" in caplog.text
+    layer.close()
+    later = IPCChannelLayer("stays")
+    later.send("test", {})
+    later.close()
+    assert eventually_cleared(runtime_directory("stays"))
 
 
 def guard_pid(directory: Path) -> int:

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from headrace_asgi.layers.embedded import guard
 from headrace_asgi.layers.embedded.layer import runtime_directory
 from tests.support.stack import SOURCES, eventually
 from tests.support.wsclient import open_socket
@@ -49,6 +50,8 @@ channel_routing = [Echo.as_route(path="^/ws/")]
 """
 #: Where the embedded server of the project is, whatever the tests run under.
 RUNTIME = {"XDG_RUNTIME_DIR": "", "TMPDIR": "/tmp"}
+#: Within which a server that nobody uses any more is gone, with its directory.
+GONE_SECONDS = 15
 LAYERS = {"default": {"ROUTING": "site1.routing.channel_routing"}}
 
 
@@ -132,7 +135,23 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
     for name, value in RUNTIME.items():
         monkeypatch.setenv(name, value)
     directory = runtime_directory(str(site))
-    eventually(lambda: not directory.exists(), 15, f"the embedded server to be gone with {directory}")
+    try:
+        eventually(lambda: not directory.exists(), GONE_SECONDS)
+    except AssertionError:
+        raise AssertionError(f"the embedded server is still there: {what_is_left(directory)}") from None
+
+
+def what_is_left(directory: Path) -> str:
+    """Of a server that should be gone: its files, who is connected, and the processes that name it."""
+    said = [str(sorted(path.name for path in directory.glob("*")))]
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(2)
+        client.connect(str(directory / guard.SOCKET))
+        client.sendall(b"CLIENT LIST\r\n")
+        said.append(client.recv(65_536).decode())
+    listed = subprocess.run(["ps", "-eo", "pid,stat,etime,args"], capture_output=True, text=True, check=True)
+    said += [line for line in listed.stdout.splitlines() if directory.name in line]
+    return "\n".join(said)
 
 
 def fetch(port: int, path: str) -> tuple[int, bytes]:
