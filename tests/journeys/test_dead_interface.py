@@ -112,7 +112,7 @@ def test_each_socket_of_a_killed_server_gets_one_disconnect_while_broadcasts_run
         stack.env["JOURNEY_MARKS"] = str(marks)
         layer = RedisChannelLayer(**stack.config)
         stack.worker(threads=2)
-        stack.interface("--no-access-log")
+        stack.interface("--no-access-log", "--ping-interval", "3600")  # these clients answer no pings
         staying = open_sockets(stack.port, 20)
         with Broadcasts(layer) as broadcasts:
             for _ in range(ROUNDS):
