@@ -41,12 +41,12 @@ _CLEANED = (*_OWN, PLAN.key(PLACE, "g", GROUP), *_HOME[:3])
 
 
 class Observer(NamedTuple):
-    """`stage`: idle, looked, and what it does next: unmark, scan, tell, groups, rest, bury."""
+    """`stage`: idle, looked, and what it does next: unmark, scan, tell, groups, leave, rest, bury."""
 
     stage: str = "idle"
     #: The counter that it saw.
     counter: int = 0
-    #: What it still has to do in this stage.
+    #: Sockets whose disconnect it has yet to tell.
     left: tuple[str, ...] = ()
 
 
@@ -107,7 +107,7 @@ class Deaths:
             yield from self._ends(actors)
         yield from self._worker_moves(actors, data)
         for at, observer in enumerate(actors.observers):
-            yield from self._observer_moves(actors, at, observer, data)
+            yield from self._observer_moves(actors, at, observer)
 
     def _process_moves(self, actors: Actors) -> Iterator[Move]:
         if actors.process == "new" or actors.again:
@@ -157,7 +157,7 @@ class Deaths:
 
     # Those who look
 
-    def _observer_moves(self, actors: Actors, at: int, observer: Observer, data: Data) -> Iterator[Move]:
+    def _observer_moves(self, actors: Actors, at: int, observer: Observer) -> Iterator[Move]:
         def now(stage: str, **known: Any) -> Actors:
             changed = Observer(stage, **known)
             return actors._replace(observers=(*actors.observers[:at], changed, *actors.observers[at + 1 :]))

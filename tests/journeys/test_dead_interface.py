@@ -5,12 +5,14 @@ With HEADRACE_FULL=1 ten times with a thousand sockets, as the promise is worded
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 from headrace_asgi import RedisChannelLayer
@@ -26,6 +28,15 @@ HANDSHAKE = (
     b"GET /ws/count HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 )
+
+
+@contextlib.contextmanager
+def counting(server: RedisServer, marks: Path) -> Iterator[tuple[Stack, RedisChannelLayer, Path]]:
+    """A stack whose worker writes down each disconnect, its layer, and where."""
+    with Stack.over(server.tcp_url) as stack:
+        stack.env["JOURNEY_MARKS"] = str(marks)
+        with contextlib.closing(RedisChannelLayer(**stack.config)) as layer:
+            yield stack, layer, marks
 
 
 def open_sockets(port: int, count: int) -> list[socket.socket]:
@@ -107,10 +118,7 @@ def one_death(stack: Stack, layer: RedisChannelLayer, marks: Path) -> None:
 def test_each_socket_of_a_killed_server_gets_one_disconnect_while_broadcasts_run(
     private_redis_server: RedisServer, tmp_path: Path
 ) -> None:
-    marks = tmp_path / "marks"
-    with Stack.over(private_redis_server.tcp_url) as stack:
-        stack.env["JOURNEY_MARKS"] = str(marks)
-        layer = RedisChannelLayer(**stack.config)
+    with counting(private_redis_server, tmp_path / "marks") as (stack, layer, marks):
         stack.worker(threads=2)
         stack.interface("--no-access-log", "--ping-interval", "3600")  # these clients answer no pings
         staying = open_sockets(stack.port, 20)
@@ -122,16 +130,12 @@ def test_each_socket_of_a_killed_server_gets_one_disconnect_while_broadcasts_run
             assert one.recv(65_536), "a living socket was closed"
             one.close()
         assert broadcasts.sent > 100
-        layer.close()
 
 
 def test_a_server_that_stood_still_for_too_long_closes_its_sockets_and_serves_under_a_new_name(
     private_redis_server: RedisServer, tmp_path: Path
 ) -> None:
-    marks = tmp_path / "marks"
-    with Stack.over(private_redis_server.tcp_url) as stack:
-        stack.env["JOURNEY_MARKS"] = str(marks)
-        layer = RedisChannelLayer(**stack.config)
+    with counting(private_redis_server, tmp_path / "marks") as (stack, layer, marks):
         stack.worker()
         server = stack.interface("--no-access-log")
         (former,) = eventually(lambda: processes(layer))
@@ -147,7 +151,6 @@ def test_a_server_that_stood_still_for_too_long_closes_its_sockets_and_serves_un
             one.close()
         eventually(lambda: len(disconnects(marks)) == 8, 10, "the new ones are told")
         assert set(disconnects(marks).values()) == {1}
-        layer.close()
 
 
 def close_code(one: socket.socket) -> int:

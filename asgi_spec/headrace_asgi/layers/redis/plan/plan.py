@@ -22,9 +22,7 @@ Key layout (docs/protocol.md, section 1), each key behind the tag of its place, 
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 from headrace_asgi import control
@@ -446,8 +444,9 @@ class Plan:
                     self.key(place, "fenced", process),
                 )
             args = (process, description, RUBBISH_SECONDS)
-            read = partial(operator.eq, ALIVE)
-            commands.append(self._scripted("register", place, keys, args, read, repeat=True))
+            commands.append(
+                self._scripted("register", place, keys, args, lambda answer: answer == ALIVE, repeat=True)
+            )
         return commands
 
     def keep(self, process: str) -> list[RedisCommand]:

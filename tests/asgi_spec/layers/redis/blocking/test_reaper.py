@@ -29,15 +29,15 @@ class Scene:
         self.now = 1000.0
         self.reaper = self.observer()
         self.process = self.register()
+        self.beat(self.process)
 
     def observer(self) -> Reaper:
         return Reaper(self.plan, self.layer, lambda: self.now)
 
-    def register(self, name: str = "") -> str:
-        process = name or new_process_queue("0")
+    def register(self) -> str:
+        process = new_process_queue("0")
         for command in self.plan.register(process, "{}"):
             self.layer.ask(command)
-        self.beat(process)
         return process
 
     def beat(self, process: str) -> int:
@@ -103,9 +103,7 @@ def test_each_socket_of_a_dead_process_gets_one_disconnect_and_nothing_is_left(s
 
 
 def test_a_process_that_dies_before_its_heart_beats_is_missed_too(scene: Scene) -> None:
-    scene.process = new_process_queue("0")
-    for command in scene.plan.register(scene.process, "{}"):
-        scene.layer.ask(command)
+    scene.process = scene.register()
     scene.connect("a")
     scene.look(times=5)
     assert scene.told() == {"/a": 1}

@@ -94,14 +94,20 @@ def test_a_wrong_password_is_said_and_tried_again(reactor: HandReactor) -> None:
         assert not linked.link.is_open
 
 
-def test_commands_of_one_turn_leave_in_one_write(reactor: HandReactor, redis_server: RedisServer) -> None:
-    gathered: list[int] = []
-    linked = Linked(reactor, parse_address(redis_server.url), gather=lambda: gathered.append(1))
-    link = linked.until_up()
+def writes_of(link: RedisLink) -> list[bytes]:
+    """What the open connection hands to the kernel from now on, a write each."""
     writes: list[bytes] = []
     connection: Any = link._connection
     real = connection.transport.writeSomeData
     connection.transport.writeSomeData = lambda data: writes.append(data) or real(data)
+    return writes
+
+
+def test_commands_of_one_turn_leave_in_one_write(reactor: HandReactor, redis_server: RedisServer) -> None:
+    gathered: list[int] = []
+    linked = Linked(reactor, parse_address(redis_server.url), gather=lambda: gathered.append(1))
+    link = linked.until_up()
+    writes = writes_of(link)
     answers: list[Any] = []
     for number in range(50):
         link.send((b"ECHO", number), answers.append)
@@ -116,10 +122,7 @@ def test_a_command_that_is_sent_now_leaves_at_once_behind_those_before_it(
 ) -> None:
     linked = Linked(reactor, parse_address(redis_server.url))
     link = linked.until_up()
-    writes: list[bytes] = []
-    connection: Any = link._connection
-    real = connection.transport.writeSomeData
-    connection.transport.writeSomeData = lambda data: writes.append(data) or real(data)
+    writes = writes_of(link)
     answers: list[Any] = []
     link.send_now(pack((b"ECHO", 1)), answers.append)
     assert len(writes) == 1
