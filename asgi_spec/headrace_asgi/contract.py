@@ -276,7 +276,13 @@ RefusedHandler = Callable[[Out, Outcome], None]
 
 
 class WorkerPort(ABC):
-    """One worker thread's way to the layer. Not thread-safe, except `wake`."""
+    """One worker thread's way to the layer. Not thread-safe, except `wake`.
+
+    Whoever opens a port may set `on_said`, which `turn` calls when the layer has answered for all of `out`,
+    before it waits for messages: from then on nothing of it is lost with this process.
+    """
+
+    on_said: Callable[[], object] = staticmethod(lambda: None)
 
     @abstractmethod
     def turn(

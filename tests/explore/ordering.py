@@ -1,7 +1,8 @@
 """The ordering mailbox: one socket whose messages start in order, whatever happens to workers.
 
 Actors: the interface (connect, frames, disconnect, one send outstanding), two workers, the parent of workers
-that were killed, and whoever kicks mailboxes. Each fault happens as often as the bounds allow, at any step.
+that were killed, which knows what they held but not what their last finish did, and whoever kicks mailboxes.
+Each fault happens as often as the bounds allow, at any step.
 
 What must hold, and why, is in docs/protocol.md, section 7.
 """
@@ -50,8 +51,9 @@ class Actors(NamedTuple):
 
     sent: int = 0
     workers: tuple[Worker, ...] = ()
-    #: What killed workers left to their parent: (order, whether it was started).
-    orphans: tuple[tuple[int, bool], ...] = ()
+    #: What killed workers left to their parent, and how far it is: "held" (not started), "running" (perhaps
+    #: finished too), "told" (the interface knows).
+    orphans: tuple[tuple[int, str], ...] = ()
     #: Faults that may still happen: kills, lapses, expiries, give-backs, requeues, full.
     left: tuple[int, ...] = ()
     #: What became of each message that was accepted.
@@ -75,7 +77,7 @@ KILLS, LAPSES, EXPIRIES, GIVE_BACKS, REQUEUES, FULL = range(6)
 class Ordering:
     """See the module. Broken variants: without `late_check` a late holder starts without asking; without
     `drops_connects` an expired connect is finished as any other message; without `tells` a kicker moves a
-    mailbox on before anybody knows of the lapse.
+    mailbox on before anybody knows of the lapse; without `asks` a parent takes for lost whatever was started.
     """
 
     keys = sockets.KEYS
@@ -88,6 +90,7 @@ class Ordering:
         late_check: bool = True,
         drops_connects: bool = True,
         tells: bool = True,
+        asks: bool = True,
         name: str = "ordering mailbox",
     ) -> None:
         self.name = name
@@ -95,6 +98,7 @@ class Ordering:
         self.late_check = late_check
         self.drops_connects = drops_connects
         self.tells = tells
+        self.asks = asks
         self.last = bounds.frames + 1
         self.plan = sockets.PLAN
         self.full_plan = plan()
@@ -124,7 +128,7 @@ class Ordering:
             if worker.stage in ("held", "running") and actors.left[KILLS]:
                 yield from self._kills(actors, at, worker)
         for at in range(len(actors.orphans)):
-            yield self._parent_move(actors, at)
+            yield from self._parent_moves(actors, at)
         yield from self._clock_moves(actors, data)
 
     def _interface_moves(self, actors: Actors) -> Iterator[Move]:
@@ -214,26 +218,41 @@ class Ordering:
     def _kills(self, actors: Actors, at: int, worker: Worker) -> Iterator[Move]:
         """A worker is killed; its parent notices, or dies with it."""
         dead = _with(_less(actors, KILLS), at, Worker("dead"))
-        started = worker.stage == "running"
-        orphans = (*actors.orphans, (worker.order, started))
-        yield Move(f"worker {at} is killed", lambda _: dead._replace(orphans=orphans))
-        lost = _fate(dead, worker.order, "lost")
+        k = worker.order
+        left = dead._replace(orphans=(*actors.orphans, (k, worker.stage)))
+        yield Move(f"worker {at} is killed", lambda _: left)
+        if worker.stage == "running":
+            finished = _fate(left, k, "done")
+            call = self.plan.finish(SOCKET, k, PLACE)
+            yield Move(f"worker {at} finishes {k}, and is killed", lambda _: finished, call)
+        lost = _fate(dead, k, "lost")
         yield Move(f"the machine of worker {at} is lost", lambda _: lost)
 
-    def _parent_move(self, actors: Actors, at: int) -> Move:
-        k, started = actors.orphans[at]
+    def _parent_moves(self, actors: Actors, at: int) -> Iterator[Move]:
+        k, stage = actors.orphans[at]
         rest = actors._replace(orphans=actors.orphans[:at] + actors.orphans[at + 1 :])
-        if started:
-            return Move(
-                f"the parent finishes {k}, and tells",
-                lambda _: _fate(rest, k, "failed"),
-                self.plan.finish(SOCKET, k, PLACE),
+        if stage == "held":
+            yield Move(
+                f"the parent gives {k} back",
+                lambda outcome: rest if outcome is Outcome.SENT else _fate(rest, k, "stale"),
+                self._back(k, head=True),
             )
-        return Move(
-            f"the parent gives {k} back",
-            lambda outcome: rest if outcome is Outcome.SENT else _fate(rest, k, "stale"),
-            self._back(k, head=True),
-        )
+        elif stage == "running":
+            ask = self.plan.renew(SOCKET, k, PLACE) if self.asks else None
+            yield Move(f"the parent asks for {k}, and tells", partial(self._parent_tells, rest, k), ask)
+        else:
+            finish = self.plan.finish(SOCKET, k, PLACE)
+            yield Move(f"the parent finishes {k}", lambda _: rest, finish)
+            yield Move("the parent is killed", lambda _: rest)
+
+    def _parent_tells(self, rest: Actors, k: int, outcome: Outcome | None) -> Actors:
+        """The interface is told that a message is lost, unless somebody has moved on: then it was none."""
+        if outcome is Outcome.STALE:
+            return rest if rest.fates[k] else _fate(rest, k, "stale")
+        if rest.fates[k]:
+            raise Violation(f"the interface is told that {k} is lost, which is {rest.fates[k]}")
+        told = _fate(self._closed(rest._replace(closed=True), self.last), k, "failed")
+        return told._replace(orphans=(*rest.orphans, (k, "told")))
 
     def _clock_moves(self, actors: Actors, data: Data) -> Iterator[Move]:
         k = in_flight(data)
@@ -310,7 +329,8 @@ class Ordering:
         if actors.lapsed:
             return
         out = sum(len(entries) for entries in queued(data))
-        out += sum(worker.stage in ("held", "running") for worker in actors.workers) + len(actors.orphans)
+        out += sum(worker.stage in ("held", "running") for worker in actors.workers)
+        out += sum(actors.fates[k] != "done" for k, _ in actors.orphans)
         if out > 1:
             raise Violation("I1: two messages of the socket are out of its mailbox, and no lease lapsed")
 

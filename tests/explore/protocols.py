@@ -110,6 +110,7 @@ def _variants() -> list[Task]:
             "kick", "flying and flying ~= 'done'", "false",
         ),
         Task(Ordering(few, tells=False, name="ordering, a mailbox moves on before anybody is told"), True),
+        Task(Ordering(few, asks=False, name="ordering, a parent tells of what had finished"), True),
         mutant(
             Ordering(few, name="ordering, a finish leaves no mark, and none is asked for"),
             "frame_ordered", "redis.call('GET', o)", "redis.call('GET', o) or 'done'",

@@ -7,13 +7,12 @@ import contextlib
 import json
 import os
 import signal
-from pathlib import Path
 from typing import Any
 
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from tests.support.stack import Stack, eventually
+from tests.support.stack import Stack, children_of, eventually
 
 SOCKETS = 100
 #: In CI the full count of the promise; at home a tenth.
@@ -64,10 +63,6 @@ def test_numbered_frames_start_once_and_in_order_over_8_threads_in_4_processes(r
         answers = asyncio.run(all_sockets(stack.port, FRAMES, 30))
     assert [[answer["n"] for answer in socket] for socket in answers] == [list(range(FRAMES))] * SOCKETS
     assert len({answer["pid"] for socket in answers for answer in socket}) == 4
-
-
-def children_of(pid: int) -> list[int]:
-    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def test_a_killed_worker_costs_the_sockets_whose_frames_it_had_and_no_order(redis_url: str) -> None:

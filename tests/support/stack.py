@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Process", "Stack", "eventually"]
+__all__ = ["Process", "Stack", "children_of", "eventually"]
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = ROOT / "tests" / "project"
@@ -32,6 +32,11 @@ def eventually(check: Any, seconds: float = 10, what: str = "") -> Any:
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds} s: {what or check}")
         time.sleep(0.02)
+
+
+def children_of(pid: int) -> list[int]:
+    """The processes that a process has forked, by age."""
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 class Process:

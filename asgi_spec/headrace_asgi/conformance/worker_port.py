@@ -92,6 +92,21 @@ class TakeConformance(PortCase):
         self.assert_next(["test.other"], "test.other", {"number": 1})
         self.assertEqual(len(self.turns(["test.full"], capacity)), capacity)
 
+    def test_it_is_known_that_a_turn_has_said_everything_before_it_waits_for_messages(self) -> None:
+        said = threading.Event()
+        self.port.on_said = said.set
+        waiting = threading.Thread(
+            target=self.port.turn, args=([Send("test.other", pack_message({}))], ["test.one"], 1, 5)
+        )
+        waiting.start()
+        try:
+            self.assertTrue(said.wait(4), "a turn that waits has not said that it wrote")
+            self.assertTrue(waiting.is_alive())
+        finally:
+            self.port.wake()
+            waiting.join(self.patience_seconds)
+        self.assert_next(["test.other"], "test.other", {})
+
     def test_two_busy_channels_share_the_takes_however_many_idle_ones_stand_between(self) -> None:
         channels = ["test.busy", *(f"test.idle.{number}" for number in range(20)), "test.other"]
         served: list[str] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -28,6 +29,16 @@ class KeepsRefusalsToItself(MemoryWorkerPort):
         told, self._on_refused = self._on_refused, lambda item, outcome: None
         super()._write(out)
         self._on_refused = told
+
+
+class TellsOnlyWhenItHasTaken(MemoryWorkerPort):
+    def turn(self, out: Any, channels: Any, limit: int, block_seconds: float) -> list[Delivery]:
+        told, self.on_said = self.on_said, lambda: None
+        try:
+            return super().turn(out, channels, limit, block_seconds)
+        finally:
+            self.on_said = told
+            told()
 
 
 class LetsExpiredOnesStart(MemoryWorkerPort):
@@ -57,6 +68,10 @@ def layer_with(port: type[MemoryWorkerPort]) -> type[InMemoryChannelLayer]:
         (DeafToWake, "test_wake_from_another_thread_ends_a_waiting_turn_and_later_turns_wait_again"),
         (GivesBackInReverse, "test_what_is_given_back_is_at_the_head_again_in_its_order"),
         (KeepsRefusalsToItself, "test_what_was_refused_is_told_once_with_its_outcome_and_the_rest_arrives"),
+        (
+            TellsOnlyWhenItHasTaken,
+            "test_it_is_known_that_a_turn_has_said_everything_before_it_waits_for_messages",
+        ),
         (LetsExpiredOnesStart, "test_a_message_that_expired_after_its_take_may_not_start"),
         (CountsNoRetries, "test_what_is_requeued_is_at_the_tail_with_one_retry_more"),
     ],

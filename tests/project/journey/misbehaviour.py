@@ -1,8 +1,11 @@
 """Consumers that do what a programmer's mistake does; the request's path or the frame's text says which."""
 
 import datetime
+import os
+import time
 
 from headrace import Channel, Group
+from headrace.sessions import enforce_ordering
 
 #: Answers that are no response, and what is wrong with them.
 ANSWERS = {
@@ -58,3 +61,15 @@ def send_badly(message):
         _mistake(what[1:], message.reply_channel)
     else:
         message.reply_channel.send({"text": what})
+
+
+def stuck(message):
+    """Comes to no end, and says in which process."""
+    print("stuck in", os.getpid(), flush=True)  # noqa: T201
+    time.sleep(120)
+
+
+@enforce_ordering
+def stuck_in_order(message):
+    """The same for a frame of an ordered socket."""
+    stuck(message)

@@ -9,7 +9,7 @@ from headrace import Channel, Group, route, route_class
 from headrace.generic.websockets import JsonWebsocketConsumer, WebsocketConsumer
 from headrace.sessions import enforce_ordering
 from journey.counting import count_background, count_connect, count_disconnect, count_frame, count_ordered
-from journey.misbehaviour import answer_badly, send_badly
+from journey.misbehaviour import answer_badly, send_badly, stuck, stuck_in_order
 
 
 class Echo(JsonWebsocketConsumer):
@@ -60,6 +60,8 @@ routes = [
     route_class(Raw, path=r"^/ws/raw$"),
     route_class(Room, path=r"^/ws/room$"),
     route("websocket.receive", numbered, path=r"^/ws/numbered$"),
+    route("websocket.connect", stuck, path=r"^/ws/stuck$"),
+    route("websocket.receive", stuck_in_order, path=r"^/ws/stuck/frame$"),
     route("http.request", answer_badly, path=r"^/badly/(?P<what>\w+)$"),
     route("websocket.receive", send_badly, path=r"^/ws/badly$"),
     route("websocket.connect", count_connect, path=r"^/ws/count"),

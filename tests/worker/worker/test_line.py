@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from headrace.conf import WorkerSettings
+from headrace.worker.flight_record import FlightRecord
 from headrace.worker.line import Line
 from headrace_asgi import InMemoryChannelLayer
 from headrace_asgi.contract import (
@@ -22,7 +23,7 @@ from headrace_asgi.contract import (
     Send,
     SendGroup,
 )
-from headrace_asgi.envelope import pack_message
+from headrace_asgi.envelope import decode, pack_message, unpack_message
 from headrace_asgi.errors import ChannelFull, ConfigurationError, LayerUnavailable, OutcomeUnknown
 from headrace_asgi.layers.memory.worker_port import MemoryWorkerPort
 from tests.support.workers import Clock
@@ -89,14 +90,20 @@ class Layer(InMemoryChannelLayer):
 
 
 class Scene:
-    def __init__(self, **config: Any) -> None:
+    def __init__(self, record: FlightRecord | None = None, **config: Any) -> None:
         self.clock = Clock()
         self.layer = Layer(**config)
         self.counters: Counter[str] = Counter()
         self.stopping = False
         self.naps: list[Callable[[], None]] = []
         self.line = Line(
-            self.layer, WorkerSettings(), self.counters, lambda: self.stopping, self.clock, self.sleep
+            self.layer,
+            WorkerSettings(),
+            self.counters,
+            lambda: self.stopping,
+            self.clock,
+            self.sleep,
+            record,
         )
 
     def sleep(self, seconds: float) -> None:
@@ -405,3 +412,75 @@ def test_what_is_to_be_consumed_later_does_not_wait_for_the_owner() -> None:
     scene.clock.sleep(0.02)
     scene.line.flush()
     assert scene.layer.statistics("work")["pending"] == 1
+
+
+class Recorded(Scene):
+    """A line that notes what it takes, and has taken `count` messages."""
+
+    def __init__(self, count: int) -> None:
+        self.record = FlightRecord(8)
+        super().__init__(self.record)
+        self.layer.send_many([("work", {"n": number}) for number in range(count)])
+        self.deliveries = self.take(count)
+
+    def noted(self) -> list[int]:
+        """The messages that a process which died now would leave."""
+        memory = bytes(self.record._memory)
+        left = self.record.left()
+        self.record._memory[:] = memory
+        return [unpack_message(decode(one.delivery.entry).payload)["n"] for one in left]
+
+
+def test_a_message_is_noted_from_its_take_until_what_was_said_for_it_is_written() -> None:
+    scene = Recorded(3)
+    assert scene.noted() == [0, 1, 2]
+    scene.line.done(scene.deliveries[1], [Send("there", pack_message({}))])
+    assert scene.noted() == [0, 1, 2]
+    scene.line.flush()
+    assert scene.noted() == [0, 2]
+    scene.line.done(scene.deliveries[0], [])
+    scene.take()
+    assert scene.noted() == [2]
+
+
+def test_what_a_layer_that_is_away_was_not_told_stays_noted() -> None:
+    scene = Recorded(1)
+    scene.line.done(scene.deliveries[0], [Send("there", pack_message({}))])
+    scene.layer.down = True
+    scene.take()
+    assert scene.noted() == [0]
+    scene.layer.down = False
+    scene.take()
+    assert scene.noted() == []
+
+
+def test_a_message_is_noted_while_it_waits_to_be_put_back() -> None:
+    scene = Recorded(1)
+    scene.record.started(scene.deliveries[0])
+    scene.line.put_back(scene.deliveries[0])
+    assert scene.noted() == [0]
+    (left,) = scene.record.left()
+    assert not left.started
+    scene.clock.sleep(1)
+    scene.take(0)
+    assert scene.noted() == []
+    assert scene.layer.statistics("work")["pending"] == 1
+
+
+def test_what_may_not_start_and_what_was_given_back_is_noted_no_more() -> None:
+    scene = Recorded(3)
+    scene.layer.may_start = lambda delivery: delivery is not scene.deliveries[0]
+    assert [scene.line.may_start(one) for one in scene.deliveries] == [False, True, True]
+    assert scene.noted() == [1, 2]
+    scene.line.give_back(scene.deliveries[1:])
+    assert scene.noted() == []
+
+
+def test_a_message_that_cannot_be_put_back_is_noted_until_it_is_dropped() -> None:
+    scene = Recorded(1)
+    scene.layer.refuses_requeue = True
+    scene.line.put_back(scene.deliveries[0])
+    while scene.noted():
+        scene.clock.sleep(0.2)
+        scene.line.turn()
+    assert scene.counters["shed"] == 1

@@ -23,12 +23,14 @@ from django.conf import settings
 settings.configure()
 import logging
 logging.basicConfig(format="%(message)s", level=logging.INFO)
+from headrace.worker.recovery import Recovery
 from headrace.worker.supervisor import Supervisor, prepare_fork, stop_in_child
+from headrace_asgi import InMemoryChannelLayer
 
 def say(word):
     os.write(1, f"{word} {os.getpid()}\\n".encode())
 
-def child(lifeline):
+def child(lifeline, record):
     stopping = []
     stop_in_child(lambda: stopping.append(1))
     say("child")
@@ -41,7 +43,7 @@ def child(lifeline):
     return 0
 
 prepare_fork()
-status = Supervisor(2, child, DEADLINE).run()
+status = Supervisor(2, child, DEADLINE, Recovery(InMemoryChannelLayer()), 8).run()
 print("status", status, flush=True)
 sys.exit(status)
 """
@@ -133,6 +135,29 @@ def test_a_child_that_dies_is_replaced(start: Any) -> None:
     parent.popen.send_signal(signal.SIGTERM)
     assert parent.wait() == 0
     assert any(f"[{victim}] was killed by SIGKILL; starting another" in line for line in parent.lines)
+
+
+def test_the_parent_says_what_a_killed_child_held(start: Any) -> None:
+    holding = """
+from headrace_asgi.contract import Delivery
+
+def child(lifeline, record):
+    taken = [Delivery("work", {"n": n}, b"entry", 0, "0", 0.0) for n in range(3)]
+    record.taken(taken)
+    record.started(taken[0])
+    say("child")
+    time.sleep(60)
+
+prepare_fork()
+status ="""
+    parent = Parent(SCRIPT.replace("prepare_fork()\nstatus =", holding).replace("DEADLINE", "-1.9"))
+    try:
+        parent.until(lambda: len(parent.pids()) == 2)
+        os.kill(parent.pids()[0], signal.SIGKILL)
+        words = "was killed by SIGKILL, lost 1: A message on work, giving back 2 that it had not started"
+        parent.until(lambda: any(words in line for line in parent.lines))
+    finally:
+        parent.end()
 
 
 def test_children_that_die_at_once_are_replaced_after_growing_pauses(start: Any) -> None:

@@ -31,6 +31,7 @@ from headrace_asgi.log_limit import Trouble
 from ..conf import WorkerSettings
 from ..log import LimitedLog, layer_log, worker_log
 from ..outbox import RETRY_INTERVAL_SECONDS
+from .flight_record import FlightRecord
 from .unsent import Unsent
 
 __all__ = ["Line"]
@@ -62,8 +63,12 @@ class Line:
         stopping: Callable[[], bool],
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        record: FlightRecord | None = None,
     ) -> None:
-        """Take the layer and `stopping`, which says whether pauses should end early."""
+        """Take the layer, and `stopping`, which says whether pauses should end early.
+
+        What is taken is noted in `record`, until all that was said for it is written.
+        """
         self._layer = layer
         self._settings = settings
         self._counters = counters
@@ -72,7 +77,11 @@ class Line:
         self._sleep = sleep
         self._lock = threading.Lock()
         self._port: WorkerPort | None = None
+        self._record = record
         self._out: list[Out] = []
+        #: Deliveries that are done, while what they said is in `_out`; so many of them are being written.
+        self._done: list[Delivery] = []
+        self._being_written = 0
         self._unsent = Unsent(settings.send_retry_seconds, counters, clock)
         self._later: list[tuple[float, int, int, Delivery]] = []
         self._tickets = itertools.count()
@@ -92,8 +101,16 @@ class Line:
         """Write this with the next turn. Needs no lock: `_out` only grows here, in one step."""
         self._out.extend(out)
 
+    def done(self, delivery: Delivery, out: list[Out]) -> None:
+        """Write what a delivery that is done said with the next turn; then nothing of it is left to do."""
+        self._out.extend(out)
+        if self._record is not None:
+            self._done.append(delivery)
+
     def put_back(self, delivery: Delivery) -> None:
         """Put a delivery at the tail of its channel, after a pause that grows with its retries."""
+        if self._record is not None:
+            self._record.waits(delivery)
         pause = pause_seconds(delivery.retries, FIRST_PAUSE_SECONDS, self._settings.retry_pause_seconds)
         with self._lock:
             self._put_back_at(self._clock() + pause, 0, delivery)
@@ -131,6 +148,8 @@ class Line:
         """One turn of the port: what was taken, and how long to pause before the next turn."""
         if self._later:
             self._put_back_due(float("inf") if self._stopping() else self._clock())
+        # Counted first: what is done from now on is written with the next turn.
+        self._being_written = len(self._done)
         out = self._unsent.with_held(self._taken_out())
         try:
             taken = self._opened().turn(out, channels, limit, self._wait(block_seconds))
@@ -139,12 +158,15 @@ class Line:
             return [], self._note_outage(error)
         except Exception:
             worker_log.exception("The layer failed at a write of %d items; each is tried alone", len(out))
+            self._being_written = 0
             self._write_singly(out)
             # If it was one of them, it is out of the way now.
             return [], 0.0 if out else self._backoff.next_seconds()
         self._backoff.reset()
         if self._outage.count:
             self._back()
+        if taken and self._record is not None:
+            self._record.taken(taken)
         return taken, 0.0
 
     def _taken_out(self) -> list[Out]:
@@ -180,6 +202,7 @@ class Line:
                 return False
             if not allowed:
                 self._counters["expired" if delivery.order is None else "stale"] += 1
+                self._ended([delivery])
             return allowed
 
     def give_back(self, deliveries: Sequence[Delivery]) -> None:
@@ -197,6 +220,7 @@ class Line:
         else:
             self._counters["given back"] += len(deliveries)
             worker_log.info("Gave back %d messages that were not started", len(deliveries))
+        self._ended(deliveries)
 
     def wake(self) -> None:
         """End a waiting turn, or the next one. From any thread, and from a signal handler."""
@@ -227,9 +251,22 @@ class Line:
     def _opened(self) -> WorkerPort:
         if self._port is None:
             self._port = self._layer.open_worker_port(self._refused)
+            if self._record is not None:
+                self._port.on_said = self._said
             if self._stopping():
                 self._port.wake()  # a stop before there was a port woke nobody
         return self._port
+
+    def _said(self) -> None:
+        """The port's word that what this turn writes is written."""
+        count, self._being_written = self._being_written, 0
+        if count:
+            self._ended(self._done[:count])
+            del self._done[:count]
+
+    def _ended(self, deliveries: Sequence[Delivery]) -> None:
+        if self._record is not None:
+            self._record.ended(deliveries)
 
     def _refused(self, item: Out, outcome: Outcome) -> None:
         """The port's word, in the middle of a turn, which then must not wait for messages for long."""
@@ -257,12 +294,14 @@ class Line:
     def _put_back_now(self, refusals: int, delivery: Delivery) -> None:
         try:
             if self._opened().requeue(delivery):
+                self._ended([delivery])
                 return
             stale = delivery.order is not None  # its lease lapsed: somebody moved on
         except OutcomeUnknown as error:
             # It may be there: a second one would run too, of an ordered socket even at the same time.
             self._counters["unknown"] += 1
             worker_log.warning("A message on %s was perhaps not put back: %s", delivery.channel, error)
+            self._ended([delivery])
             return
         except _AWAY as error:
             worker_log.debug("Cannot put back a message on %s yet: %s", delivery.channel, error)
@@ -273,6 +312,7 @@ class Line:
             stale = False
         if stale:
             self._counters["stale"] += 1
+            self._ended([delivery])
         elif refusals < MOST_REFUSALS:
             self._put_back_at(self._clock() + RETRY_INTERVAL_SECONDS, refusals + 1, delivery)
         else:
@@ -280,6 +320,7 @@ class Line:
 
     def _not_put_back(self, delivery: Delivery) -> None:
         self._counters["shed"] += 1
+        self._ended([delivery])
         self._limited_log.log(
             f"later {delivery.channel}",
             logging.ERROR,

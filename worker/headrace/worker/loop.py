@@ -18,6 +18,7 @@ from ..types import Content
 from .activity import Activity
 from .deadline import Deadline
 from .dispatch import Dispatcher
+from .flight_record import FlightRecord
 from .hooks import Hook, default_hooks
 from .line import Line
 from .watcher import Watcher
@@ -49,19 +50,22 @@ class WorkerLoop(ABC):
         settings: conf.WorkerSettings | None = None,
         hooks: Callable[[Callback | None], Sequence[Hook]] = default_hooks,
         lifeline: int | None = None,
+        record: FlightRecord | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Take the layer with its routing (`headrace.channel_layers[alias]`).
 
         `callback(channel, content)` is called before each message. Channels are those of the routing that
         match one of the globs `only_channels`, if any, and none of `exclude_channels`. `threads` run
-        consumers. `lifeline` is the read end of a pipe: when it ends, so does the worker.
+        consumers. `lifeline` is the read end of a pipe: when it ends, so does the worker. What it holds it
+        notes in `record`, for a parent that sees to that if this process dies.
         """
         self.channel_layer = channel_layer
         self.stopping = False
         self.channels = apply_channel_filters(channel_layer.router.channels, only_channels, exclude_channels)
         self._settings = settings or conf.settings()
         self._clock = clock
+        self._record = record
         # One for each thread that counts: adding to a shared one is no atomic step.
         self._counters: list[Counter[str]] = []
         #: To the layer, for the thread that takes.
@@ -146,7 +150,8 @@ class WorkerLoop(ABC):
         return self._counters[-1]
 
     def _new_line(self, counters: Counter[str]) -> Line:
-        return Line(self.channel_layer, self._settings, counters, self._is_stopping, self._clock)
+        layer, settings = self.channel_layer, self._settings
+        return Line(layer, settings, counters, self._is_stopping, self._clock, record=self._record)
 
     def _new_dispatcher(
         self,

@@ -112,13 +112,15 @@ class Worker(WorkerLoop):
         """Run one delivery that was reached at `now`, if it may still start; when it was done."""
         if now - delivery.taken_at > AT_ONCE_SECONDS and not self._line.may_start(delivery):
             return self._clock()
+        if self._record is not None:
+            self._record.started(delivery)
         out = self._dispatcher.run(delivery)
         done = self._clock()
         self._pace.ran(delivery.channel, done - now, done)
         if out is None:
             self._line.put_back(delivery)
-        elif out:
-            self._line.put(out)
+        else:
+            self._line.done(delivery, out)
         return done
 
     def _write(self) -> None:

@@ -1,7 +1,8 @@
 """Several worker processes from one: load Django once, fork, restart what dies, stop in order.
 
 The parent runs no user code after the fork. It holds the write end of a pipe, the lifeline: when it is killed
-the pipe ends, and the children finish what they run and leave.
+the pipe ends, and the children finish what they run and leave. Each child notes what it holds in a flight
+record that the parent reads when that child is dead.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from django.db import connections
 from headrace_asgi.backoff import Backoff
 
 from ..log import worker_log
+from .flight_record import FlightRecord
+from .recovery import Recovery
 
 __all__ = ["Supervisor", "prepare_fork", "stop_in_child", "stop_on_signals"]
 
@@ -34,6 +37,9 @@ FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 10.0
 #: What children get beyond their own stop deadline before they are killed, in seconds.
 KILL_MARGIN_SECONDS = 2.0
+#: What settling for killed children may take when all have left, in seconds: with both margins and their own
+#: deadline still below the 30 s of common supervisors.
+LAST_SETTLEMENT_SECONDS = 2.0
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _SIGNALS = (*_STOP_SIGNALS, signal.SIGCHLD)
@@ -46,6 +52,7 @@ class _WorkerProcess:
     """One place for a worker process."""
 
     number: int
+    record: FlightRecord
     pid: int = 0
     started: float = 0.0
     #: When it is to be started (again); meaningless while it runs.
@@ -60,18 +67,24 @@ class Supervisor:
     def __init__(
         self,
         processes: int,
-        run_child: Callable[[int], int],
+        run_child: Callable[[int, FlightRecord], int],
         stop_deadline_seconds: float,
+        recovery: Recovery,
+        record_slots: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take what a child does: `run_child(lifeline)`, in the child, returns its exit status.
+        """Take what a child does: `run_child(lifeline, record)`, in the child, returns its exit status.
 
         Children have `stop_deadline_seconds` to leave after a stop, by themselves; then they are killed.
+        `recovery` settles for what a dead one held, as its record of `record_slots` messages tells.
         """
         self._run_child = run_child
+        self._recovery = recovery
         self._deadline_seconds = stop_deadline_seconds + KILL_MARGIN_SECONDS
         self._clock = clock
-        self._children = [_WorkerProcess(number) for number in range(1, processes + 1)]
+        self._children = [
+            _WorkerProcess(number, FlightRecord(record_slots)) for number in range(1, processes + 1)
+        ]
         self._stop_by: float | None = None
         self._asked = 0
         self._status = 0
@@ -89,6 +102,7 @@ class Supervisor:
         try:
             while self._stop_by is None or any(child.pid for child in self._children):
                 self.step()
+            self._settle_last()
         finally:
             signal.set_wakeup_fd(wakeup_before)
             for number, handler in before.items():
@@ -98,7 +112,7 @@ class Supervisor:
         return self._status
 
     def step(self) -> None:
-        """One turn: bury, start, kill what is overdue, then wait for a signal or the next thing due."""
+        """One turn: bury, start, kill what is overdue, settle, wait for a signal or the next thing due."""
         now = self._clock()
         self._bury(now)
         if self._stop_by is None:
@@ -107,7 +121,16 @@ class Supervisor:
                     self._start(child, now)
         elif self._asked > 1 or now >= self._stop_by:
             self._kill_all()
-        self._wait(now)
+        if self._recovery.due is not None and self._recovery.due <= now:
+            self._recovery.settle(now)
+        self._wait(self._clock())
+
+    def _settle_last(self) -> None:
+        """All children are gone: a layer that hangs must not keep us beyond what a supervisor allows."""
+        if self._recovery.due is not None:
+            settling = threading.Thread(target=self._recovery.settle, args=(self._clock(),), daemon=True)
+            settling.start()
+            settling.join(LAST_SETTLEMENT_SECONDS)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if number not in _STOP_SIGNALS:
@@ -127,15 +150,15 @@ class Supervisor:
 
     def _died(self, child: _WorkerProcess, status: int, now: float) -> None:
         pid, child.pid = child.pid, 0
+        held = self._recovery.died(child.record.left(), now)
+        end = _ended(status) + (f", {held}" if held else "")
         if self._stop_by is not None:
             if status not in (0, -signal.SIGTERM):
                 self._status = 1
-                worker_log.error("Worker %d [%d] %s while stopping", child.number, pid, _ended(status))
+                worker_log.error("Worker %d [%d] %s while stopping", child.number, pid, end)
             return
         self._start_later(child, now, healthy=now - child.started >= HEALTHY_SECONDS)
-        worker_log.error(
-            "Worker %d [%d] %s; starting another in %.1f s", child.number, pid, _ended(status), child.pause
-        )
+        worker_log.error("Worker %d [%d] %s; starting another in %.1f s", child.number, pid, end, child.pause)
 
     def _start_later(self, child: _WorkerProcess, now: float, healthy: bool) -> None:
         if healthy:
@@ -173,7 +196,7 @@ class Supervisor:
             for end in (self._lifeline[1], *self._wakeup):
                 os.close(end)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-            status = self._run_child(self._lifeline[0])
+            status = self._run_child(self._lifeline[0], child.record)
         except BaseException as error:
             worker_log.error("Worker %d failed", child.number, exc_info=error)
         finally:
@@ -201,8 +224,10 @@ class Supervisor:
             if not any(child.pid for child in self._children):
                 return
         else:
-            dues = [child.due - now for child in self._children if not child.pid]
-            pause = max(0.0, min(dues)) if dues else 60.0
+            dues = [child.due for child in self._children if not child.pid]
+            if self._recovery.due is not None:
+                dues.append(self._recovery.due)
+            pause = max(0.0, min(dues) - now) if dues else 60.0
         select.select([self._wakeup[0]], [], [], pause)
         with contextlib.suppress(BlockingIOError):
             while os.read(self._wakeup[0], 4096):

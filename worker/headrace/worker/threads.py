@@ -24,8 +24,9 @@ from .loop import AT_ONCE_SECONDS, BLOCK_SECONDS, WorkerLoop
 
 __all__ = ["ThreadedWorker"]
 
-#: What a consumer said, a delivery to be put back, or None: the end.
-Written = list[Out] | Delivery | None
+#: A delivery and what its consumer said, or None if it is to be put back; what a consumer says while it runs;
+#: or None: the end.
+Written = tuple[Delivery, list[Out] | None] | list[Out] | None
 
 
 class ThreadedWorker(WorkerLoop):
@@ -100,12 +101,14 @@ class ThreadedWorker(WorkerLoop):
         self._idle.put(True)
         try:
             while (delivery := self._work.get()) is not None:
-                if not self._may_start(delivery):
+                if self._may_start(delivery):
+                    if self._record is not None:
+                        self._record.started(delivery)
+                    out = dispatcher.run(delivery)
+                    if out != [] or self._record is not None:
+                        self._written.put((delivery, out))
+                else:
                     self._written.put([])  # the writer's port may have something to say about it
-                elif (out := dispatcher.run(delivery)) is None:
-                    self._written.put(delivery)
-                elif out:
-                    self._written.put(out)
                 self._idle.put(True)
         finally:
             connections.close_all()
@@ -126,15 +129,22 @@ class ThreadedWorker(WorkerLoop):
                 worker_log.exception("The writer of a worker failed; it goes on")
         self._writing.close()
 
+    def _note(self, written: tuple[Delivery, list[Out] | None] | list[Out]) -> None:
+        if isinstance(written, list):
+            self._writing.put(written)
+            return
+        delivery, out = written
+        if out is None:
+            self._writing.put_back(delivery)
+        else:
+            self._writing.done(delivery, out)
+
     def _collect(self) -> bool:
         """Wait for something to write, then take all that is there. True at the end."""
         try:
             written = self._written.get(timeout=self._writing.wait_seconds(BLOCK_SECONDS))
             while written is not None:
-                if isinstance(written, Delivery):
-                    self._writing.put_back(written)
-                else:
-                    self._writing.put(written)
+                self._note(written)
                 written = self._written.get_nowait()
         except Empty:
             return False

@@ -19,13 +19,19 @@ from headrace.log import setup_logging, worker_log
 from headrace.routing import import_named
 from headrace.signals import worker_process_ready
 from headrace.types import Consumer, Content, Options
+from headrace.worker.flight_record import FlightRecord
 from headrace.worker.loop import WorkerLoop, apply_channel_filters
+from headrace.worker.recovery import Recovery
 from headrace.worker.single import Worker
 from headrace.worker.supervisor import Supervisor, prepare_fork, stop_in_child, stop_on_signals
 from headrace.worker.threads import ThreadedWorker
 from headrace_asgi.errors import ConfigurationError
 
 __all__ = ["Command"]
+
+#: Messages that a worker process may note beside those of one take: what waits to be put back later, and
+#: answers that wait to be written.
+WAITING_SLOTS = 64
 
 
 class Command(BaseCommand):
@@ -84,8 +90,8 @@ class Command(BaseCommand):
         _goodbye(worker)
 
     def _supervise(self, layer: ChannelLayerWrapper, options: Options) -> None:
-        def child(lifeline: int) -> int:
-            worker = _worker(layer, options, lifeline)
+        def child(lifeline: int, record: FlightRecord) -> int:
+            worker = _worker(layer, options, lifeline, record)
             stop_in_child(worker.stop)
             worker_process_ready.send(sender=type(self))
             worker.run()
@@ -94,7 +100,15 @@ class Command(BaseCommand):
 
         self._announce(layer, _channels(layer, options), options)
         prepare_fork()
-        status = Supervisor(options["processes"], child, conf.settings().stop_deadline_seconds).run()
+        settings = conf.settings()
+        supervisor = Supervisor(
+            options["processes"],
+            child,
+            settings.stop_deadline_seconds,
+            Recovery(layer),
+            max(settings.take_limit, options["threads"]) + WAITING_SLOTS,
+        )
+        status = supervisor.run()
         if status:
             raise SystemExit(status)
 
@@ -163,12 +177,17 @@ def _channels(layer: ChannelLayerWrapper, options: Options) -> list[str]:
     return apply_channel_filters(layer.router.channels, options["only_channels"], options["exclude_channels"])
 
 
-def _worker(layer: ChannelLayerWrapper, options: Options, lifeline: int | None = None) -> WorkerLoop:
+def _worker(
+    layer: ChannelLayerWrapper,
+    options: Options,
+    lifeline: int | None = None,
+    record: FlightRecord | None = None,
+) -> WorkerLoop:
     callback = _say if options["verbosity"] > 1 else None
-    only, exclude = options["only_channels"], options["exclude_channels"]
-    if options["threads"] == 1:
-        return Worker(layer, callback, only, exclude, lifeline=lifeline)
-    return ThreadedWorker(layer, callback, only, exclude, threads=options["threads"], lifeline=lifeline)
+    only, exclude, threads = options["only_channels"], options["exclude_channels"], options["threads"]
+    if threads == 1:
+        return Worker(layer, callback, only, exclude, lifeline=lifeline, record=record)
+    return ThreadedWorker(layer, callback, only, exclude, threads=threads, lifeline=lifeline, record=record)
 
 
 def _http_consumer() -> Consumer | None:

@@ -1,0 +1,170 @@
+"""What is done about the messages that a dead worker process held.
+
+`settlement` decides, from what the flight record says: what was not started goes back to where it was taken
+from; whoever waits for the answer of what was started is told at once that none will come; the next message
+of an ordered socket may start. `Recovery` does it, as often as it takes until the layer has heard all of it.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from headrace_asgi.backoff import Backoff
+from headrace_asgi.contract import ChannelLayer, Control, Delivery, Finish, Out, Outcome, WorkerPort
+from headrace_asgi.control import FAILED, LAPSED, note
+from headrace_asgi.errors import HeadraceError, OutcomeUnknown
+from headrace_asgi.names import is_process_queue, local_part
+
+from ..log import worker_log
+from ..message import ANSWERED
+from .activity import named
+from .flight_record import InFlight
+
+__all__ = ["Recovery", "Settlement", "settlement"]
+
+#: What a client is answered whose request ran in a process that died: Bad Gateway (RFC 9110, section 15.6.3).
+WORKER_DIED_STATUS = 502
+#: Pauses between two tries while the layer is away: at first, and at most, in seconds.
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 2.0
+
+
+@dataclass(slots=True)
+class Settlement:
+    """What is owed for the messages of one dead process."""
+
+    #: Not started: to the head of their channels, in their order.
+    give_back: list[Delivery] = field(default_factory=list)
+    #: Started, without an order: notes to those who wait.
+    notes: list[Out] = field(default_factory=list)
+    #: Started and ordered: the socket is told, then its next message may start.
+    ordered: list[Delivery] = field(default_factory=list)
+    #: What nobody will ever finish.
+    lost: list[Delivery] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.give_back or self.notes or self.ordered)
+
+
+def settlement(left: Sequence[InFlight]) -> Settlement:
+    """Decide what is owed for what a dead process left."""
+    owed = Settlement()
+    for delivery, started, whole in left:
+        if whole and not started:
+            owed.give_back.append(delivery)
+            continue
+        owed.lost.append(delivery)
+        if delivery.order is not None:
+            owed.ordered.append(delivery)
+        else:
+            owed.notes += _told(delivery)
+    return owed
+
+
+def _told(delivery: Delivery) -> list[Out]:
+    """The note to the process of a client: its request has no answer, its frame was lost."""
+    reply_channel = delivery.message.get("reply_channel", "")
+    if not is_process_queue(reply_channel):
+        return []
+    if delivery.channel in ANSWERED:
+        body = note(
+            FAILED,
+            local=local_part(reply_channel),
+            status=WORKER_DIED_STATUS,
+            reason="its worker process died",
+        )
+    elif delivery.order is not None:
+        body = note(LAPSED, local=local_part(reply_channel))
+    else:
+        return []
+    return [Control(reply_channel, body)]
+
+
+class Recovery:
+    """Settles with the layer for processes that died. Of the parent, which has no threads: calls block."""
+
+    def __init__(self, layer: ChannelLayer) -> None:
+        """Connects to nothing before something is owed, and to nothing afterwards."""
+        self._layer = layer
+        self._owed: list[Settlement] = []
+        self._backoff = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, random.random)
+        #: When to try again, on the caller's clock; None if nothing is owed.
+        self.due: float | None = None
+
+    def died(self, left: Sequence[InFlight], now: float) -> str:
+        """A process died and left this; what that means, for people. Settle soon."""
+        owed = settlement(left)
+        if owed:
+            self._owed.append(owed)
+            self.due = now
+        return _summary(owed)
+
+    def settle(self, now: float) -> None:
+        """Try to do all that is owed; `due` says when to try again. Blocks for a few round trips, or seconds
+        where the layer hangs."""
+        try:
+            while self._owed:
+                self._settle(self._owed[0])
+                self._owed.pop(0)
+        except HeadraceError as error:
+            pause = self._backoff.next_seconds()
+            self.due = now + pause
+            worker_log.warning(
+                "Cannot settle yet for a worker process that died: %s; trying again in %.1f s", error, pause
+            )
+        else:
+            self._backoff.reset()
+            self.due = None
+        finally:
+            # The parent forks: a connection of its own would live on in its children.
+            self._layer.close()
+
+    def _settle(self, owed: Settlement) -> None:
+        """Each part is done once: what could not be asked of the layer is still there with the next try."""
+        port = self._layer.open_worker_port(_refused)
+        try:
+            self._give_back(port, owed)
+            port.turn(owed.notes, (), 0, 0)
+            owed.notes = []
+            while owed.ordered:
+                _end_ordered(port, owed.ordered[0])
+                owed.ordered.pop(0)
+        finally:
+            port.close()
+
+    def _give_back(self, port: WorkerPort, owed: Settlement) -> None:
+        if not owed.give_back:
+            return
+        try:
+            port.give_back(owed.give_back)
+        except OutcomeUnknown as error:
+            # They may be back: twice there, they would run twice.
+            worker_log.error("Perhaps %d messages were not given back: %s", len(owed.give_back), error)
+        owed.give_back = []
+
+
+def _end_ordered(port: WorkerPort, delivery: Delivery) -> None:
+    """Tell the socket of a message that is lost, and let the next one start; nothing if it had finished.
+
+    In this order, as somebody who dies in between must leave the message unfinished: its lease ends it then.
+    """
+    if port.renew(delivery):
+        finish = Finish(delivery.message["reply_channel"], delivery.order or 0, delivery.place)
+        port.turn([*_told(delivery), finish], (), 0, 0)
+
+
+def _refused(item: Out, outcome: Outcome) -> None:
+    """A note that is refused is about a client that is gone; a finish, about a message that had finished."""
+    worker_log.log(logging.DEBUG, "Settling for a process that died: %s for %r", outcome.name, item)
+
+
+def _summary(owed: Settlement) -> str:
+    """What became of the messages of a dead process, in words; nothing if it held none."""
+    said = []
+    if owed.lost:
+        said.append(f"lost {len(owed.lost)}: " + "; ".join(named(one) for one in owed.lost[:3]))
+    if owed.give_back:
+        said.append(f"giving back {len(owed.give_back)} that it had not started")
+    return ", ".join(said)
