@@ -88,6 +88,17 @@ def test_at_a_stop_what_was_not_started_goes_back_before_what_runs_has_ended(sce
     assert scene.counters == {"given back": 9}
 
 
+def test_what_waits_behind_a_long_message_goes_back_in_its_order(scene: Scene) -> None:
+    scene.take(5)
+    scene.clock.sleep(0.019)
+    assert scene.flusher.look()
+    assert len(scene.batch) == 4
+    scene.clock.sleep(0.002)
+    scene.flusher.look()
+    assert not scene.batch
+    assert scene.written("work") == [1, 2, 3, 4]
+
+
 def test_the_flusher_sleeps_when_there_is_nothing_to_do_and_wakes_for_what_is_there(scene: Scene) -> None:
     looks = []
     look = scene.flusher.look

@@ -1,12 +1,14 @@
 """What a worker's only thread cannot do while it runs a consumer: a second thread does it.
 
 Answers and finishes of messages that are done leave within milliseconds, however long the next message of
-the same take runs. At a stop, what was taken and not started goes back to its channels at once, before what
-runs has used up its deadline.
+the same take runs. What was taken with a message that runs long goes back to its channels, for idle workers;
+at a stop it does so at once, before what runs has used up its deadline.
 """
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import threading
 import time
 from collections import deque
@@ -24,6 +26,9 @@ __all__ = ["Flusher"]
 
 #: After this long a message counts as one that others should not wait for, in seconds: a write costs less.
 SLOW_SECONDS = 0.005
+#: After this long what waits behind a message goes back, in seconds: another worker is sooner done with it
+#: than this one, even if giving back and taking again cost a millisecond.
+RECALL_SECONDS = 0.02
 #: Pauses between two looks of the flusher of a busy worker, doubling from the first to the longest, in
 #: seconds: waking fifty times a second costs a worker under full load less than a percent.
 FIRST_PAUSE_SECONDS = 0.005
@@ -79,21 +84,26 @@ class Flusher:
         running = self._activity.running
         if running is None:
             return bool(self._batch)
-        if self._clock() - running[1] < SLOW_SECONDS:
+        ran = self._clock() - running[1]
+        if ran >= RECALL_SECONDS and self._batch:
+            self._line.give_back(self._not_started(), logging.DEBUG)
+        if ran < SLOW_SECONDS:
             return True
         if not self._line.pending:
-            return False
+            return bool(self._batch)
         self._line.flush()
         return True
 
     def give_back(self) -> None:
         """Give back what was taken and not started. From any thread."""
+        self._line.give_back(self._not_started())
+
+    def _not_started(self) -> list[Delivery]:
         rest = []
-        try:
+        with contextlib.suppress(IndexError):
             while True:
                 rest.append(self._batch.popleft())
-        except IndexError:
-            self._line.give_back(rest)
+        return rest
 
     def _run(self) -> None:
         while self._wait():

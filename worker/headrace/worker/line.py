@@ -205,8 +205,8 @@ class Line:
                 self._ended([delivery])
             return allowed
 
-    def give_back(self, deliveries: Sequence[Delivery]) -> None:
-        """Put what was not started back at the head of its channels."""
+    def give_back(self, deliveries: Sequence[Delivery], level: int = logging.INFO) -> None:
+        """Put what was not started back at the head of its channels, and log that at `level`."""
         if not deliveries:
             return
         try:
@@ -219,7 +219,7 @@ class Line:
             )
         else:
             self._counters["given back"] += len(deliveries)
-            worker_log.info("Gave back %d messages that were not started", len(deliveries))
+            worker_log.log(level, "Gave back %d messages that were not started", len(deliveries))
         self._ended(deliveries)
 
     def wake(self) -> None:

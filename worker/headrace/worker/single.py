@@ -73,7 +73,7 @@ class Worker(WorkerLoop):
             if now - written > HOLD_ANSWERS_SECONDS:
                 self._write()
                 written = now = self._clock()
-            elif flusher.asleep and line.pending:
+            elif flusher.asleep and (line.pending or len(batch) > 1):
                 flusher.rouse()
             try:
                 delivery = batch.popleft()
@@ -90,7 +90,7 @@ class Worker(WorkerLoop):
             activity, make_hooks(), self._counters[0], line.put, self._write
         )
         self._pace = BatchSize(self._settings.take_seconds, self._settings.take_limit)
-        #: Taken and not started. The flusher gives it back at a stop: whoever pops a delivery has it.
+        #: Taken and not started. The flusher gives back what waits too long: whoever pops a delivery has it.
         self._batch: deque[Delivery] = deque()
         self._flusher = Flusher(line, activity, self._batch, self._is_stopping, self._clock)
 
