@@ -167,6 +167,23 @@ def test_a_layer_that_is_away_is_asked_again_until_all_is_settled_once() -> None
     assert layer.closed == 3
 
 
+def test_a_failure_that_nobody_foresaw_costs_one_settlement_and_no_parent(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    layer = Failing()
+    process = layer.open_process()
+    recovery = Recovery(layer)
+    for _ in range(2):
+        recovery.died([in_flight("http.request", socket=process.process + "a")], 0.0)
+    layer.errors = [ZeroDivisionError("a bug of ours")]
+    recovery.settle(1.0)
+    assert "Settling for a worker process that died failed" in caplog.text
+    assert recovery.due == 1.0
+    recovery.settle(1.0)
+    assert recovery.due is None
+    assert [one.control for one in process.heard()] == ["failed"]
+
+
 def test_the_tries_grow_apart_while_the_layer_is_away() -> None:
     layer = Failing()
     recovery = Recovery(layer)

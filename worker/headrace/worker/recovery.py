@@ -114,6 +114,12 @@ class Recovery:
             worker_log.warning(
                 "Cannot settle yet for a worker process that died: %s; trying again in %.1f s", error, pause
             )
+        except Exception:  # the parent has children to look after, whatever is wrong with this
+            worker_log.exception(
+                "Settling for a worker process that died failed; deadlines and leases end it"
+            )
+            self._owed.pop(0)
+            self.due = now if self._owed else None
         else:
             self._backoff.reset()
             self.due = None
