@@ -16,6 +16,7 @@ from headrace_asgi.backoff import Backoff
 from headrace_asgi.contract import ChannelLayer, Control, Delivery, Finish, Out, Outcome, WorkerPort
 from headrace_asgi.control import FAILED, LAPSED, note
 from headrace_asgi.errors import HeadraceError, OutcomeUnknown
+from headrace_asgi.log_limit import Trouble
 from headrace_asgi.names import is_process_queue, local_part
 
 from ..log import worker_log
@@ -90,6 +91,7 @@ class Recovery:
         self._layer = layer
         self._owed: list[Settlement] = []
         self._backoff = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, random.random)
+        self._outage = Trouble()
         #: When to try again, on the caller's clock; None if nothing is owed.
         self.due: float | None = None
 
@@ -109,11 +111,12 @@ class Recovery:
                 self._settle(self._owed[0])
                 self._owed.pop(0)
         except HeadraceError as error:
-            pause = self._backoff.next_seconds()
-            self.due = now + pause
-            worker_log.warning(
-                "Cannot settle yet for a worker process that died: %s; trying again in %.1f s", error, pause
-            )
+            self.due = now + self._backoff.next_seconds()
+            if self._outage.happened(now):
+                worker_log.warning(
+                    "Cannot settle yet for a worker process that died (%s); trying again until it works",
+                    error,
+                )
         except Exception:  # the parent has children to look after, whatever is wrong with this
             worker_log.exception(
                 "Settling for a worker process that died failed; deadlines and leases end it"
@@ -122,6 +125,7 @@ class Recovery:
             self.due = now if self._owed else None
         else:
             self._backoff.reset()
+            self._outage.over()
             self.due = None
         finally:
             # The parent forks: a connection of its own would live on in its children.
