@@ -40,6 +40,10 @@ _HEAD = struct.Struct(">BBQ")
 _HEAD_ORDER = struct.Struct(">BBQI")
 _ORDER = struct.Struct(">I")
 
+#: Packers that nobody uses now: making one, with its buffer of 256 KiB, costs more than packing does. Whoever
+#: pops one has it alone; one that met what it cannot pack does not come back.
+_PACKERS: list[msgpack.Packer] = []
+
 
 @dataclass(slots=True)
 class Entry:
@@ -59,7 +63,7 @@ def pack_message(message: Message, limit_bytes: int = MAX_MESSAGE_BYTES) -> byte
     if not _is_message(message):
         raise TypeError(f"A message is a dict whose keys are strings, not {message!r:.60}")
     try:
-        payload: bytes = msgpack.packb(message, use_bin_type=True)
+        payload = _packed(message)
     except OverflowError as error:
         raise TypeError(f"A message holds integers of 64 bits at most: {error}") from None
     except TypeError as error:
@@ -71,6 +75,16 @@ def pack_message(message: Message, limit_bytes: int = MAX_MESSAGE_BYTES) -> byte
             f"The message is {len(payload)} bytes when encoded, over the limit of {limit_bytes}; "
             "send it in chunks or raise max_message_bytes in the layer's CONFIG"
         )
+    return payload
+
+
+def _packed(message: Message) -> bytes:
+    try:
+        packer = _PACKERS.pop()
+    except IndexError:
+        packer = msgpack.Packer(use_bin_type=True)
+    payload: bytes = packer.pack(message)
+    _PACKERS.append(packer)
     return payload
 
 

@@ -462,7 +462,7 @@ def test_a_message_is_noted_while_it_waits_to_be_put_back() -> None:
     (left,) = scene.record.left()
     assert not left.started
     scene.clock.sleep(1)
-    scene.take(0)
+    scene.line.turn()
     assert scene.noted() == []
     assert scene.layer.statistics("work")["pending"] == 1
 
