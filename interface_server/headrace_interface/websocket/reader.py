@@ -49,7 +49,9 @@ class FrameReader:
     The client is pinged, and its age is looked at, when the shell's deadline has come.
     """
 
-    __slots__ = ("_context", "_exchange", "_heartbeat", "_owner", "_sender", "_transport", "_ws")
+    __slots__ = (
+        "_context", "_exchange", "_heartbeat", "_now", "_owner", "_rate", "_sender", "_transport", "_ws",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -65,7 +67,10 @@ class FrameReader:
         self._exchange = exchange
         self._sender = sender
         self._owner = owner
-        self._heartbeat = Heartbeat(context.settings.deadlines, context.timers.now())
+        # Asked with each message.
+        self._now = context.timers.now
+        self._rate = context.settings.max_websocket_rate
+        self._heartbeat = Heartbeat(context.settings.deadlines, self._now())
         self._ws: SocketProtocol
 
     def begin(self, ws: SocketProtocol) -> None:
@@ -76,7 +81,7 @@ class FrameReader:
     def received(self, data: bytes) -> None:
         """Take the messages out of what the client sent; what there is no room for stays in `ws`."""
         ws, exchange = self._ws, self._exchange
-        self._heartbeat.heard_at = self._context.timers.now()
+        self._heartbeat.heard_at = self._now()
         if exchange.pauses:
             ws.keep(data)  # a wrapper between delivers what it had, pause or not
             exchange.left_over()
@@ -84,8 +89,8 @@ class FrameReader:
         messages, taken = ws.take_messages(data, exchange.room)
         if messages:
             self._sender.received(messages)
-            if self._context.settings.max_websocket_rate:
-                self._meter(len(messages))
+            if self._rate and self._heartbeat.meter(len(messages), self._rate):
+                self._hold_up()
             if taken == len(data):
                 return
             data = data[taken:]
@@ -146,7 +151,8 @@ class FrameReader:
         self._owner.perform(self._exchange.received((data if is_binary else data.decode(),)))
         if len(data) >= HEAVY_BYTES:
             self.meter_bytes(inflation_charge(len(data), received_bytes))
-        self._meter(1)
+        if self._rate and self._heartbeat.meter(1, self._rate):
+            self._hold_up()
 
     def on_close(self, code: int) -> None:
         """The connection is gone; `code` is the client's, or 1006."""
@@ -188,11 +194,6 @@ class FrameReader:
         """So many bytes of the client count for what it may send."""
         rate = self._context.settings.max_websocket_bytes_per_second
         if rate and size_bytes and self._heartbeat.meter_bytes(size_bytes, rate, self._context.timers.now()):
-            self._hold_up()
-
-    def _meter(self, count: int) -> None:
-        rate = self._context.settings.max_websocket_rate
-        if rate and self._heartbeat.meter(count, rate):
             self._hold_up()
 
     def _hold_up(self) -> None:

@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from headrace.worker.flight_record import SLOT_BYTES, FlightRecord, InFlight
+from headrace.worker.flight_record import SLOT_BYTES, FlightRecord, HeldDelivery
 from headrace_asgi.contract import Delivery
 from headrace_asgi.envelope import encode, pack_message
 
@@ -26,7 +26,7 @@ def delivery(number: int, **values: Any) -> Delivery:
     return Delivery("work", message, entry, 0, "0", 1.0, order, **values)
 
 
-def summary(left: list[InFlight]) -> list[tuple[bytes, bool, bool]]:
+def summary(left: list[HeldDelivery]) -> list[tuple[bytes, bool, bool]]:
     return [(one.delivery.entry, one.started, one.whole) for one in left]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from headrace.worker.flight_record import InFlight
+from headrace.worker.flight_record import HeldDelivery
 from headrace.worker.recovery import Recovery, settlement
 from headrace_asgi import InMemoryChannelLayer
 from headrace_asgi.contract import ChannelLayer, Control, Delivery, Out, WorkerPort
@@ -21,9 +21,9 @@ SOCKET = "hr1.0.process!a"
 
 def in_flight(
     channel: str, started: bool = True, whole: bool = True, order: int | None = None, socket: str = SOCKET
-) -> InFlight:
+) -> HeldDelivery:
     message = {"reply_channel": socket} if socket else {}
-    return InFlight(Delivery(channel, message, b"entry", 0, "0", 0.0, order), started, whole)
+    return HeldDelivery(Delivery(channel, message, b"entry", 0, "0", 0.0, order), started, whole)
 
 
 def kinds(notes: Sequence[Out]) -> list[Any]:
@@ -74,7 +74,7 @@ def taken(layer: ChannelLayer, channels: Sequence[str], count: int) -> list[Deli
 
 def died_holding(recovery: Recovery, held: Sequence[Delivery], started: int = 0) -> str:
     """A process died that had started the first `started` of what it held."""
-    said = recovery.died([InFlight(one, at < started, True) for at, one in enumerate(held)], 0.0)
+    said = recovery.died([HeldDelivery(one, at < started, True) for at, one in enumerate(held)], 0.0)
     recovery.settle(0.0)
     return said
 
@@ -151,7 +151,7 @@ def test_a_layer_that_is_away_is_asked_again_until_all_is_settled_once() -> None
     layer = Failing()
     process = layer.open_process()
     layer.send_many([("work", {"n": number}) for number in range(3)])
-    held = [InFlight(one, False, True) for one in taken(layer, ["work"], 3)]
+    held = [HeldDelivery(one, False, True) for one in taken(layer, ["work"], 3)]
     socket = process.process + "a"
     held.append(in_flight("http.request", socket=socket))
     recovery = Recovery(layer)
@@ -204,7 +204,7 @@ def test_what_may_have_been_given_back_is_not_given_back_twice() -> None:
     layer.send("work", {"n": 1})
     held = taken(layer, ["work"], 1)
     recovery = Recovery(layer)
-    recovery.died([InFlight(held[0], False, True)], 0.0)
+    recovery.died([HeldDelivery(held[0], False, True)], 0.0)
     with contextlib.closing(layer.open_worker_port(lambda item, outcome: None)) as port:
         port.give_back(held)
     layer.errors = []

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from headrace_asgi.contract import Delivery
 from headrace_asgi.names import MAX_NAME_LENGTH
 
-__all__ = ["FlightRecord", "InFlight"]
+__all__ = ["FlightRecord", "HeldDelivery"]
 
 #: Bytes of one slot: an ordinary request with its headers, or a frame. What is larger is noted without its
 #: entry: then its client can be told, but it cannot be given back.
@@ -30,7 +30,7 @@ _NAMES_AT = 1 + _HEAD.size
 _NO_ORDER = -1
 
 
-class InFlight(NamedTuple):
+class HeldDelivery(NamedTuple):
     """What a dead process left: a delivery, of whose message only the reply channel is known."""
 
     delivery: Delivery
@@ -85,14 +85,14 @@ class FlightRecord:
                 self._memory[at] = _FREE
                 self._free.append(at)
 
-    def left(self) -> list[InFlight]:
+    def left(self) -> list[HeldDelivery]:
         """For the parent of a dead child: what it held, in the order of its takes. Empties the record."""
         found = []
         for at in range(0, len(self._memory), SLOT_BYTES):
             if self._memory[at] != _FREE:
                 found.append(self._read(at))
                 self._memory[at] = _FREE
-        return [in_flight for _, in_flight in sorted(found, key=lambda one: one[0])]
+        return [held for _, held in sorted(found, key=lambda one: one[0])]
 
     def _write(self, at: int, number: int, delivery: Delivery) -> None:
         entry, order = delivery.entry, delivery.order
@@ -104,7 +104,7 @@ class FlightRecord:
         _HEAD.pack_into(memory, at + 1, number, _NO_ORDER if order is None else order, len(names), len(entry))
         memory[at] = _TAKEN
 
-    def _read(self, at: int) -> tuple[int, InFlight]:
+    def _read(self, at: int) -> tuple[int, HeldDelivery]:
         number, order, names_length, entry_length = _HEAD.unpack_from(self._memory, at + 1)
         entry_at = at + _NAMES_AT + names_length
         names = self._memory[at + _NAMES_AT : entry_at].decode("ascii")
@@ -118,7 +118,7 @@ class FlightRecord:
             taken_at=0.0,
             order=None if order == _NO_ORDER else order,
         )
-        return number, InFlight(delivery, self._memory[at] == _STARTED, bool(entry_length))
+        return number, HeldDelivery(delivery, self._memory[at] == _STARTED, bool(entry_length))
 
 
 def _names(delivery: Delivery) -> bytes:

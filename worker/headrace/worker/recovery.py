@@ -22,7 +22,7 @@ from headrace_asgi.names import is_process_queue, local_part
 from ..log import worker_log
 from ..message import ANSWERED
 from .activity import named
-from .flight_record import InFlight
+from .flight_record import HeldDelivery
 
 __all__ = ["Recovery", "Settlement", "settlement"]
 
@@ -49,7 +49,7 @@ class Settlement:
         return bool(self.give_back or self.notes or self.ordered)
 
 
-def settlement(left: Sequence[InFlight]) -> Settlement:
+def settlement(left: Sequence[HeldDelivery]) -> Settlement:
     """Decide what is owed for what a dead process left."""
     owed = Settlement()
     for delivery, started, whole in left:
@@ -95,7 +95,7 @@ class Recovery:
         #: When to try again, on the caller's clock; None if nothing is owed.
         self.due: float | None = None
 
-    def died(self, left: Sequence[InFlight], now: float) -> str:
+    def died(self, left: Sequence[HeldDelivery], now: float) -> str:
         """A process died and left this; what that means, for people. Settle soon."""
         owed = settlement(left)
         if owed:

@@ -43,6 +43,11 @@ class Turn:
         self._frames: dict[str, list[Frame]] = {}
         self.empty = True
 
+    @property
+    def has_frames(self) -> bool:
+        """Whether a frame of this turn came before."""
+        return bool(self._frames)
+
     def send(self, channel: str, entry: bytes, done: Done) -> None:
         """Put an entry on a channel."""
         self.empty = False
