@@ -66,7 +66,7 @@ def test_a_group_message_is_one_and_the_same_note_for_all_processes_unless_it_is
         assert note == {"control": "group", "group": "group", "packed": payload}
 
 
-def test_with_keys_nobody_makes_a_client_a_member_by_writing_it_into_the_list_of_plain_channels_st13() -> None:
+def test_with_keys_no_client_is_made_a_member_by_writing_it_into_the_list_of_plain_channels_st13() -> None:
     members: tuple[list[str], list[str]] = ([], [PROCESS + "client", "test"])
     codec = sealing_codec([b"a key of the test's own"])
     copies = [channel for channel, _ in group_copies(codec, "group", pack_message({}), members, 5)]
