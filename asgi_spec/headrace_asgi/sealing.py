@@ -43,6 +43,8 @@ _CIPHERTEXT_AT = _NONCE_AT + _NONCE_BYTES
 OVERHEAD_BYTES = _CIPHERTEXT_AT + _TAG_BYTES
 #: Sets our keys apart from what else may be derived from the same text.
 _PURPOSE = b"headrace: sealed entries, version 1"
+#: A script takes the order number off what a mailbox is drained of.
+_KEPT_FLAGS = 0xFF & ~ORDER
 #: What is authenticated of the envelope, before form, key id and name: version, flags, retries, expiry.
 _HEADER = struct.Struct(">BBBQ")
 
@@ -87,7 +89,7 @@ class _Sealer:
         flags = head[1] | SEALED
         # Only what has a number waits in mailboxes, and a connect, whose number is 0, never does.
         start = self._moving if order else self._fixed
-        bound = _bound(start, flags, retries, expiry_ms, channel or queue)
+        bound = _bound(start, flags, min(retries, 255), expiry_ms, channel or queue)
         nonce = os.urandom(_NONCE_BYTES)
         sealed = self._cipher.encrypt(nonce, payload, bound)
         return b"".join((head[:1], bytes((flags,)), head[2:], start, nonce, sealed))
@@ -123,10 +125,8 @@ def _derive(text: bytes) -> tuple[bytes, AESGCM]:
 
 def _bound(start: bytes, flags: int, retries: int, expiry_ms: int, name: str) -> bytes:
     """What is authenticated with a message: `start` is its form and key id."""
-    # A script takes the order number off what a mailbox is drained of.
-    flags &= ~ORDER
-    fixed_ms = expiry_ms if start.startswith(_FIXED) else 0
-    return _HEADER.pack(VERSION, flags, min(retries, 255), fixed_ms) + start + name.encode()
+    fixed_ms = expiry_ms if start[0] == _FIXED[0] else 0
+    return _HEADER.pack(VERSION, flags & _KEPT_FLAGS, retries, fixed_ms) + start + name.encode()
 
 
 def _foreign(entry: Entry, queue: str) -> UnreadableEntry:

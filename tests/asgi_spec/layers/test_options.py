@@ -73,7 +73,7 @@ def test_without_keys_entries_are_plain_and_with_keys_they_are_sealed() -> None:
         ([], "is empty; give it a key .* or leave it out"),
         ([KEY, None], "key 2 must be a str or bytes, not NoneType"),
         ([KEY, ""], "key 2 has 0 bytes, and needs 16"),
-        ([KEY[:15]], "key 1 has 15 bytes, and needs 16 .* token_urlsafe"),
+        ([KEY[:15]], "key 1 has 15 bytes, and needs 16 .*token_urlsafe"),
         ([KEY, KEY.encode()], "holds the same key twice"),
     ],
 )
