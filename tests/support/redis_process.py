@@ -7,9 +7,10 @@ from typing import Any
 
 from headrace_asgi import control
 from headrace_asgi.contract import Outcome
-from headrace_asgi.envelope import Message, decode, encode, pack_message, unpack_message
+from headrace_asgi.envelope import Message, pack_message, unpack_message
 from headrace_asgi.layers.redis.blocking.layer import RedisChannelLayer
 from headrace_asgi.layers.redis.plan.command import Accepted, RedisCommand, names
+from headrace_asgi.layers.redis.plan.plan import ORDERED_CHANNELS
 from headrace_asgi.names import local_part, new_process_queue
 
 __all__ = ["Heard", "RedisProcess", "let_leases_lapse"]
@@ -38,6 +39,7 @@ class RedisProcess:
     def __init__(self, layer: RedisChannelLayer) -> None:
         self._layer = layer
         self._plan = layer.plan
+        self._codec = layer.plan.codec
         self._place = layer.places.home
         self.process = new_process_queue(self._place)
         self.register()
@@ -54,19 +56,19 @@ class RedisProcess:
 
     def connect(self, local: str, path: str, message: Message) -> Outcome:
         """Register a socket and send its connect."""
-        return self._ask(self._plan.connect(self.process + local, path, self._entry(message, 0)))
+        return self._ask(self._plan.connect(self.process + local, path, self._entry(0, message, 0)))
 
     def frame(self, local: str, message: Message, order: int, ordered: bool = True) -> Outcome:
         """Send a frame, through the mailbox if `ordered`."""
         if ordered:
-            call = self._plan.frame_ordered(self.process + local, order, self._entry(message, order))
+            call = self._plan.frame_ordered(self.process + local, order, self._entry(1, message, order))
             return self._only(self._layer.ask(call))
-        frames = [local, order, self._entry(message)]
+        frames = [local, order, self._entry(1, message)]
         return self._only(self._layer.ask(self._plan.frames(self._place, self.process, frames)))
 
     def disconnect(self, local: str, message: Message, order: int) -> Outcome:
         """Unregister a socket and send its disconnect."""
-        entry = encode(pack_message(message), 0, order)
+        entry = self._codec.encode(pack_message(message), 0, order, queue=ORDERED_CHANNELS[2])
         return self._ask(self._plan.disconnect(self.process + local, order, entry))
 
     def heard(self) -> list[Heard]:
@@ -78,9 +80,8 @@ class RedisProcess:
         """Withdraw the process."""
         self._layer.run(self._plan.withdraw(self.process))
 
-    @staticmethod
-    def _heard(raw: bytes) -> Heard:
-        entry = decode(raw)
+    def _heard(self, raw: bytes) -> Heard:
+        entry = self._codec.decode(raw, self.process)
         message = unpack_message(entry.payload)
         if entry.control and message["control"] == control.GROUP:
             return Heard("", unpack_message(message["packed"]), control.GROUP)
@@ -88,9 +89,11 @@ class RedisProcess:
             return Heard(message.get("local", ""), message, message["control"])
         return Heard(local_part(entry.channel or ""), message)
 
-    def _entry(self, message: Message, order: int | None = None) -> bytes:
+    def _entry(self, number: int, message: Message, order: int | None = None) -> bytes:
+        """The entry of a message for one of the channels of ordered sockets."""
         seconds = self._plan.ordered_expiry_seconds if order is not None else self._layer.expiry
-        return encode(pack_message(message), self._layer.expiry_ms(self._place, seconds), order)
+        expiry_ms = self._layer.expiry_ms(self._place, seconds)
+        return self._codec.encode(pack_message(message), expiry_ms, order, queue=ORDERED_CHANNELS[number])
 
     @staticmethod
     def _only(answer: Accepted) -> Outcome:

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, unquote, urlencode
 
 from ..contract import ChannelLayer, InterfacePort
 from ..errors import ConfigurationError
+from .options import refuse_keys_in
 from .threaded_port import open_interface_port
 
 __all__ = ["interface_port", "layer_from_config", "layer_from_url"]
@@ -50,6 +51,7 @@ def layer_from_url(url: str) -> ChannelLayer:
         return _from_path(url)
     if scheme not in ("redis", "rediss", "unix", "ipc"):
         raise ConfigurationError(f"a layer is one of {_FORMS}; there is no {scheme!r}")
+    refuse_keys_in(url)
     url, options = _split_options(url)
     if scheme == "ipc":
         name = unquote(url.partition("://")[2])

@@ -74,6 +74,8 @@ def test_an_import_path_gives_an_instance_or_what_a_callable_returns(module: Any
         ("unix://", "path of a socket"),
         ("ipc://", "needs a name"),
         ("ipc://x?capcity=1", "did you mean 'capacity'"),
+        ("ipc://x?symmetric_encryption_keys=x", "may not stand in a layer's URL"),
+        ("redis://h?symmetric_encryption_keys=x", "may not stand in a layer's URL"),
         ("layer_project:nothing", "has no nothing"),
         ("layer_project:number", "neither a channel layer nor"),
     ],

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,7 @@ class IPCChannelLayer(RedisChannelLayer):
         channel_capacity: Mapping[Any, int] | None = None,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
         ordering_lease_seconds: float | None = None,
+        symmetric_encryption_keys: Sequence[str | bytes] | None = None,
     ) -> None:
         """Take the name that the processes share, such as the path of their project, and the limits.
 
@@ -87,6 +88,7 @@ class IPCChannelLayer(RedisChannelLayer):
             channel_capacity=channel_capacity,
             max_message_bytes=max_message_bytes,
             ordering_lease_seconds=ordering_lease_seconds,
+            symmetric_encryption_keys=symmetric_encryption_keys,
         )
         self._inside = False
 

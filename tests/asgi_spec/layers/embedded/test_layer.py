@@ -398,3 +398,16 @@ def test_a_server_that_does_not_come_up_is_told_with_its_last_words(
 def test_a_name_must_be_a_string(base: Path, name: object) -> None:
     with pytest.raises(ConfigurationError, match="name must be"):
         IPCChannelLayer(name)  # type: ignore[arg-type]
+
+
+def test_messages_can_be_encrypted_as_on_redis(base: Path) -> None:
+    with pytest.raises(ConfigurationError, match="put it into"):
+        IPCChannelLayer("encrypted", symmetric_encryption_keys="a key that is no list")
+    layer = IPCChannelLayer("encrypted", symmetric_encryption_keys=["the key of the embedded one"])
+    plain = IPCChannelLayer("encrypted")
+    layer.send("test", {"value": 1})
+    layer.send("test", {"value": 2})
+    assert layer.receive(["test"]) == ("test", {"value": 1})
+    assert plain.receive(["test"]) == (None, None)
+    for each in (layer, plain):
+        each.close()

@@ -8,9 +8,15 @@ from typing import Any
 
 from headrace_asgi import control, names
 from headrace_asgi.contract import ChannelLayer, InterfacePort, Outcome, RefusedHandler, WorkerPort
-from headrace_asgi.envelope import Message, encode, pack_message
+from headrace_asgi.envelope import Message, pack_message
 from headrace_asgi.errors import ChannelFull, ConfigurationError, HeadraceError, LayerUnavailable
-from headrace_asgi.layers.options import hosts_option, mapping_option, number_option, seconds_option
+from headrace_asgi.layers.options import (
+    codec_option,
+    hosts_option,
+    mapping_option,
+    number_option,
+    seconds_option,
+)
 from headrace_asgi.limits import (
     DEFAULT_CAPACITY,
     DEFAULT_EXPIRY_SECONDS,
@@ -55,13 +61,15 @@ class RedisChannelLayer(ChannelLayer):
         max_message_bytes: int = MAX_MESSAGE_BYTES,
         ordering_lease_seconds: float | None = None,
         connection_kwargs: Mapping[str, Any] | None = None,
+        symmetric_encryption_keys: Sequence[str | bytes] | None = None,
     ) -> None:
         """Take where Redis is and the limits; nothing is connected before the first use.
 
         `hosts` holds one URL (redis://, rediss://, unix://; its `?prefix=` counts if there is no `prefix`) or
         (host, port); `expiry` and `group_expiry` are seconds, `capacity` is messages per channel and
         `channel_capacity` its exceptions by glob or pattern; `connection_kwargs` go to redis-py.
-        Raises ConfigurationError for a value that cannot work.
+        `symmetric_encryption_keys` encrypt what lies in Redis: the first one encrypts, all decrypt; every
+        process needs them. Raises ConfigurationError for a value that cannot work.
         """
         urls, prefix = hosts_option(hosts, prefix)
         self.expiry = seconds_option("expiry", expiry)
@@ -74,7 +82,8 @@ class RedisChannelLayer(ChannelLayer):
         self.places = Places(urls, prefix)
         self.connection_kwargs = mapping_option("connection_kwargs", connection_kwargs)
         self.label = self.places.label(self._server_label())
-        self.plan = Plan(self.places, self.capacities, self.expiry, self.group_expiry, lease)
+        codec = codec_option(symmetric_encryption_keys)
+        self.plan = Plan(self.places, self.capacities, self.expiry, self.group_expiry, lease, codec)
         self._executors = {
             place: RedisExecutor(
                 RedisAddress(url, self.connection_kwargs), RedisClock(self.expiry), self.prepare
@@ -146,6 +155,7 @@ class RedisChannelLayer(ChannelLayer):
     def _send(self, packed: Sequence[tuple[str, bytes]], raises: bool = False) -> list[Outcome]:
         outcomes = [Outcome.UNAVAILABLE] * len(packed)
         outgoing: Outgoing[int] = Outgoing(self.plan)
+        encode = self.plan.codec.encode
         try:
             expiry_ms = self.expiry_ms(self.places.home)
         except LayerUnavailable:
@@ -153,7 +163,7 @@ class RedisChannelLayer(ChannelLayer):
                 raise
             return outcomes
         for index, (channel, payload) in enumerate(packed):
-            outgoing.add(channel, message_entry(channel, payload, expiry_ms), index)
+            outgoing.add(channel, message_entry(encode, channel, payload, expiry_ms), index)
         commands = outgoing.commands()
         for (_, indices), answer in zip(
             commands, self.run([command for command, _ in commands]), strict=True
@@ -241,15 +251,12 @@ class RedisChannelLayer(ChannelLayer):
         """Register the process, then tell it of its member: in this order, over one connection."""
         add = control.note(control.ADD, group=group, local=names.local_part(channel))
         # Refused together when Redis is out of memory: a process counts what it is told.
-        told_of = self.plan.push_spare(process, [encode(pack_message(add), control=True)], [True])
+        told_of = self.plan.push_spare(process, [self.plan.note_entry(process, add)], [True])
         registered, told = self.run([self.plan.group_add(group, process), told_of])
         for answer in (registered, told):
             if isinstance(answer, HeadraceError):
                 raise answer
         return registered != Outcome.GONE and told[0] is not Outcome.GONE
-
-    def _push_note(self, process: str, note: Message) -> RedisCommand:
-        return self.plan.push(process, [encode(pack_message(note), control=True)], [True])
 
     def group_discard(self, group: str, channel: str) -> None:
         names.require_group_name(group)
@@ -259,7 +266,7 @@ class RedisChannelLayer(ChannelLayer):
             return
         process = names.non_local_name(channel)
         note = control.note(control.DISCARD, group=group, local=names.local_part(channel))
-        command = self._push_note(process, note)
+        command = self.plan.note(process, note)
         self._until_known(process, lambda: self.ask(command) != [Outcome.GONE])
 
     def group_channels(self, group: str) -> list[str]:
@@ -270,7 +277,7 @@ class RedisChannelLayer(ChannelLayer):
             return members
         answer_to = self.new_channel("headrace.members?")
         note = control.note(control.MEMBERS, group=group, answer=answer_to)
-        asked = self.run([self._push_note(process, note) for process in processes])
+        asked = self.run([self.plan.note(process, note) for process in processes])
         awaited = sum(answer == [Outcome.SENT] for answer in asked)
         deadline = time.monotonic() + MEMBERS_SECONDS
         while awaited > 0 and (left := deadline - time.monotonic()) > 0:
@@ -285,7 +292,7 @@ class RedisChannelLayer(ChannelLayer):
         members = self.ask(self.plan.group_read(group))
         outgoing: Outgoing[None] = Outgoing(self.plan)
         expiry_ms = self.expiry_ms(self.places.home)
-        for channel, entry in group_copies(group, payload, members, expiry_ms):
+        for channel, entry in group_copies(self.plan.codec, group, payload, members, expiry_ms):
             outgoing.add_copy(channel, entry, None)
         for answer in self.run([command for command, _ in outgoing.commands()]):
             if isinstance(answer, HeadraceError) and not isinstance(answer, ChannelFull):

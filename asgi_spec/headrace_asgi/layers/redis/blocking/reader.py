@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from headrace_asgi.contract import Delivery
-from headrace_asgi.envelope import Entry, decode, unpack_message
+from headrace_asgi.envelope import Entry, unpack_message
 from headrace_asgi.errors import UnreadableEntry
 from headrace_asgi.names import non_local_name, require_channel_names
 
@@ -46,6 +46,7 @@ class ChannelReader:
         """`executor` is that of the place; its clock says what has expired."""
         self._plan = plan
         self._place = place
+        self._decode = plan.codec.decode
         self._executor = executor
         self._orders: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._takes: dict[tuple[object, ...], tuple[RedisCommand, bytes]] = {}
@@ -86,7 +87,7 @@ class ChannelReader:
 
     def read(self, channel: str, entries: Sequence[bytes]) -> TakenEntry:
         """Read entries taken from `channel`; expired and unreadable ones are dropped and counted."""
-        taken = TakenEntry()
+        taken, decode = TakenEntry(), self._decode
         counted = _counted(channel)
         now = time.monotonic()
         now_ms = self._executor.clock.now_ms()
@@ -94,12 +95,13 @@ class ChannelReader:
         for raw in entries:
             entry: Entry | None = None
             try:
-                entry = decode(raw)
+                entry = decode(raw, channel)
                 if entry.control:
                     continue  # a note between processes: whoever reads this queue is not the one it is for
                 message = unpack_message(entry.payload)
             except UnreadableEntry as error:
                 self._unreadable(counted, error)
+                entry = entry or error.entry
                 if entry is not None and entry.order is not None and entry.channel is not None:
                     taken.owed += self._plan.dropped(entry.channel, entry.order, entry.retries, self._place)
                 continue

@@ -22,7 +22,7 @@ from headrace_asgi.contract import (
     SendGroup,
     WorkerPort,
 )
-from headrace_asgi.envelope import decode, encode, pack_message
+from headrace_asgi.envelope import pack_message
 from headrace_asgi.errors import ChannelFull, HeadraceError, LayerUnavailable
 from headrace_asgi.names import is_process_queue, non_local_name, require_channel_name, require_group_name
 
@@ -135,6 +135,7 @@ class RedisWorkerPort(WorkerPort):
     def _commands(self, out: Sequence[Out]) -> list[tuple[RedisCommand, list[Out]]]:
         """The commands for `out`, messages by queue before finishes; each with the items it is for."""
         plan, outgoing = self._layer.plan, Outgoing[Out](self._layer.plan)
+        codec = plan.codec
         expiry_ms = self._layer.expiry_ms(self._place)
         finishes: list[tuple[RedisCommand, list[Out]]] = []
         groups = [item.group for item in out if isinstance(item, SendGroup)]
@@ -146,20 +147,21 @@ class RedisWorkerPort(WorkerPort):
                     at_ms = expiry_ms
                 else:
                     at_ms = self._layer.expiry_ms(self._place, item.expiry_seconds)
-                outgoing.add(channel, message_entry(channel, item.packed, at_ms), item)
+                outgoing.add(channel, message_entry(codec.encode, channel, item.packed, at_ms), item)
             elif isinstance(item, Finish):
                 command = plan.finish(item.reply_channel, item.order, item.place, item.drain)
                 finishes.append((command, [item]))
             elif isinstance(item, Control):
                 if is_process_queue(item.reply_channel):  # a foreign server understands no notes
-                    entry = encode(pack_message(item.body), channel=item.reply_channel, control=True)
-                    outgoing.add(item.reply_channel, entry, item, is_control=True)
+                    name = item.reply_channel
+                    entry = codec.encode(pack_message(item.body), channel=name, control=True, queue=name)
+                    outgoing.add(name, entry, item, is_control=True)
             elif isinstance(item, SendGroup):
                 who = members[item.group]
                 if isinstance(who, Outcome):
                     self._unsaid.append((item, who))
                 else:
-                    for channel, entry in group_copies(item.group, item.packed, who, expiry_ms):
+                    for channel, entry in group_copies(codec, item.group, item.packed, who, expiry_ms):
                         outgoing.add_copy(channel, entry, item)
             else:
                 assert_never(item)
@@ -347,11 +349,16 @@ class RedisWorkerPort(WorkerPort):
 
     def requeue(self, delivery: Delivery) -> bool:
         """Put a delivery at the tail of its channel with one retry more; False if it is stale."""
-        entry = decode(delivery.entry)
-        again = encode(
-            bytes(entry.payload), entry.expiry_ms, entry.order, entry.channel, min(entry.retries + 1, 255)
-        )
         plan, queue = self._layer.plan, non_local_name(delivery.channel)
+        entry = plan.codec.decode(delivery.entry, queue)
+        again = plan.codec.encode(
+            bytes(entry.payload),
+            entry.expiry_ms,
+            entry.order,
+            entry.channel,
+            min(entry.retries + 1, 255),
+            queue=queue,
+        )
         if delivery.order is None:
             self._layer.ask(plan.back_plain(queue, delivery.place, [again], head=False))
             return True

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from headrace_asgi import control
 from headrace_asgi.contract import Outcome
-from headrace_asgi.envelope import encode, pack_message
+from headrace_asgi.envelope import Codec, Encode, pack_message
 from headrace_asgi.errors import ChannelFull, OutcomeUnknown
 from headrace_asgi.names import is_process_queue, non_local_name
 
@@ -22,12 +22,13 @@ NOTE_BYTES = 1024
 T = TypeVar("T")
 
 
-def message_entry(channel: str, payload: bytes, expiry_ms: int) -> bytes:
+def message_entry(encode: Encode, channel: str, payload: bytes, expiry_ms: int) -> bytes:
     """The queue entry of a packed message; the full name goes along where the queue's name is shorter."""
-    return encode(payload, expiry_ms, None, channel if "!" in channel else None)
+    return encode(payload, expiry_ms, None, channel if "!" in channel else None, queue=channel)
 
 
 def group_copies(
+    codec: Codec,
     group: str,
     payload: bytes,
     members: tuple[Sequence[str], Sequence[str]],
@@ -42,11 +43,16 @@ def group_copies(
     if processes:
         note = control.note(control.GROUP, group=group, packed=payload)
         packed = pack_message(note, len(payload) + NOTE_BYTES)
-        entry = encode(packed, expiry_ms, control=True, counted=True)
+        entry = b""
         for process in processes:
+            if codec.bound or not entry:
+                entry = codec.encode(packed, expiry_ms, control=True, counted=True, queue=process)
             yield process, entry
     for channel in plain:
-        yield channel, message_entry(channel, payload, expiry_ms)
+        # Clients of ours join in their process. One that stands here was put here by who has no keys.
+        if codec.bound and is_process_queue(channel):
+            continue
+        yield channel, message_entry(codec.encode, channel, payload, expiry_ms)
 
 
 @dataclass(slots=True)

@@ -25,11 +25,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from headrace_asgi import control
 from headrace_asgi.close_codes import ABNORMAL, TRY_AGAIN_LATER
 from headrace_asgi.contract import OpenSocket, Outcome
-from headrace_asgi.control import CLOSE, LAPSED, note
-from headrace_asgi.envelope import COUNTED, Message, encode, pack_message
+from headrace_asgi.control import CLOSE, FORGOTTEN_ENTRY, LAPSED, note
+from headrace_asgi.envelope import COUNTED, PLAIN, Codec, Message, pack_message
 from headrace_asgi.limits import (
     ANNOUNCED_SECONDS,
     LEASE_MARGIN_SECONDS,
@@ -69,7 +68,6 @@ _ANNOUNCED_MS = int(ANNOUNCED_SECONDS * 1000)
 _OBSERVER_MS = 15_000
 #: Order number of a disconnect for a socket of which nothing else is known.
 _LAST_ORDER = 2**31 - 1
-_FORGOTTEN = encode(pack_message(control.note(control.FORGOTTEN)), control=True)
 
 
 class Plan:
@@ -82,13 +80,15 @@ class Plan:
         expiry_seconds: float,
         group_expiry_seconds: float,
         ordering_lease_seconds: float | None = None,
+        codec: Codec = PLAIN,
     ) -> None:
-        """Take the places and limits of the layer.
+        """Take the places and limits of the layer, and how it makes and reads entries.
 
         `ordering_lease_seconds` is how long the message in flight of an ordered socket may be queued and
         running without a sign of life; at least 1.5 times as long as such a message may be queued.
         """
         self.places = places
+        self.codec = codec
         self.capacities = capacities
         self.expiry_seconds = expiry_seconds
         self.group_expiry_ms = int(group_expiry_seconds * 1000)
@@ -194,7 +194,7 @@ class Plan:
                 outcomes.append(Outcome.SENT if accepted else Outcome.FULL)
             return outcomes
 
-        return self._scripted(name, place, keys, (PROCESS_QUEUE_CAPACITY, _FORGOTTEN, *entries), read)
+        return self._scripted(name, place, keys, (PROCESS_QUEUE_CAPACITY, FORGOTTEN_ENTRY, *entries), read)
 
     def place_of_process(self, process: str) -> str:
         """The place written in a process queue's name; the home place if this layer has no such place."""
@@ -312,14 +312,19 @@ class Plan:
         if not order or not is_process_queue(non_local_name(socket)):
             return [finish]
         close = note(CLOSE, local=local_part(socket), code=TRY_AGAIN_LATER)
-        return [self._note(non_local_name(socket), close), finish]
+        return [self.note(non_local_name(socket), close), finish]
 
     def lapsed(self, socket: str) -> RedisCommand:
         """Tell the process of a socket that the message in flight was lost with whoever held it."""
-        return self._note(non_local_name(socket), note(LAPSED, local=local_part(socket)))
+        return self.note(non_local_name(socket), note(LAPSED, local=local_part(socket)))
 
-    def _note(self, process: str, body: Message) -> RedisCommand:
-        return self.push(process, [encode(pack_message(body), control=True)], [True])
+    def note(self, process: str, body: Message) -> RedisCommand:
+        """Push a note to a process."""
+        return self.push(process, [self.note_entry(process, body)], [True])
+
+    def note_entry(self, process: str, body: Message) -> bytes:
+        """A note for a process as an entry of its queue."""
+        return self.codec.encode(pack_message(body), control=True, queue=process)
 
     def renew(self, socket: str, order: int, place: str) -> RedisCommand:
         """Renew the lease of the message in flight, or learn that it is STALE."""
@@ -553,7 +558,8 @@ class Plan:
         message = WEBSOCKET_DISCONNECT.build(
             reply_channel=socket, code=ABNORMAL, path=path, order=_LAST_ORDER
         )
-        return self.disconnect(socket, _LAST_ORDER, encode(pack_message(message), order=_LAST_ORDER))
+        entry = self.codec.encode(pack_message(message), order=_LAST_ORDER, queue=ORDERED_CHANNELS[2])
+        return self.disconnect(socket, _LAST_ORDER, entry)
 
     def remove_rest(self, place: str, process: str) -> list[RedisCommand]:
         """Remove what is left of a dead process at a place; the answers are numbers of unread entries."""

@@ -18,7 +18,7 @@ from typing import Any
 
 from headrace_asgi import messages
 from headrace_asgi.contract import Done, InterfacePort, InterfaceReceiver, OpenSocket, Outcome
-from headrace_asgi.envelope import Message, encode, pack_message
+from headrace_asgi.envelope import Message, pack_message
 from headrace_asgi.errors import LayerRefused, LayerUnavailable, MessageTooLarge
 from headrace_asgi.limits import MAX_MESSAGE_BYTES, STOP_LOOK_SECONDS, STOP_SECONDS
 
@@ -28,7 +28,7 @@ from ..plan.clock import RedisClock
 from ..plan.command import Accepted, Level, RedisCommand
 from ..plan.outcomes import refusal_of
 from ..plan.outgoing import message_entry, outcomes_of
-from ..plan.plan import Plan
+from ..plan.plan import ORDERED_CHANNELS, Plan
 from ..plan.resp import ReplyError, pack
 from ..plan.turn import Batch, Frame, Turn
 from .connection import Reactor
@@ -55,6 +55,7 @@ ANSWER_SECONDS = 5.0
 WITHDRAW_SECONDS = 1.0
 #: Seconds that the answer to `group_channels` is kept for who asked.
 MEMBERS_EXPIRY_SECONDS = 10.0
+_CONNECTS, _FRAMES, _DISCONNECTS = ORDERED_CHANNELS
 _WHEN_FULL = "new requests get 503, new WebSockets and what they say are refused"
 
 
@@ -99,6 +100,7 @@ class RedisInterfacePort(InterfacePort):
     ) -> None:
         """Take the plan and, for each of its places, where its Redis is; `label` is that of the layer."""
         self._plan = plan
+        self._encode = plan.codec.encode
         self._reactor = reactor
         self._monotonic = monotonic
         self._max_message_bytes = max_message_bytes
@@ -146,7 +148,12 @@ class RedisInterfacePort(InterfacePort):
     def start(self, receiver: InterfaceReceiver) -> None:
         self._receiver = receiver
         self._reader = QueueReader(
-            receiver, self._groups, self._tell_members, self._registration.beat, self.counters
+            receiver,
+            self._groups,
+            self._tell_members,
+            self._registration.beat,
+            self.counters,
+            self._plan.codec,
         )
         for link in (*self._links.values(), self._take_link):
             link.start()
@@ -160,7 +167,8 @@ class RedisInterfacePort(InterfacePort):
             return
         payload = self._packed(message, done)
         if payload is not None:
-            self._turn.send(channel, message_entry(channel, payload, self._expiry_ms(expiry_seconds)), done)
+            expiry_ms = self._expiry_ms(expiry_seconds)
+            self._turn.send(channel, message_entry(self._encode, channel, payload, expiry_ms), done)
             self._wake()
 
     def connect(self, local: str, path: str, message: Message, expiry_seconds: float, done: Done) -> None:
@@ -171,7 +179,7 @@ class RedisInterfacePort(InterfacePort):
         if payload is None:
             return
         seconds = min(expiry_seconds, self._plan.ordered_expiry_seconds)
-        entry = encode(payload, self._expiry_ms(seconds), order=0)
+        entry = self._encode(payload, self._expiry_ms(seconds), order=0, queue=_CONNECTS)
         self._open.connecting.add(local)
 
         def finished(outcome: Outcome) -> None:
@@ -190,14 +198,15 @@ class RedisInterfacePort(InterfacePort):
             return
         socket = self.process + local
         if ordered:
-            entry = encode(payload, self._expiry_ms(self._plan.ordered_expiry_seconds), order=order)
+            expiry_ms = self._expiry_ms(self._plan.ordered_expiry_seconds)
+            entry = self._encode(payload, expiry_ms, order=order, queue=_FRAMES)
             self._ask_registered(self._ask_frame, self._plan.frame_ordered(socket, order, entry), done)
             return
         turn = self._turn
         if not turn.has_frames:
             self._frames_expiry_ms = self._expiry_ms(self._plan.expiry_seconds)
             self._wake()
-        entry = encode(payload, self._frames_expiry_ms)
+        entry = self._encode(payload, self._frames_expiry_ms, queue=_FRAMES)
         turn.frame(Frame(self._plan.places.of(socket), local, order, entry, done))
 
     def ask_level(self, channel: str) -> None:
@@ -214,7 +223,7 @@ class RedisInterfacePort(InterfacePort):
 
     def disconnect(self, local: str, message: Message, order: int, done: Done) -> None:
         self._gather()  # frames of this turn come before the disconnect
-        entry = encode(pack_message(message), order=order)
+        entry = self._encode(pack_message(message), order=order, queue=_DISCONNECTS)
         self._end(local, message["path"], lambda socket: self._plan.disconnect(socket, order, entry), done)
 
     def forget(self, local: str) -> None:

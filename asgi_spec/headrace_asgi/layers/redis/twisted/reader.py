@@ -9,7 +9,7 @@ from typing import Any
 
 from headrace_asgi import control
 from headrace_asgi.contract import InterfaceReceiver
-from headrace_asgi.envelope import Message, decode, unpack_message
+from headrace_asgi.envelope import PLAIN, Codec, Message, unpack_message
 from headrace_asgi.errors import UnreadableEntry
 from headrace_asgi.names import local_part
 
@@ -33,6 +33,7 @@ class QueueReader:
         tell_members: Callable[[str, tuple[str, ...]], None],
         forgotten: Callable[[], None],
         counters: Counter[str],
+        codec: Codec = PLAIN,
     ) -> None:
         """`tell_members(channel, locals)` answers who is in a group; `forgotten` hears that somebody found
         this process unregistered."""
@@ -40,6 +41,7 @@ class QueueReader:
         self._groups = groups
         self._tell_members = tell_members
         self._counters = counters
+        self._decode = codec.decode
         self._notes: dict[str, Callable[[Message], None]] = {
             control.ADD: self._add,
             control.DISCARD: self._discard,
@@ -50,10 +52,11 @@ class QueueReader:
 
     def read(self, entries: Iterable[bytes]) -> None:
         """Deliver what was taken from the queue. Never raises: one bad entry costs no other."""
-        reply = self._receiver.reply
+        reply, decode = self._receiver.reply, self._decode
+        queue = self._groups.process
         for raw in entries:
             try:
-                entry = decode(raw)
+                entry = decode(raw, queue)
                 message = unpack_message(entry.payload)
                 if entry.control:
                     self._note(message)

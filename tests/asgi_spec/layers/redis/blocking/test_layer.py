@@ -27,10 +27,13 @@ class RedisConformance(ChannelLayerConformance):
     expiry_delay = 1.1
     capacity_limit = 5
     several_processes = True
+    options: dict[str, Any] = {}
     url: str
 
     def setUp(self) -> None:
-        self.channel_layer = RedisChannelLayer([self.url], expiry=1, group_expiry=1, capacity=5)
+        self.channel_layer = RedisChannelLayer(
+            [self.url], expiry=1, group_expiry=1, capacity=5, **self.options
+        )
         self.addCleanup(self.channel_layer.close)
         super().setUp()
 
@@ -41,6 +44,10 @@ class TestOnValkey(OnValkey, RedisConformance, unittest.TestCase):
 
 class TestOnRedis(OnRedis, RedisConformance, unittest.TestCase):
     pass
+
+
+class TestEncrypted(OnValkey, RedisConformance, unittest.TestCase):
+    options = {"symmetric_encryption_keys": ["the key of the conformance tests"]}
 
 
 @pytest.fixture
@@ -297,4 +304,108 @@ def test_out_of_memory_is_a_full_channel(private_redis_server: RedisServer) -> N
     with pytest.raises(layer.ChannelFull, match="out of memory"):
         layer.send("test", {})
     assert layer.send_many([("test", {})]) == [Outcome.FULL]
+    layer.close()
+
+
+# Encryption
+
+
+FIRST, SECOND = "the key that was there first", "the key that comes after it"
+
+
+def encrypted(url: str, *keys: str) -> RedisChannelLayer:
+    return RedisChannelLayer([url], symmetric_encryption_keys=keys)
+
+
+def test_redis_sees_names_and_no_words_st13(redis_url: str) -> None:
+    layer = encrypted(redis_url, FIRST)
+    layer.group_add("some-group", "test.member")
+    layer.send("test.secret", {"words": "nobody else reads this"})
+    layer.send_group("some-group", {"words": "nobody else reads this"})
+    for channel in ("test.secret", "test.member"):
+        (entry,) = raw(layer, "LRANGE", layer.plan.key("0", "c", channel), 0, -1)  # type: ignore[misc]
+        assert not any(word in entry for word in (b"words", b"nobody", b"else"))
+        assert layer.receive([channel]) == (channel, {"words": "nobody else reads this"})
+    layer.close()
+
+
+def test_keys_are_rotated_process_by_process_without_a_loss_st13(redis_url: str) -> None:
+    steps = [(FIRST,), (FIRST, SECOND), (SECOND, FIRST), (SECOND,)]
+    processes = [encrypted(redis_url, *steps[0]) for _ in range(4)]
+    sent, received = 0, []
+
+    def everybody_sends_then_takes_turns() -> None:
+        nonlocal sent
+        for process in processes:
+            process.send_many([("test", {"number": sent + more}) for more in range(5)])
+            sent += 5
+        for reader in processes * 5:
+            received.append(reader.receive_many(["test"])[0][1]["number"])
+
+    for step in steps[1:]:
+        for number in range(len(processes)):
+            everybody_sends_then_takes_turns()
+            # What it sent is still there when it ends.
+            processes[number].send("test", {"number": sent})
+            sent += 1
+            processes[number].close()
+            processes[number] = encrypted(redis_url, *step)
+            received.append(processes[(number + 2) % 4].receive_many(["test"])[0][1]["number"])
+    everybody_sends_then_takes_turns()
+    assert received == list(range(sent))
+    assert processes[0].receive(["test"]) == (None, None)
+    for process in processes:
+        process.close()
+
+
+def test_whoever_writes_to_redis_cannot_move_prolong_change_or_forge_a_message_st13(
+    redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    layer, stranger = encrypted(redis_url, FIRST), encrypted(redis_url, SECOND)
+    plain = RedisChannelLayer([redis_url])
+    here, there = layer.plan.key("0", "c", "test.here"), layer.plan.key("0", "c", "test.there")
+    layer.send("test.here", {"pay": 1})
+    entry = raw(layer, "LPOP", here)
+    assert isinstance(entry, bytes)
+    raw(layer, "RPUSH", there, entry)
+    raw(
+        layer,
+        "RPUSH",
+        here,
+        entry[:2] + bytes(8) + entry[10:],
+        entry[:-1],
+        entry[:-1] + bytes((entry[-1] ^ 1,)),
+    )
+    for other in (plain, stranger):
+        other.send("test.here", {"pay": 1000})
+    assert layer.receive(["test.there"]) == (None, None)
+    assert layer.receive_many(["test.here"], 10) == []
+    counters = layer._readers["0"].counters
+    assert (counters["test.here|unreadable"], counters["test.there|unreadable"]) == (5, 1)
+    raw(layer, "RPUSH", here, entry)
+    assert layer.receive(["test.here"]) == ("test.here", {"pay": 1})
+    for each in (layer, plain, stranger):
+        each.close()
+    assert len([record for record in caplog.records if "Dropped from" in record.message]) == 1
+
+
+def test_a_message_that_is_tried_again_stays_encrypted(redis_url: str) -> None:
+    layer = encrypted(redis_url, FIRST)
+    port = layer.open_worker_port(lambda item, outcome: None)
+    layer.send("test", {"words": "nobody else reads this"})
+    (delivery,) = port.turn([], ["test"], 1, 1)
+    assert port.requeue(delivery)
+    (entry,) = raw(layer, "LRANGE", layer.plan.key("0", "c", "test"), 0, -1)  # type: ignore[misc]
+    assert b"nobody" not in entry
+    (again,) = port.turn([], ["test"], 1, 1)
+    assert (again.message, again.retries) == ({"words": "nobody else reads this"}, 1)
+    port.give_back([again])
+    assert port.turn([], ["test"], 1, 1)[0].message == {"words": "nobody else reads this"}
+    port.close()
+    layer.close()
+
+
+def test_no_keys_stand_in_what_a_layer_says_of_itself(redis_url: str) -> None:
+    layer = encrypted(redis_url, FIRST)
+    assert FIRST not in f"{layer!r} {layer.label} {vars(layer)} {layer.plan.codec}"
     layer.close()

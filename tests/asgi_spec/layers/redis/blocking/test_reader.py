@@ -7,23 +7,36 @@ from collections.abc import Iterator
 
 import pytest
 
-from headrace_asgi.envelope import encode, pack_message
+from headrace_asgi.envelope import Codec, encode, pack_message
 from headrace_asgi.layers.redis.blocking import reader as redis_reader
 from headrace_asgi.layers.redis.blocking.layer import RedisChannelLayer
 from headrace_asgi.layers.redis.blocking.reader import ChannelReader
 from headrace_asgi.layers.redis.plan.command import RedisCommand
 from headrace_asgi.layers.redis.plan.scripts import script
+from headrace_asgi.sealing import sealing_codec
 
 NEVER = 2**60
 
 
-@pytest.fixture
-def reader(redis_url: str) -> Iterator[ChannelReader]:
-    layer = RedisChannelLayer([redis_url])
+KEY = "the key of this process"
+OURS, THEIRS = sealing_codec([KEY.encode()]), sealing_codec([b"the key of another one"])
+
+
+def reader_of(layer: RedisChannelLayer) -> Iterator[ChannelReader]:
     executor = layer.executor("0")
     executor.put_back(executor.take_out())
     yield ChannelReader(layer.plan, "0", executor)
     layer.close()
+
+
+@pytest.fixture
+def reader(redis_url: str) -> Iterator[ChannelReader]:
+    yield from reader_of(RedisChannelLayer([redis_url]))
+
+
+@pytest.fixture
+def sealed_reader(redis_url: str) -> Iterator[ChannelReader]:
+    yield from reader_of(RedisChannelLayer([redis_url], symmetric_encryption_keys=[KEY]))
 
 
 def names_of(commands: list[RedisCommand]) -> list[str]:
@@ -102,3 +115,67 @@ def test_channels_of_one_reader_are_counted_together(reader: ChannelReader) -> N
     for number in range(100):
         reader.read(f"http.request.body?{number}", [entry])
     assert dict(reader.counters) == {"http.request.body?|taken": 100}
+
+
+# With keys
+
+
+MESSAGE = pack_message({"n": 1})
+
+
+def flipped(entry: bytes) -> bytes:
+    return entry[:-1] + bytes((entry[-1] ^ 1,))
+
+
+def sealed(codec: Codec = OURS, queue: str = "test", expiry_ms: int = NEVER) -> bytes:
+    return codec.encode(MESSAGE, expiry_ms, queue=queue)
+
+
+@pytest.mark.parametrize(
+    ("entry", "text"),
+    [
+        (sealed(THEIRS), "another process uses other symmetric_encryption_keys"),
+        (sealed()[:-1], "changed or cut short"),
+        (flipped(sealed()), "changed or cut short"),
+        (sealed(queue="other"), "made for another channel"),
+        (encode(MESSAGE, NEVER), "an entry is not encrypted"),
+    ],
+)
+def test_what_was_not_sealed_for_this_channel_is_counted_and_the_next_is_read_st13(
+    sealed_reader: ChannelReader, entry: bytes, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.ERROR, "headrace.layer"):
+        taken = sealed_reader.read("test", [entry, entry, sealed()])
+    assert [one.message for one in taken.alive] == [{"n": 1}]
+    assert sealed_reader.counters == {"test|taken": 3, "test|unreadable": 2}
+    assert len(caplog.records) == 1
+    assert text in caplog.text
+
+
+def test_a_replayed_entry_expires_when_it_would_have_st13(sealed_reader: ChannelReader) -> None:
+    old = sealed(expiry_ms=1)
+    prolonged = old[:2] + NEVER.to_bytes(8) + old[10:]
+    assert sealed_reader.read("test", [old, prolonged]).alive == []
+    assert sealed_reader.counters == {"test|taken": 2, "test|expired": 1, "test|unreadable": 1}
+
+
+def test_a_reader_without_keys_names_the_option_st13(
+    reader: ChannelReader, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.ERROR, "headrace.layer"):
+        taken = reader.read("test", [sealed(), encode(MESSAGE, NEVER)])
+    assert [one.message for one in taken.alive] == [{"n": 1}]
+    assert reader.counters["test|unreadable"] == 1
+    assert "this layer has no symmetric_encryption_keys" in caplog.text
+
+
+@pytest.mark.parametrize("codec", [OURS, THEIRS])
+def test_the_token_of_an_ordered_entry_is_finished_whoever_sealed_it_st13(
+    reader: ChannelReader, sealed_reader: ChannelReader, codec: Codec
+) -> None:
+    # An envelope that names its socket: as unreadable as one whose payload is broken.
+    entry = codec.encode(MESSAGE, NEVER, 8, "hr1.0.5f!b", queue="websocket.receive")
+    for each in (reader, sealed_reader):
+        owed = each.read("websocket.receive", [entry]).owed
+        assert names_of(owed) == ["push", "finish"]
+        assert owed[1].args[-3] == 8

@@ -6,6 +6,7 @@ import threading
 import time
 import unittest
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -28,11 +29,12 @@ class RedisPortConformance(WorkerPortConformance):
     expiry_delay = 1.1
     capacity_limit = 5
     several_processes = True
+    options: dict[str, Any] = {}
     url: str
     channel_layer: RedisChannelLayer
 
     def setUp(self) -> None:
-        self.channel_layer = RedisChannelLayer([self.url], expiry=1, capacity=5)
+        self.channel_layer = RedisChannelLayer([self.url], expiry=1, capacity=5, **self.options)
         self.addCleanup(self.channel_layer.close)
         super().setUp()
 
@@ -56,6 +58,10 @@ class TestOnValkey(OnValkey, RedisPortConformance, unittest.TestCase):
 
 class TestOnRedis(OnRedis, RedisPortConformance, unittest.TestCase):
     pass
+
+
+class TestEncrypted(OnValkey, RedisPortConformance, unittest.TestCase):
+    options = {"symmetric_encryption_keys": ["the key of the conformance tests"]}
 
 
 class Worker:

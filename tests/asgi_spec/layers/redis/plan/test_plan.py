@@ -395,7 +395,7 @@ def test_every_key_of_every_call_carries_the_tag_of_its_place_r11() -> None:
         "frames": ["a", 1, b"e"], "sockets": [OpenSocket("a", "/", 0, True)], "channels": ["work"],
         "head": True, "told": True, "keys": ["hr1:{p.0}:o:x"], "retries": 0,
         "now_ms": 1, "processed": 1, "sender": process, "description": "{}", "block_seconds": None,
-        "observer": "me", "counter": 1, "cursor": 0,
+        "observer": "me", "counter": 1, "cursor": 0, "body": {},
     }  # fmt: skip
     checked = 0
     for name, method in inspect.getmembers(plan, inspect.ismethod):

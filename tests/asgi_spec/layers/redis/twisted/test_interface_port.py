@@ -29,6 +29,7 @@ from tests.support.services import RedisServer
 class RedisConformance(InterfacePortConformance):
     capacity_limit = 5
     expiry_delay = 1.1
+    options: dict[str, Any] = {}
     url: str
     reactor: HandReactor
     channel_layer: RedisChannelLayer
@@ -36,7 +37,7 @@ class RedisConformance(InterfacePortConformance):
     def setUp(self) -> None:
         self.reactor = self.enterContext(hand_reactor())
         self.ports: list[Any] = []
-        self.channel_layer = RedisChannelLayer([self.url], expiry=1, capacity=5)
+        self.channel_layer = RedisChannelLayer([self.url], expiry=1, capacity=5, **self.options)
         self.addCleanup(self.channel_layer.close)
         super().setUp()
 
@@ -60,6 +61,10 @@ class TestOnValkey(OnValkey, RedisConformance, unittest.TestCase):
 
 class TestOnRedis(OnRedis, RedisConformance, unittest.TestCase):
     pass
+
+
+class TestEncrypted(OnValkey, RedisConformance, unittest.TestCase):
+    options = {"symmetric_encryption_keys": ["the key of the conformance tests"]}
 
 
 @pytest.fixture

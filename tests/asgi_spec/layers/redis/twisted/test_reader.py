@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from typing import Any, cast
 
@@ -9,33 +10,37 @@ import pytest
 
 from headrace_asgi import control
 from headrace_asgi.conformance.receiver import Recorder
-from headrace_asgi.envelope import encode, pack_message
+from headrace_asgi.envelope import PLAIN, Codec, encode, pack_message
 from headrace_asgi.layers.redis.memory_watch import MemoryWatch
 from headrace_asgi.layers.redis.twisted.executor import TwistedExecutor
 from headrace_asgi.layers.redis.twisted.groups import Groups
 from headrace_asgi.layers.redis.twisted.reader import QueueReader
+from headrace_asgi.sealing import sealing_codec
 from tests.support.interfaces import plan_for
 from tests.support.links import ScriptedLink
 
 PLAN, _ = plan_for("redis://localhost")
+PROCESS = "hr1.0.5f!"
 
 
 class Bench:
     """An inbox and everybody who hears from it."""
 
-    def __init__(self) -> None:
+    def __init__(self, codec: Codec = PLAIN) -> None:
         self.link = ScriptedLink()
         self.receiver = Recorder()
         self.counters: Counter[str] = Counter()
         self.answers: list[tuple[str, tuple[str, ...]]] = []
         executor = TwistedExecutor(cast(Any, {"0": self.link}), MemoryWatch("here", "nothing"))
         self.groups = Groups(PLAN, executor, lambda seconds, command: None, lambda: 0.0)
+        self.groups.process = PROCESS
         self.reader = QueueReader(
             self.receiver,
             self.groups,
             lambda *answer: self.answers.append(answer),
             lambda: self.answers.append(("forgotten", ())),
             self.counters,
+            codec,
         )
 
     def note(self, kind: Any, **values: Any) -> None:
@@ -108,3 +113,74 @@ def test_an_incomplete_note_is_counted_and_changes_nothing(
     assert bench.counters == {"unreadable": 1}
     assert bench.receiver.heard == []
     assert bench.groups.membership.groups() == []
+
+
+# With keys
+
+
+OURS = sealing_codec([b"the key of this process"])
+TEXT = pack_message({"text": "x"})
+
+
+def sealed(codec: Codec = OURS, local: str = "abc", **options: Any) -> bytes:
+    return codec.encode(TEXT, channel=PROCESS + local, queue=PROCESS, **options)
+
+
+def test_sealed_replies_and_notes_are_heard_st13() -> None:
+    bench = Bench(OURS)
+    bench.receiver.sockets["a"] = "/"
+    add = pack_message(control.note(control.ADD, group="g", local="a"))
+    group = pack_message(control.note(control.GROUP, group="g", packed=TEXT))
+    bench.reader.read(
+        [
+            sealed(),
+            OURS.encode(add, control=True, queue=PROCESS),
+            OURS.encode(group, 1, control=True, counted=True, queue=PROCESS),
+            control.FORGOTTEN_ENTRY,
+        ]
+    )
+    assert bench.receiver.of("reply") == [("abc", {"text": "x"})]
+    assert bench.receiver.of("group") == [("g", ("a",), {"text": "x"})]
+    assert bench.answers == [("forgotten", ())]
+    assert bench.counters == {}
+
+
+@pytest.mark.parametrize(
+    ("entry", "text"),
+    [
+        (
+            sealed(sealing_codec([b"the key of another one"])),
+            "another process uses other symmetric_encryption_keys",
+        ),
+        (sealed()[:-1], "changed or cut short"),
+        (sealed().replace(b"!abc", b"!abd"), "cannot be decrypted"),
+        (sealed().replace(PROCESS.encode(), b"hr1.0.5e!"), "made for another channel"),
+        (OURS.encode(TEXT, channel="hr1.0.5e!abc", queue="hr1.0.5e!"), "made for another channel"),
+        (OURS.encode(TEXT, control=True, queue="hr1.0.5e!"), "made for another channel"),
+        (PLAIN.encode(TEXT, channel=PROCESS + "abc"), "is not encrypted"),
+        (
+            PLAIN.encode(pack_message(control.note(control.CLOSE, local="abc", code=1000)), control=True),
+            "is not",
+        ),
+    ],
+)
+def test_what_was_not_sealed_for_this_process_is_counted_and_the_next_is_heard_st13(
+    entry: bytes, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = Bench(OURS)
+    with caplog.at_level(logging.ERROR, "headrace.layer"):
+        bench.reader.read([entry, entry, sealed(local="next")])
+    assert bench.counters == {"unreadable": 2}
+    assert bench.receiver.heard == [("reply", "next", {"text": "x"})]
+    assert len(caplog.records) == 1
+    assert text in caplog.text
+
+
+def test_without_keys_sealed_entries_are_counted_and_the_log_names_the_option_st13(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.ERROR, "headrace.layer"):
+        bench.reader.read([sealed(), PLAIN.encode(TEXT, channel=PROCESS + "next")])
+    assert bench.counters == {"unreadable": 1}
+    assert bench.receiver.of("reply") == [("next", {"text": "x"})]
+    assert "this layer has no symmetric_encryption_keys" in caplog.text
