@@ -131,7 +131,8 @@ def decode(entry: bytes) -> Entry:
         if version != VERSION:
             raise UnreadableEntry(
                 f"an entry has envelope version {version}, this process reads {VERSION}: "
-                "a newer Headrace, or something else, writes to this channel"
+                "a newer Headrace, or something else, writes to this channel; run one version, or give each "
+                "a prefix of its own"
             )
         at = _HEAD.size
         if not flags:

@@ -19,7 +19,7 @@ from headrace_asgi.layers.redis.blocking.layer import RedisChannelLayer
 from headrace_asgi.layers.redis.blocking.worker_port import RedisWorkerPort
 from headrace_asgi.layers.redis.memory_watch import OVER_SECONDS
 from headrace_asgi.layers.redis.plan.command import RedisCommand, as_is
-from tests.support.conformance import OnRedis, OnValkey
+from tests.support.conformance import AsTheLeastUser, OnRedis, OnValkey
 from tests.support.redis_process import RedisProcess, let_leases_lapse
 from tests.support.services import RedisServer
 
@@ -55,6 +55,10 @@ class TestOnValkey(OnValkey, RedisPortConformance, unittest.TestCase):
 
 
 class TestOnRedis(OnRedis, RedisPortConformance, unittest.TestCase):
+    pass
+
+
+class TestAsTheLeastUser(AsTheLeastUser, RedisPortConformance, unittest.TestCase):
     pass
 
 
