@@ -37,7 +37,7 @@ from headrace_asgi import (  # noqa: E402
     limits,
     messages,
 )
-from headrace_asgi.layers import from_config  # noqa: E402
+from headrace_asgi.layers import former, from_config, options  # noqa: E402
 from headrace_interface import deadlines  # noqa: E402
 from headrace_interface import options as interface_options  # noqa: E402
 from headrace_interface.http import connection as http_connection  # noqa: E402
@@ -162,7 +162,30 @@ def layer_sections() -> str:
             table(("option", "default", "about the default"), option_rows(layer)),
             prose(made.__doc__),
         ]
+        if layer is RedisChannelLayer:
+            parts += [hosts_section(), former_section()]
     return "\n\n".join(parts)
+
+
+def hosts_section() -> str:
+    """How one Redis may be written."""
+    rows = [(f"`{form}`", meaning) for form, meaning in options.HOST_FORMS.items()]
+    return (
+        "#### One entry of hosts\n\n"
+        "`hosts` is a list of one entry; several, Sentinel and Cluster are not in this version. Options of "
+        "redis-py for one entry win over `connection_kwargs`, and those win over what a URL says.\n\n"
+        + table(("how it is written", "what it means"), rows)
+    )
+
+
+def former_section() -> str:
+    """Options of Channels that may stay."""
+    rows = [(f"`{name}`", why) for name, why in former.RETIRED_OPTIONS.items()]
+    return (
+        "#### Options of Channels without a meaning\n\n"
+        "They may stay in `CONFIG`. Each is named once in the log of a process, as a warning.\n\n"
+        + table(("option", "why it can go"), rows)
+    )
 
 
 def option_rows(layer: type) -> list[tuple[str, str, str]]:

@@ -196,7 +196,8 @@ def decode_sealed(entry: bytes) -> Entry:
 def _other_version(version: int) -> UnreadableEntry:
     return UnreadableEntry(
         f"an entry has envelope version {version}, this process reads {VERSION}: "
-        "a newer Headrace, or something else, writes to this channel"
+        "a newer Headrace, or something else, writes to this channel; run one version, or give each "
+        "a prefix of its own"
     )
 
 

@@ -131,6 +131,7 @@ SETTINGS = {
     "LAYER['BACKEND'] = 'broken_code.Layer'": "broken_code.Layer cannot be imported: ValueError",
     "LAYER['BACKEND'] = 'headrace_asgi.Nothing'": "the module headrace_asgi has no Nothing",
     "LAYER['BACKEND'] = 'asgi_redis.RedisChannelLayer'": "write headrace_asgi.RedisChannelLayer",
+    "LAYER['BACKEND'] = 'channels_redis.core.RedisChannelLayer'": "write headrace_asgi.RedisChannelLayer",
     "LAYER['BACKEND'] = 'headrace_asgi.InMemoryChannelLayer'": "for the embedded server, or set it to",
     "LAYER['CONFIG'] = {'hots': []}": "has no option 'hots'; did you mean 'hosts'?",
     "LAYER['CONFIG'] = {'hosts': 'redis://x'}": "hosts must be a list of URLs, not a string",
@@ -203,7 +204,7 @@ def test_a_redis_that_refuses_the_login_ends_each_tier_at_its_start_with_one_lin
                 start()
         for process in stack.processes:
             (line,) = (line for line in process.output().splitlines() if "refused the login" in line)
-            assert "check user and password in the URL" in line
+            assert "check user and password in hosts or --layer" in line
             assert "Traceback" not in process.output()
 
 

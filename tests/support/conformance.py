@@ -11,6 +11,8 @@ import pytest
 from headrace_asgi.contract import ChannelLayer
 from headrace_asgi.layers.memory.layer import InMemoryChannelLayer
 from headrace_asgi.layers.memory.process import MemoryProcess
+from headrace_asgi.layers.redis.plan.outcomes import ACL
+from tests.support.services import RedisServer
 
 
 class HandClock:
@@ -41,6 +43,18 @@ class OnRedis:
     @pytest.fixture(autouse=True)
     def _server(self, redis7_url: str) -> None:
         self.url = redis7_url
+
+
+class AsTheLeastUser:
+    """Gives a class of cases the `url` of a Valkey server for a user who may do no more than is needed."""
+
+    url: str
+
+    @pytest.fixture(autouse=True)
+    def _server(self, redis_server: RedisServer, redis_url: str) -> None:
+        set_up = redis_server.command("ACL", "SETUSER", "least", "reset", "on", ">pw", *ACL.split())
+        assert set_up == b"+OK\r\n"
+        self.url = redis_url.replace("unix://", "unix://least:pw@")
 
 
 def only(mixin: type, case: str) -> type:

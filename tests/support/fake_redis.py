@@ -21,13 +21,12 @@ def _bulk(text: bytes) -> bytes:
 LETS_IN: Mapping[bytes, bytes] = {
     b"AUTH": b"+OK\r\n",
     b"SELECT": b"+OK\r\n",
-    b"INFO": _bulk(b"redis_version:7.2.4\r\nrun_id:abc\r\n"),
+    b"INFO": _bulk(b"redis_version:7.2.4\r\nrun_id:abc\r\nmaxmemory_policy:noeviction\r\n"),
     b"CLIENT ID": b":1\r\n",
     b"CLIENT SETNAME": b"+OK\r\n",
     b"CLIENT KILL": b":0\r\n",
     b"TIME": b"*2\r\n" + _bulk(b"1700000000") + _bulk(b"0"),
     b"SCRIPT": _bulk(b"0" * 40),
-    b"CONFIG": b"*2\r\n" + _bulk(b"maxmemory-policy") + _bulk(b"noeviction"),
 }
 
 

@@ -25,9 +25,9 @@ __all__ = ["InterfaceSide", "interface_side", "plan_for"]
 
 def plan_for(url: str, **limits: Any) -> tuple[Plan, str]:
     """The plan of a layer at `url`, whose prefix is taken out, and the URL without it."""
-    urls, prefix = hosts_option([url], "")
+    (host,), prefix = hosts_option([url], "")
     capacities = Capacities(limits.pop("capacity", 100))
-    return Plan(Places(urls, prefix), capacities, limits.pop("expiry", 60), 86_400, **limits), urls[0]
+    return Plan(Places([host.url], prefix), capacities, limits.pop("expiry", 60), 86_400, **limits), host.url
 
 
 class InterfaceSide:

@@ -46,6 +46,8 @@ def hand_reactor() -> Iterator[HandReactor]:
         for selectable in reactor.removeAll():
             with suppress(Exception):
                 selectable.connectionLost(Failure(ConnectionDone()))
+        if reactor.threadpool is not None:  # names of hosts were looked up
+            reactor.threadpool.stop()
         waker = reactor.waker
         reactor._internalReaders.discard(waker)
         with suppress(Exception):

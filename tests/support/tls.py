@@ -19,7 +19,7 @@ from cryptography.x509.oid import NameOID
 __all__ = ["certificate", "tls_in_front"]
 
 
-def certificate(directory: Path, name: str = "127.0.0.1") -> Path:
+def certificate(directory: Path, name: str = "127.0.0.1", ends_in_days: float = 1) -> Path:
     """A self-signed certificate and its key in one PEM file."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
@@ -30,8 +30,8 @@ def certificate(directory: Path, name: str = "127.0.0.1") -> Path:
         .issuer_name(subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
+        .not_valid_before(now - datetime.timedelta(days=2))
+        .not_valid_after(now + datetime.timedelta(days=ends_in_days))
         .add_extension(x509.SubjectAlternativeName([_general_name(name)]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())

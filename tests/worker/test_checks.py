@@ -225,6 +225,27 @@ def test_deploying_a_layer_of_one_process_is_an_error(settings: Any) -> None:
     assert ids(check_production(None)) == ["headrace.W002"]
 
 
+@pytest.mark.parametrize(
+    ("config", "found"),
+    [
+        ({"hosts": [{"address": "rediss://:secret@r", "ssl_cert_reqs": None}]}, ["headrace.W005"]),
+        ({"hosts": ["rediss://:secret@r?ssl_cert_reqs=none"]}, ["headrace.W005"]),
+        ({"hosts": ["rediss://r"], "connection_kwargs": {"ssl_cert_reqs": "none"}}, ["headrace.W005"]),
+        ({"hosts": ["rediss://r"]}, []),
+        ({"hosts": ["redis://r"]}, []),
+        ({"hosts": ["rediss://r?ssl_cert_reqs=what"]}, []),
+    ],
+)
+def test_deploying_with_a_certificate_that_is_not_checked_is_warned_of(
+    settings: Any, config: dict[str, Any], found: list[str]
+) -> None:
+    backend = "headrace_asgi.RedisChannelLayer"
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": backend, "CONFIG": config, "ROUTING": []}}
+    said = check_production(None)
+    assert ids(said) == found
+    assert "secret" not in str(said)
+
+
 def test_plain_django_is_left_alone(settings: Any) -> None:
     del settings.CHANNEL_LAYERS
     for check in (check_settings, check_layers, check_app_order, check_production):
@@ -251,6 +272,8 @@ DJANGO_CACHE = "django.core.cache.backends.redis.RedisCache"
             ["headrace.W004"],
         ),
         (["redis://localhost/1?prefix=x"], {"LOCATION": "redis://localhost"}, []),
+        ([{"address": "redis://localhost", "db": 1}], {"LOCATION": "redis://localhost/1"}, ["headrace.W004"]),
+        ([{"host": "localhost", "db": 1}], {"LOCATION": "redis://localhost"}, []),
         (["redis://localhost"], {"LOCATION": "redis://localhost:6380"}, []),
         (["redis://localhost"], {"LOCATION": "redis://localhost", "BACKEND": "some.LocMemCache"}, []),
         (["nothing"], {"LOCATION": "nothing"}, []),

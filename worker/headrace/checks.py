@@ -11,7 +11,7 @@ from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 
 from headrace_asgi.errors import ConfigurationError
-from headrace_asgi.layers.options import hosts_option
+from headrace_asgi.layers.options import hosts_option, mapping_option
 from headrace_asgi.layers.redis.address import ServerAddress, parse_address
 from headrace_asgi.messages import KINDS
 from headrace_asgi.names import require_channel_name
@@ -139,29 +139,9 @@ def check_app_order(app_configs: Apps, **kwargs: object) -> Found:
 
 def check_production(app_configs: Apps, **kwargs: object) -> Found:
     """What is fine at home and not in production."""
-    found: Found = []
-    for alias, config in conf.channel_layer_configs().items():
-        backend = config.get("BACKEND", conf.EMBEDDED_BACKEND)
-        if backend == conf.EMBEDDED_BACKEND:
-            found.append(
-                checks.Warning(
-                    f"CHANNEL_LAYERS[{alias!r}] uses the embedded server: it serves one machine, keeps "
-                    "messages in memory only, and ends when the last process that uses it ends.",
-                    hint="For several machines, or messages that survive a restart, run Redis or Valkey and "
-                    "set BACKEND to 'headrace_asgi.RedisChannelLayer' with CONFIG {'hosts': ['redis://…']}.",
-                    id="headrace.W001",
-                )
-            )
-        elif str(backend).endswith("InMemoryChannelLayer"):
-            found.append(
-                checks.Error(
-                    f"CHANNEL_LAYERS[{alias!r}] uses a layer that lives in one process: no interface server "
-                    "can reach a worker over it.",
-                    hint="Remove BACKEND for the embedded server, or set 'headrace_asgi.RedisChannelLayer'.",
-                    id="headrace.E005",
-                )
-            )
-    if not conf.settings().origin_check and conf.channel_layer_configs():
+    configs = conf.channel_layer_configs()
+    found = [warning for alias, config in configs.items() for warning in _check_layer(alias, config)]
+    if not conf.settings().origin_check and configs:
         found.append(
             checks.Warning(
                 "HEADRACE['ORIGIN_CHECK'] is off: any page a visitor opens can use a WebSocket with the "
@@ -171,6 +151,40 @@ def check_production(app_configs: Apps, **kwargs: object) -> Found:
             )
         )
     return found
+
+
+def _check_layer(alias: str, config: Options) -> Found:
+    backend = config.get("BACKEND", conf.EMBEDDED_BACKEND)
+    if backend == conf.EMBEDDED_BACKEND:
+        return [
+            checks.Warning(
+                f"CHANNEL_LAYERS[{alias!r}] uses the embedded server: it serves one machine, keeps "
+                "messages in memory only, and ends when the last process that uses it ends.",
+                hint="For several machines, or messages that survive a restart, run Redis or Valkey and "
+                "set BACKEND to 'headrace_asgi.RedisChannelLayer' with CONFIG {'hosts': ['redis://…']}.",
+                id="headrace.W001",
+            )
+        ]
+    if str(backend).endswith("InMemoryChannelLayer"):
+        return [
+            checks.Error(
+                f"CHANNEL_LAYERS[{alias!r}] uses a layer that lives in one process: no interface server "
+                "can reach a worker over it.",
+                hint="Remove BACKEND for the embedded server, or set 'headrace_asgi.RedisChannelLayer'.",
+                id="headrace.E005",
+            )
+        ]
+    addresses = _layer_addresses(config) if backend == _REDIS_BACKEND else []
+    if any(address.tls is not None and not address.tls.verify for address in addresses):
+        return [
+            checks.Warning(
+                f"CHANNEL_LAYERS[{alias!r}] does not check the certificate of its Redis: whoever stands "
+                "between can read and write every message.",
+                hint="Remove ssl_cert_reqs; set ssl_ca_certs to the file of the authority that signed it.",
+                id="headrace.W005",
+            )
+        ]
+    return []
 
 
 def check_caches(app_configs: Apps, **kwargs: object) -> Found:
@@ -195,12 +209,18 @@ def check_caches(app_configs: Apps, **kwargs: object) -> Found:
 
 
 def _layer_databases(config: Options) -> set[tuple[str, int, int]]:
+    return {_database(address) for address in _layer_addresses(config)}
+
+
+def _layer_addresses(config: Options) -> list[ServerAddress]:
+    """Where the Redis servers of a layer are; none if that is wrong, which is for `check_layers` to say."""
     options = config.get("CONFIG") or {}
     try:
-        urls, _ = hosts_option(options.get("hosts", ["redis://127.0.0.1:6379/0"]), "")
+        common = mapping_option("connection_kwargs", options.get("connection_kwargs"))
+        hosts, _ = hosts_option(options.get("hosts", ["redis://127.0.0.1:6379/0"]), "")
+        return [parse_address(host.url, {**common, **host.options}, all_options=True) for host in hosts]
     except ConfigurationError:
-        return set()
-    return _databases(urls, options.get("connection_kwargs") or {})
+        return []
 
 
 def _cache_databases(config: Options) -> set[tuple[str, int, int]]:

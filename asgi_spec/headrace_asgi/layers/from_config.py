@@ -11,7 +11,9 @@ from urllib.parse import parse_qsl, unquote, urlencode
 
 from ..contract import ChannelLayer, InterfacePort
 from ..errors import ConfigurationError
-from .options import refuse_keys_in
+from .encryption_keys import refuse_keys_in
+from .former import refuse_backend, still_meant
+from .options import refuse_several
 from .threaded_port import open_interface_port
 
 __all__ = ["interface_port", "layer_from_config", "layer_from_url"]
@@ -29,13 +31,6 @@ _FORMS = (
     "redis://user:password@host:6379/0, rediss://…, unix:///path/to/socket, ipc://NAME or module:attribute; "
     "options follow as ?prefix=x&capacity=100"
 )
-#: Backends of Channels 1.x.
-_FORMER = {
-    "asgi_redis.RedisChannelLayer": "headrace_asgi.RedisChannelLayer",
-    "asgi_redis.RedisLocalChannelLayer": "headrace_asgi.RedisChannelLayer",
-    "asgi_ipc.IPCChannelLayer": "headrace_asgi.IPCChannelLayer",
-    "asgiref.inmemory.ChannelLayer": "headrace_asgi.InMemoryChannelLayer",
-}
 
 
 def layer_from_url(url: str) -> ChannelLayer:
@@ -49,6 +44,7 @@ def layer_from_url(url: str) -> ChannelLayer:
         raise ConfigurationError(f"a layer is one of {_FORMS}; there is no :// in what is given")
     if not separator:
         return _from_path(url)
+    refuse_several(url)
     if scheme not in ("redis", "rediss", "unix", "ipc"):
         raise ConfigurationError(f"a layer is one of {_FORMS}; there is no {scheme!r}")
     refuse_keys_in(url)
@@ -135,7 +131,8 @@ def _told(error: Exception) -> str:
 def layer_from_config(config: Mapping[str, Any]) -> ChannelLayer:
     """The layer of {"BACKEND": dotted path, "CONFIG": {option: value}}.
 
-    Connects to nothing. Raises ConfigurationError that names the key, option or value that cannot work.
+    Connects to nothing. An option of Channels that has no meaning any more is left out, with a warning in the
+    log. Raises ConfigurationError that names the key, option or value that cannot work.
     """
     backend = config.get("BACKEND")
     options = config.get("CONFIG") or {}
@@ -144,29 +141,29 @@ def layer_from_config(config: Mapping[str, Any]) -> ChannelLayer:
             "BACKEND must be the dotted path of a layer, such as headrace_asgi.RedisChannelLayer, "
             f"not {backend!r}"
         )
-    if backend in _FORMER:
-        raise ConfigurationError(f"BACKEND {backend} is of Channels 1.x; write {_FORMER[backend]}")
+    refuse_backend(backend)
     if not isinstance(options, Mapping):
         raise ConfigurationError(f"CONFIG must be a dict of options, not {options!r}")
     module_name, _, attribute = backend.rpartition(".")
     layer_class = _imported(module_name, attribute, backend)
-    _check_options(backend, layer_class, options)
-    layer = layer_class(**options)
+    layer = layer_class(**_checked_options(backend, layer_class, options))
     if not isinstance(layer, ChannelLayer):
         raise ConfigurationError(f"BACKEND {backend} is not a channel layer")
     return layer
 
 
-def _check_options(backend: str, layer_class: Any, options: Mapping[str, Any]) -> None:
+def _checked_options(backend: str, layer_class: Any, options: Mapping[str, Any]) -> Mapping[str, Any]:
     try:
         parameters = inspect.signature(layer_class).parameters
     except (TypeError, ValueError):
         raise ConfigurationError(f"BACKEND {backend} is not a channel layer") from None
     if any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
-        return
+        return options
+    options = still_meant(options, parameters)
     for name in options:
         if name not in parameters:
             raise ConfigurationError(f"CONFIG of {backend} has no option {name!r}{_near(name, parameters)}")
+    return options
 
 
 def _near(name: Any, known: Mapping[str, Any]) -> str:

@@ -3,25 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
-from ..envelope import PLAIN, Codec
 from ..errors import ConfigurationError
+from .encryption_keys import refuse_keys_in
 
 __all__ = [
-    "codec_option",
+    "HOST_FORMS",
+    "Host",
     "hosts_option",
     "mapping_option",
     "number_option",
-    "refuse_keys_in",
+    "refuse_several",
     "seconds_option",
 ]
 
-_KEYS = "symmetric_encryption_keys"
-#: Bytes of a key, at least: a shorter text is guessed by who has a copy of one message.
-SHORTEST_KEY_BYTES = 16
-_NEW_KEY = "python -c 'import secrets; print(secrets.token_urlsafe(32))' makes one"
+#: How a Redis may be written in `hosts`, and what that means.
+HOST_FORMS = {
+    '"redis://user:password@host:6379/0"': "A URL. Without a number at its end: database 0. Options of "
+    "redis-py follow as `?name=value`; characters such as / ? # in a password are percent-encoded",
+    '"rediss://host:6380/0?ssl_ca_certs=/path/ca.pem"': "The same over TLS. The server's certificate is "
+    "checked: against the authorities of the system, or those of `ssl_ca_certs`",
+    '"unix:///path/to/socket?db=0"': "A unix socket",
+    '("host", 6379)': "Host and port, database 0",
+    '{"address": "rediss://host:6380", "ssl_ca_certs": "/path/ca.pem"}': "A URL, and options of redis-py, "
+    "which win over it and over `connection_kwargs`",
+    '{"host": "host", "port": 6379, "db": 0, "username": "user", "password": "password", "ssl": True}': (
+        "Options of redis-py alone; what is left out has its default"
+    ),
+    '{"path": "/path/to/socket", "password": "password"}': "A unix socket, and options of redis-py",
+}
+_FORMS = (
+    'a URL such as "redis://localhost:6379/0", (host, port), or a dict such as {"address": "redis://…"} or '
+    '{"host": "localhost", "port": 6379}'
+)
+
+
+#: In schemes of other libraries for what is more than one Redis.
+_SEVERAL = ("sentinel", "cluster")
+
+
+def refuse_several(url: str) -> None:
+    """Raise ConfigurationError for the URL of a Sentinel or a Cluster."""
+    scheme, separator, _ = url.partition("://")
+    if separator and any(word in scheme for word in _SEVERAL):
+        raise ConfigurationError(
+            f"{scheme}:// is not in this version, which uses one Redis: name that, as in redis://host:6379/0"
+        )
 
 
 def seconds_option(name: str, value: Any) -> float:
@@ -41,90 +71,84 @@ def number_option(name: str, value: Any) -> int:
 def mapping_option(name: str, value: Any) -> dict[str, Any]:
     """A dict, empty for None."""
     if value is not None and not isinstance(value, Mapping):
-        raise ConfigurationError(f"{name} must be a dict, not {value!r}")
-    return dict(value or {})
+        raise ConfigurationError(f"{name} must be a dict, not {_kind(value)}")
+    return _named(name, value or {})
 
 
-def hosts_option(hosts: Any, prefix: Any) -> tuple[list[str], Any]:
-    """URLs of Redis servers and the prefix, which may stand in the URL as `?prefix=`."""
-    if isinstance(hosts, str):
+def _named(name: str, options: Mapping[Any, Any]) -> dict[str, Any]:
+    if not all(isinstance(key, str) for key in options):
+        raise ConfigurationError(f"the keys of {name} must be names of options, each a str")
+    return dict(options)
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """One entry of `hosts`: a URL, and options of redis-py for this host, which win over it."""
+
+    url: str = field(repr=False)
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+def hosts_option(hosts: Any, prefix: Any) -> tuple[list[Host], Any]:
+    """The entries of `hosts` and the prefix, which may stand in a URL as `?prefix=`.
+
+    Raises ConfigurationError, whose text shows no value of an entry: there may be a password in it.
+    """
+    if isinstance(hosts, str | bytes):
         raise ConfigurationError("hosts must be a list of URLs, not a string; put it into [ ]")
     if not isinstance(hosts, Sequence):
-        raise ConfigurationError(f"hosts must be a list of URLs, not {hosts!r}")
-    urls = []
-    for host in hosts:
-        url = _url(host)
-        refuse_keys_in(url)
-        query = parse_qsl(url.partition("?")[2])
-        found = [value for name, value in query if name == "prefix"]
-        if found:
-            prefix = prefix or found[-1]
-            rest = urlencode([(name, value) for name, value in query if name != "prefix"], safe="@:/")
-            url = url.partition("?")[0] + (f"?{rest}" if rest else "")
-        urls.append(url)
-    return urls, prefix
+        raise ConfigurationError(f"hosts must be a list of URLs, not {_kind(hosts)}; put it into [ ]")
+    found = []
+    for entry in hosts:
+        host = _host(entry)
+        refuse_keys_in(host.url)
+        url, in_url = _without_prefix(host.url)
+        prefix = prefix or in_url
+        found.append(Host(url, host.options))
+    return found, prefix
 
 
-def codec_option(keys: Any) -> Codec:
-    """How entries are made and read: plain ones for None, else such as only these keys open.
+def _without_prefix(url: str) -> tuple[str, str]:
+    head, _, query = url.partition("?")
+    options = parse_qsl(query)
+    found = [value for name, value in options if name == "prefix"]
+    if not found:
+        return url, ""
+    rest = urlencode([(name, value) for name, value in options if name != "prefix"], safe="@:/")
+    return head + (f"?{rest}" if rest else ""), found[-1]
 
-    The texts of errors hold no key.
-    """
-    if keys is None:
-        return PLAIN
-    if isinstance(keys, str | bytes):
-        raise ConfigurationError(f"{_KEYS} must be a list of keys, not one string; put it into [ ]")
-    if not isinstance(keys, Sequence):
-        raise ConfigurationError(f"{_KEYS} must be a list of keys, not {type(keys).__name__}")
-    if not keys:
-        # Most likely a list made of a variable that is not set: that must not turn encryption off.
-        raise ConfigurationError(f"{_KEYS} is empty; give it a key ({_NEW_KEY}), or leave it out")
-    listed = [_key(number, key) for number, key in enumerate(keys, 1)]
-    try:
-        from ..sealing import sealing_codec
-    except ImportError as error:
+
+def _host(entry: Any) -> Host:
+    if isinstance(entry, str):
+        return Host(entry)
+    if isinstance(entry, Mapping):
+        return _host_of_dict(entry)
+    if isinstance(entry, Sequence) and len(entry) == 2 and all(isinstance(part, str | int) for part in entry):
+        return Host("redis://", {"host": entry[0], "port": entry[1]})
+    raise ConfigurationError(f"a host is {_FORMS}, not {_kind(entry)}")
+
+
+def _host_of_dict(entry: Mapping[Any, Any]) -> Host:
+    options = _named("a host", entry)
+    if "sentinels" in options or "master_name" in options:
         raise ConfigurationError(
-            f"{_KEYS} needs a package that is not installed ({error.name}); "
-            "pip install headrace[cryptography]"
-        ) from error
-    try:
-        return sealing_codec(listed)
-    except ValueError:
-        raise ConfigurationError(f"{_KEYS} holds the same key twice; leave one of them out") from None
-
-
-def _key(number: int, key: Any) -> bytes:
-    if not isinstance(key, str | bytes):
-        raise ConfigurationError(f"{_KEYS}: key {number} must be a str or bytes, not {type(key).__name__}")
-    text = key.encode(errors="surrogateescape") if isinstance(key, str) else key
-    if len(text) < SHORTEST_KEY_BYTES:
-        raise ConfigurationError(
-            f"{_KEYS}: key {number} has {len(text)} bytes, and needs {SHORTEST_KEY_BYTES} that nobody can "
-            f"guess; {_NEW_KEY}"
+            "hosts: Sentinel is not in this version; name the primary itself, as in redis://host:6379/0"
         )
-    return text
+    where = [name for name in ("address", "host", "path") if name in options]
+    if len(where) > 1:
+        raise ConfigurationError(f"a host has one of {' and '.join(map(repr, where))}, not both")
+    if not where and "port" not in options:
+        keys = ", ".join(repr(key) for key in options) or "none"
+        raise ConfigurationError(f"a host that is a dict needs 'address', 'host' or 'path'; its keys: {keys}")
+    if where != ["address"]:
+        return Host("redis://", options)
+    address = options.pop("address")
+    if isinstance(address, Mapping):
+        raise ConfigurationError("the 'address' of a host must be a URL or (host, port), not a dict")
+    inner = _host(address)
+    return Host(inner.url, {**inner.options, **options})
 
 
-def refuse_keys_in(url: str) -> None:
-    """Raise ConfigurationError for keys in a URL: it is read by others, as an argument or in a log."""
-    if _KEYS in url.partition("?")[2]:
-        raise ConfigurationError(
-            f"{_KEYS} may not stand in a layer's URL, which others can read: put it into CONFIG, and give an "
-            "interface server the layer as module:attribute or with --layer-config-fd"
-        )
-
-
-def _url(host: Any) -> str:
-    if isinstance(host, str):
-        return host
-    if (
-        isinstance(host, Sequence)
-        and len(host) == 2
-        and isinstance(host[0], str)
-        and isinstance(host[1], int)
-    ):
-        name = f"[{host[0]}]" if ":" in host[0] else host[0]
-        return f"redis://{name}:{host[1]}/0"
-    raise ConfigurationError(
-        f"a host is a URL such as redis://localhost:6379/0 or (host, port), not {host!r}"
-    )
+def _kind(value: Any) -> str:
+    """What something is, without showing it."""
+    return "None" if value is None else f"a {type(value).__name__}"

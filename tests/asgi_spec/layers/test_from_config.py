@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import types
 from pathlib import Path
@@ -11,8 +12,12 @@ import pytest
 from twisted.internet.task import Clock
 
 from headrace_asgi import InMemoryChannelLayer, IPCChannelLayer, RedisChannelLayer
+from headrace_asgi.conformance.receiver import Recorder
 from headrace_asgi.errors import ConfigurationError
 from headrace_asgi.layers.from_config import interface_port, layer_from_config, layer_from_url
+from headrace_asgi.layers.redis.plan.command import RedisCommand, as_is
+from tests.support.reactors import hand_reactor
+from tests.support.services import RedisServer
 
 REDIS = "headrace_asgi.RedisChannelLayer"
 
@@ -65,6 +70,11 @@ def test_an_import_path_gives_an_instance_or_what_a_callable_returns(module: Any
         ("layer_project:refuses", "^use another$"),
         ("redis", "names no layer"),
         ("http://localhost", "there is no 'http'"),
+        (
+            "redis+sentinel://localhost:26379/main",
+            r"redis\+sentinel:// is not in this version, which uses one",
+        ),
+        ("redis+cluster://localhost", r"redis\+cluster:// is not in this version"),
         ("redis://localhost/zero", "number of a database"),
         ("redis://localhost:port/0", "no URL of a Redis|port"),
         ("redis://localhost/0?capacity=many", "capacity in the layer's URL must be an integer, not 'many'"),
@@ -115,6 +125,9 @@ def test_no_error_tells_the_password() -> None:
     [
         ({}, "BACKEND must be the dotted path"),
         ({"BACKEND": "asgi_redis.RedisChannelLayer"}, "write headrace_asgi.RedisChannelLayer"),
+        ({"BACKEND": "channels_redis.core.RedisChannelLayer"}, "write headrace_asgi.RedisChannelLayer"),
+        ({"BACKEND": "asgi_redis.RedisSentinelChannelLayer"}, "Sentinel is not in this version"),
+        ({"BACKEND": REDIS, "CONFIG": {"services": ["main"]}}, "'services' cannot be used: Sentinel is not"),
         ({"BACKEND": "no.such.Layer"}, "cannot be imported"),
         ({"BACKEND": "headrace_asgi.NoLayer"}, "has no NoLayer"),
         ({"BACKEND": "collections.OrderedDict"}, "not a channel layer"),
@@ -129,7 +142,10 @@ def test_no_error_tells_the_password() -> None:
         ({"BACKEND": REDIS, "CONFIG": {"max_message_bytes": 0}}, "max_message_bytes must be"),
         ({"BACKEND": REDIS, "CONFIG": {"prefix": 7}}, "prefix must consist of"),
         ({"BACKEND": REDIS, "CONFIG": {"connection_kwargs": {"colour": 1}}}, "colour"),
-        ({"BACKEND": REDIS, "CONFIG": {"connection_kwargs": 3}}, "connection_kwargs must be a dict, not 3"),
+        (
+            {"BACKEND": REDIS, "CONFIG": {"connection_kwargs": 3}},
+            "connection_kwargs must be a dict, not a int",
+        ),
         ({"BACKEND": REDIS, "CONFIG": {"channel_capacity": [1]}}, "channel_capacity must be a dict"),
     ],
 )
@@ -141,8 +157,68 @@ def test_a_wrong_config_is_told_in_one_line(config: dict[str, Any], text: str) -
 
 def test_hosts_may_be_pairs_as_in_channels_1x() -> None:
     layer = layer_from_config({"BACKEND": REDIS, "CONFIG": {"hosts": [("::1", 6380)]}})
+    assert layer.label == "redis://[::1]:6380/0, prefix ''"
+
+
+#: A `CONFIG` with every option of each, as the documentation of asgi_redis 1.4 and channels_redis 4 shows it.
+ASGI_REDIS = {
+    "hosts": [("redis.example", 6380)],
+    "prefix": "site:",
+    "expiry": 30,
+    "group_expiry": 3600,
+    "capacity": 200,
+    "channel_capacity": {"http.request": 300, "http.response!*": 10, re.compile(r"^websocket.send\!.+"): 20},
+    "stats_prefix": "site-meta:",
+    "connection_kwargs": {"password": "pw", "db": 3, "socket_timeout": 10},
+}
+CHANNELS_REDIS = {
+    "hosts": [{"address": "rediss://redis.example:6380/3", "password": "pw", "ssl_cert_reqs": None}],
+    "prefix": "site",
+    "expiry": 30,
+    "group_expiry": 3600,
+    "capacity": 200,
+    "channel_capacity": {"http.request": 300, "http.response!*": 10, re.compile(r"^websocket.send\!.+"): 20},
+    "random_prefix_length": 12,
+    "serializer_format": "json",
+}
+
+
+@pytest.mark.parametrize(
+    ("config", "label"),
+    [
+        (ASGI_REDIS, "redis://redis.example:6380/3, prefix 'site:'"),
+        (CHANNELS_REDIS, "rediss://redis.example:6380/3, prefix 'site'"),
+    ],
+)
+def test_a_config_of_channels_means_what_it_meant(config: dict[str, Any], label: str) -> None:
+    layer = layer_from_config({"BACKEND": REDIS, "CONFIG": config})
     assert isinstance(layer, RedisChannelLayer)
-    assert layer.places.urls == {"0": "redis://[::1]:6380/0"}
+    assert (layer.label, layer.expiry, layer.group_expiry) == (label, 30, 3600)
+    capacities = [
+        layer.capacities.of(name) for name in ("http.request", "http.response!x", "websocket.send!x")
+    ]
+    assert capacities == [300, 10, 20]
+    assert layer.capacities.of("another") == 200
+
+
+def test_options_of_a_host_and_of_all_hosts_connect_both_tiers_to_one_database(
+    redis_server: RedisServer,
+) -> None:
+    url = redis_server.tcp_url  # which ends with /0
+    for hosts, kwargs in (([url], {"db": 5}), ([{"address": url, "db": 5}], {"db": 4})):
+        options = {"hosts": hosts, "connection_kwargs": kwargs, "prefix": "db-of-both"}
+        layer = layer_from_config({"BACKEND": REDIS, "CONFIG": options})
+        assert isinstance(layer, RedisChannelLayer)
+        assert b" db=5 " in layer.ask(RedisCommand("0", (b"CLIENT", b"INFO"), as_is))
+        with hand_reactor() as reactor:
+            port, receiver = interface_port(layer, reactor), Recorder()
+            port.start(receiver)
+            reactor.until(lambda receiver=receiver: receiver.of("back"))
+            layer.send(port.process + "socket", {"text": "x"})
+            reactor.until(lambda receiver=receiver: receiver.of("reply"))
+            port.stop(lambda: None)
+            reactor.turn(0.05)
+        layer.close()
 
 
 def test_an_interface_server_is_told_what_to_take_instead_of_a_layer_of_one_process_w13() -> None:

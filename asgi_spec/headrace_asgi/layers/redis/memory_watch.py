@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 from ...log_limit import Trouble
+from .plan.outcomes import OUT_OF_MEMORY
 
 __all__ = ["MemoryWatch"]
 
@@ -33,11 +34,7 @@ class MemoryWatch:
         """Redis refused a command."""
         if self._trouble.happened(self._monotonic()):
             self.is_full = True
-            log.error(
-                "Redis at %s is out of memory: %s; raise its maxmemory, or see what fills it",
-                self._label,
-                self._consequence,
-            )
+            log.error("Redis at %s is out of memory: %s; %s", self._label, self._consequence, OUT_OF_MEMORY)
 
     def accepted(self) -> None:
         """Redis carried out a command that it refuses without memory."""

@@ -1,11 +1,11 @@
 """The one door to redis-py, which reads URLs and opens sockets for us. What is said over them is ours.
 
-Used of it, beside what its documentation shows (`ConnectionPool.from_url`, the classes of connections and
-their options, `redis_connect_func`, `credential_provider`):
+Used of it, beside what its documentation shows (`ConnectionPool`, the classes of connections and their
+options, `redis_connect_func`, `credential_provider`):
 
     redis.connection.parse_url       reads a URL as users of redis-py know it; else we would read it ourselves
-    ConnectionPool.connection_class  what `from_url` found in a URL; else we would choose among the classes
-    ConnectionPool.connection_kwargs   by its scheme, and read its options
+    ConnectionPool.connection_class  what is left for a connection of the options that a pool takes; else we
+    ConnectionPool.connection_kwargs   would have to know which are which
     Connection.connect, .disconnect  open and close one connection that stands in no pool
     Connection._sock                 private: the socket, with TLS where that is spoken. redis-py's own
                                      reading cannot wait for two descriptors and costs as much as Redis
@@ -24,9 +24,20 @@ from redis.connection import ConnectionPool, SSLConnection, UnixDomainSocketConn
 __all__ = ["SocketOpener", "is_tls", "is_unix", "url_options"]
 
 
-def url_options(url: str) -> dict[str, Any]:
-    """The connection options that a URL says, its connection class among them. Raises ValueError."""
-    return dict(parse_url(url))  # type: ignore[no-untyped-call]
+def url_options(url: str, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The connection options that a URL says, and `options`, which win over it. Raises ValueError.
+
+    The class of the connection is among them where it is not the one for TCP: by the URL's scheme, by a
+    `path`, which is that of a unix socket, or by `ssl`, which stands in no answer.
+    """
+    values: dict[str, Any] = {**parse_url(url), **(options or {})}  # type: ignore[no-untyped-call]
+    secure = values.pop("ssl", False)
+    if "connection_class" not in values:
+        if values.get("path"):
+            values["connection_class"] = UnixDomainSocketConnection
+        elif secure:
+            values["connection_class"] = SSLConnection
+    return values
 
 
 def is_unix(connection_class: Any) -> bool:
@@ -42,10 +53,10 @@ def is_tls(connection_class: Any) -> bool:
 class SocketOpener:
     """Opens sockets to one Redis."""
 
-    def __init__(self, url: str, options: Mapping[str, Any]) -> None:
-        """Take a URL and redis-py's connection options, which win over it. Raises ValueError."""
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        """Take redis-py's connection options, as `url_options` gives them. Raises ValueError."""
         try:
-            pool = ConnectionPool.from_url(url, **options)
+            pool = ConnectionPool(**options)
             # We speak RESP2 only; with RESP3 redis-py would want to hear of maintenance over our socket.
             #: The options of every connection, those in the URL included.
             self.options: dict[str, Any] = {**pool.connection_kwargs, "protocol": 2}
@@ -61,7 +72,9 @@ class SocketOpener:
         try:
             connection.connect()
         except RedisError as error:
-            raise ConnectionError(str(error)) from None
+            # What the system said tells more than redis-py's sentence about it.
+            cause = error.__context__
+            raise (cause if isinstance(cause, OSError) else ConnectionError(str(error))) from None
         return cast(socket.socket, connection._sock), connection.disconnect
 
 

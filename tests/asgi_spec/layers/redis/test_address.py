@@ -40,7 +40,11 @@ def test_options_win_over_the_url() -> None:
     [
         ("http://r", {}, "redis://"),
         ("redis://:secret@r?db=x", {}, "Invalid value"),
-        ("redis://r", {"port": "many"}, "many"),
+        ("redis://r", {"port": "many"}, "port must be a whole number from 1 to 65535, not a str"),
+        ("redis://r", {"db": 1.5}, "db must be a whole number of 0 or more, not 1.5"),
+        ("redis://r?password=secret&db=x", {}, "'redis://r' is no URL of a Redis"),
+        ("me:secret@r", {}, "'r' is no URL of a Redis"),
+        ("redis://r", {"ssl_ciphers": "ALL"}, "needs a rediss:// URL"),
         ("redis://r:99999999", {}, "no URL"),
         ("unix://", {}, "path"),
         ("redis://r", {"ssl_ca_certs": "/ca.pem"}, "rediss://"),
@@ -55,6 +59,17 @@ def test_what_cannot_work_is_named(url: str, options: dict[str, object], names: 
     assert "secret" not in str(caught.value)
 
 
+def test_what_only_redis_py_can_do_is_let_pass_where_it_opens_the_socket() -> None:
+    options = {"ssl_ciphers": "ALL", "credential_provider": object()}
+    assert parse_address("rediss://r", options, all_options=True) == ServerAddress("r", tls=Tls())
+    with pytest.raises(ConfigurationError, match="needs a rediss:// URL"):
+        parse_address("redis://r", options, all_options=True)
+
+
+def test_an_address_that_is_printed_shows_no_password() -> None:
+    assert "secret" not in repr(parse_address("redis://me:secret@r"))
+
+
 def test_dead_peers_are_found_within_a_minute() -> None:
     options = keepalive_options()
     assert options[socket.TCP_KEEPINTVL] * options[socket.TCP_KEEPCNT] <= 30
@@ -64,6 +79,7 @@ def test_dead_peers_are_found_within_a_minute() -> None:
 def test_the_label_for_log_lines_has_no_password() -> None:
     assert parse_address("rediss://me:secret@r:6380/2").label == "rediss://r:6380/2"
     assert parse_address("unix://me:secret@/run/v.sock").label == "unix:///run/v.sock"
+    assert parse_address("redis://[::1]:6380/2").label == "redis://[::1]:6380/2"
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def test_the_module_of_connections_has_what_is_used_of_it(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["connection_class", "connection_kwargs"])
 def test_a_pool_says_how_it_would_connect(name: str) -> None:
-    pool: Any = redis.ConnectionPool.from_url("redis://localhost")
+    pool: Any = redis.ConnectionPool(host="localhost")
     assert hasattr(pool, name), f"the pools of {HERE} have no {name}: see redis_py.py"
 
 
@@ -50,7 +50,7 @@ def test_an_open_connection_gives_its_socket(name: str, redis_server: RedisServe
 
 def test_an_opened_socket_was_told_nothing_by_redis_py(redis_server: RedisServer) -> None:
     for url in (redis_server.url, redis_server.tcp_url, redis_server.tcp_url + "?db=3&password=x&protocol=3"):
-        opened, close = SocketOpener(url, {}).open()
+        opened, close = SocketOpener(url_options(url)).open()
         assert isinstance(opened, socket.socket)
         opened.settimeout(5.0)
         opened.sendall(b"PING\r\n")
@@ -61,14 +61,16 @@ def test_an_opened_socket_was_told_nothing_by_redis_py(redis_server: RedisServer
 
 def test_a_connect_function_of_the_settings_is_called(redis_server: RedisServer) -> None:
     connected: list[object] = []
-    _, close = SocketOpener(redis_server.tcp_url, {"redis_connect_func": connected.append}).open()
+    _, close = SocketOpener(
+        url_options(redis_server.tcp_url, {"redis_connect_func": connected.append})
+    ).open()
     assert len(connected) == 1
     close()
 
 
 def test_nobody_listening_is_an_error_of_the_system(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="o such file"):
-        SocketOpener(f"unix://{tmp_path}/none.sock", {}).open()
+        SocketOpener(url_options(f"unix://{tmp_path}/none.sock")).open()
 
 
 def test_a_url_says_its_options_and_its_kind() -> None:
@@ -78,9 +80,19 @@ def test_a_url_says_its_options_and_its_kind() -> None:
     assert [is_tls(one.get("connection_class")) for one in (unix, plain, tls)] == [False, False, True]
 
 
+def test_options_win_over_the_url_and_say_the_kind_too() -> None:
+    over = url_options("redis://:old@h/1", {"password": "new", "db": 2})
+    assert (over["password"], over["db"], over["host"]) == ("new", 2, "h")
+    assert is_unix(url_options("redis://", {"path": "/r.sock"})["connection_class"])
+    secure = url_options("redis://", {"ssl": True})
+    assert is_tls(secure["connection_class"])
+    assert "ssl" not in secure, "no connection of redis-py takes it"
+    assert "connection_class" not in url_options("redis://", {"ssl": False})
+
+
 def test_an_option_that_redis_py_refuses_is_a_wrong_value() -> None:
     with pytest.raises(ValueError, match="no_such_option"):
-        SocketOpener("redis://localhost", {"no_such_option": 1})
+        SocketOpener({"no_such_option": 1})
 
 
 @pytest.mark.parametrize(

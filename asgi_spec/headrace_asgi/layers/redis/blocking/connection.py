@@ -11,14 +11,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, cast
 
-from headrace_asgi.errors import ConfigurationError, LayerRefused, LayerUnavailable
+from headrace_asgi.errors import ConfigurationError, LayerUnavailable
 
 from ..address import ServerAddress, keepalive_options, parse_address
 from ..plan.clock import RedisClock
+from ..plan.faults import Fault, connect_error, fault_of
 from ..plan.handshake import Handshake, Identity
 from ..plan.outcomes import connection_lost
 from ..plan.resp import NOTHING, ProtocolError, Reader, pack
-from ..redis_py import SocketOpener
+from ..redis_py import SocketOpener, url_options
 from .silence import ANSWER_SECONDS, SilenceTimeout
 
 __all__ = ["ConnectionBroken", "RedisAddress", "RedisConnection"]
@@ -31,15 +32,17 @@ CLIENT_NAME = "headrace"
 class ConnectionBroken(LayerUnavailable):
     """The connection ended before an answer. `written` says whether Redis may have seen the command."""
 
-    def __init__(self, label: str, why: str, written: bool = True) -> None:
+    def __init__(self, label: str, why: str, written: bool = True, fault: Fault = Fault.OTHER) -> None:
+        """`fault` is what it means if Redis had not said anything before."""
         super().__init__(f"the connection to Redis at {label} broke: {why}")
         self._label = label
-        self._why = why
+        self.why = why
         self.written = written
+        self.fault = fault
 
     def outcome(self, written: bool) -> LayerUnavailable:
         """What became of a command, by whether it may have been written."""
-        return connection_lost(self._label, self._why, written)
+        return connection_lost(self._label, self.why, written)
 
 
 class RedisAddress:
@@ -47,18 +50,26 @@ class RedisAddress:
 
     def __init__(self, url: str, connection_kwargs: Mapping[str, Any] | None = None) -> None:
         """Check the URL and redis-py's connection options without connecting. Raises ConfigurationError."""
-        self.address = parse_address(url)
+        self.address = parse_address(url, connection_kwargs, all_options=True)
         #: The address without password, for log lines.
         self.label = self.address.label
-        options: dict[str, Any] = {"socket_timeout": ANSWER_SECONDS, "socket_connect_timeout": ANSWER_SECONDS}
-        if self.address.path is None:
-            options |= {"socket_keepalive": True, "socket_keepalive_options": keepalive_options()}
         try:
-            self._opener = SocketOpener(url, {**options, **(connection_kwargs or {})})
+            self._opener = SocketOpener(self._options(url_options(url, connection_kwargs)))
         except ValueError as error:
             raise ConfigurationError(
-                f"the Redis URL or the connection_kwargs for {self.label} have a wrong option: {error}"
+                f"hosts or connection_kwargs have an option for {self.label} that cannot work: {error}"
             ) from None
+
+    def _options(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """What redis-py is given: what stands in the address as it is understood there."""
+        address = self.address
+        options = {"socket_timeout": ANSWER_SECONDS, **given, "db": address.db}
+        options["socket_connect_timeout"] = address.connect_timeout_seconds
+        if address.path is None:
+            keep_alive = {"socket_keepalive": True, "socket_keepalive_options": keepalive_options()}
+            options = {**keep_alive, **options, "host": address.host, "port": address.port}
+            options.pop("path", None)
+        return options
 
     def open(self) -> tuple[socket.socket, Callable[[], object]]:
         """A connected socket, and what closes it.
@@ -68,12 +79,10 @@ class RedisAddress:
         try:
             return self._opener.open()
         except OSError as error:
-            wrong = _unusable_certificates(self._opener.options)
+            wrong = _unusable_certificates(self._opener.options) if self.address.tls else ""
             if wrong:
-                raise LayerRefused(
-                    f"the certificates for TLS to {self.label} cannot be used: {wrong}"
-                ) from None
-            raise LayerUnavailable(f"Redis at {self.label} cannot be reached: {error}") from None
+                raise connect_error(self.address, Fault.CERTIFICATES, wrong) from None
+            raise connect_error(self.address, fault_of(error), str(error)) from None
 
     def handshake(self, before: Identity | None) -> Handshake:
         """What to say first over such a socket. Raises LayerUnavailable without credentials."""
@@ -81,16 +90,14 @@ class RedisAddress:
         return Handshake(self._login(), name, before)
 
     def _login(self) -> ServerAddress:
-        options = self._opener.options
-        user, password = options.get("username"), options.get("password")
-        provider = options.get("credential_provider")
-        if provider is not None:
-            try:
-                *users, password = provider.get_credentials()
-            except Exception as error:  # somebody else's code, which may ask a service that is away
-                raise LayerUnavailable(f"there are no credentials for {self.label}: {error!r}") from error
-            user = users[0] if users else None
-        return replace(self.address, username=user, password=password, db=int(options.get("db") or 0))
+        provider = self._opener.options.get("credential_provider")
+        if provider is None:
+            return self.address
+        try:
+            *users, password = provider.get_credentials()
+        except Exception as error:  # somebody else's code, which may ask a service that is away
+            raise LayerUnavailable(f"there are no credentials for {self.label}: {error!r}") from error
+        return replace(self.address, username=users[0] if users else None, password=password)
 
 
 def _unusable_certificates(options: Mapping[str, Any]) -> str:
@@ -122,6 +129,7 @@ class RedisConnection:
         "advice",
         "client_id",
         "clock",
+        "is_replica",
     )
 
     def __init__(self, address: RedisAddress, clock: RedisClock) -> None:
@@ -131,6 +139,8 @@ class RedisConnection:
         self.client_id = 0
         #: What its settings should be, if that is different; empty else.
         self.advice = ""
+        #: Whether it leads to a replica, which takes no messages.
+        self.is_replica = False
         # The connection before this one.
         self._before: Identity | None = None
         self._close_socket: Callable[[], object] | None = None
@@ -166,14 +176,20 @@ class RedisConnection:
 
     def _greet(self) -> None:
         handshake = self.address.handshake(self._before)
-        self.write(b"".join(map(pack, handshake.commands)))
-        while not handshake.is_over:
-            further = handshake.heard(self.read())
-            if further is not None:
-                self.write(pack(further))
+        try:
+            self.write(b"".join(map(pack, handshake.commands)))
+            while not handshake.is_over:
+                further = handshake.heard(self.read())
+                if further is not None:
+                    self.write(pack(further))
+        except ConnectionBroken as broken:
+            if handshake.has_heard:
+                raise
+            raise connect_error(self.address.address, broken.fault, broken.why) from None
         self.clock.sample_answer(handshake.time)
         self.client_id = handshake.client_id
         self.advice = handshake.advice
+        self.is_replica = handshake.is_replica
         self._before = handshake.identity
 
     def close(self) -> None:
@@ -198,7 +214,7 @@ class RedisConnection:
             except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
                 self._wait_to_write()
             except OSError as error:
-                raise self._broken(str(error), written=sent > 0) from None
+                raise self._broken(str(error), sent > 0, fault_of(error)) from None
             if sent == len(data):
                 return
             rest = memoryview(data)[sent:]
@@ -207,7 +223,7 @@ class RedisConnection:
         ready = select.poll()
         ready.register(self.fileno(), select.POLLOUT)
         if not ready.poll(ANSWER_SECONDS * 1000):
-            raise self._broken("it takes no more commands")
+            raise self._broken("it takes no more commands", fault=Fault.SILENT)
 
     def next_answer(self) -> Any:
         """An answer that was received already, else NOTHING. Raises ConnectionBroken."""
@@ -224,9 +240,9 @@ class RedisConnection:
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return
         except OSError as error:
-            raise self._broken(str(error)) from None
+            raise self._broken(str(error), fault=fault_of(error)) from None
         if not data:
-            raise self._broken("it closed the connection")
+            raise self._broken("it closed the connection", fault=Fault.CLOSED)
         self._reader.feed(data)
 
     def has_buffered_tls(self) -> bool:
@@ -249,7 +265,7 @@ class RedisConnection:
                     if left <= 0 or not self._poll.poll(left * 1000):
                         more_seconds = 0.0 if silence is None else silence.more_seconds()
                         if not more_seconds:
-                            raise self._broken(f"no answer within {timeout_seconds:g} s")
+                            raise self._broken(f"no answer within {timeout_seconds:g} s", fault=Fault.SILENT)
                         deadline = time.monotonic() + more_seconds
                         continue
                 self.receive()
@@ -259,9 +275,9 @@ class RedisConnection:
         except ProtocolError as error:
             raise self._no_redis(error) from None
 
-    def _broken(self, reason: str, written: bool = True) -> ConnectionBroken:
+    def _broken(self, reason: str, written: bool = True, fault: Fault = Fault.OTHER) -> ConnectionBroken:
         self.close()
-        return ConnectionBroken(self.address.label, reason, written)
+        return ConnectionBroken(self.address.label, reason, written, fault)
 
     def _no_redis(self, error: ProtocolError) -> ConnectionBroken:
-        return self._broken(f"it does not speak the Redis protocol: {error}")
+        return self._broken(f"it does not speak the Redis protocol: {error}", fault=Fault.NO_REDIS)

@@ -112,6 +112,10 @@ class RedisExecutor:
     def _open(self, connection: RedisConnection) -> None:
         connection.open()
         if not self._has_connected:
+            if connection.is_replica:
+                # Later it is a failover, after which another one answers to this name.
+                connection.close()
+                raise LayerRefused(connection.advice)
             self._has_connected = True
             if connection.advice:
                 log.warning("%s", connection.advice)

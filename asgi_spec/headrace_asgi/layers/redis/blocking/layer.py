@@ -10,13 +10,8 @@ from headrace_asgi import control, names
 from headrace_asgi.contract import ChannelLayer, InterfacePort, Outcome, RefusedHandler, WorkerPort
 from headrace_asgi.envelope import Message, pack_message
 from headrace_asgi.errors import ChannelFull, ConfigurationError, HeadraceError, LayerUnavailable
-from headrace_asgi.layers.options import (
-    codec_option,
-    hosts_option,
-    mapping_option,
-    number_option,
-    seconds_option,
-)
+from headrace_asgi.layers.encryption_keys import codec_option
+from headrace_asgi.layers.options import Host, hosts_option, mapping_option, number_option, seconds_option
 from headrace_asgi.limits import (
     DEFAULT_CAPACITY,
     DEFAULT_EXPIRY_SECONDS,
@@ -52,7 +47,7 @@ class RedisChannelLayer(ChannelLayer):
 
     def __init__(
         self,
-        hosts: Sequence[str | tuple[str, int]] = ("redis://127.0.0.1:6379/0",),
+        hosts: Sequence[str | tuple[str, int] | Mapping[str, Any]] = ("redis://127.0.0.1:6379/0",),
         prefix: str = "",
         expiry: float = DEFAULT_EXPIRY_SECONDS,
         group_expiry: float = DEFAULT_GROUP_EXPIRY_SECONDS,
@@ -65,13 +60,14 @@ class RedisChannelLayer(ChannelLayer):
     ) -> None:
         """Take where Redis is and the limits; nothing is connected before the first use.
 
-        `hosts` holds one URL (redis://, rediss://, unix://; its `?prefix=` counts if there is no `prefix`) or
-        (host, port); `expiry` and `group_expiry` are seconds, `capacity` is messages per channel and
-        `channel_capacity` its exceptions by glob or pattern; `connection_kwargs` go to redis-py.
-        `symmetric_encryption_keys` encrypt what lies in Redis: the first one encrypts, all decrypt; every
-        process needs them. Raises ConfigurationError for a value that cannot work.
+        `hosts` holds one Redis: a URL (redis://, rediss://, unix://; its `?prefix=` counts if there is no
+        `prefix`), (host, port), or a dict. `expiry` and `group_expiry` are seconds, `capacity` is messages
+        per channel and `channel_capacity` its exceptions by glob or compiled pattern; `connection_kwargs`
+        are options of redis-py for each host and win over its URL. `symmetric_encryption_keys` encrypt
+        what lies in Redis: the first one encrypts, all decrypt; every process needs them. Raises
+        ConfigurationError for a value that cannot work.
         """
-        urls, prefix = hosts_option(hosts, prefix)
+        given, prefix = hosts_option(hosts, prefix)
         self.expiry = seconds_option("expiry", expiry)
         self.group_expiry = seconds_option("group_expiry", group_expiry)
         self.capacities = Capacities(capacity, channel_capacity)
@@ -79,17 +75,19 @@ class RedisChannelLayer(ChannelLayer):
         lease = ordering_lease_seconds
         if lease is not None:
             lease = seconds_option("ordering_lease_seconds", lease)
-        self.places = Places(urls, prefix)
-        self.connection_kwargs = mapping_option("connection_kwargs", connection_kwargs)
-        self.label = self.places.label(self._server_label())
+        self.places = Places([host.url for host in given], prefix)
+        common = mapping_option("connection_kwargs", connection_kwargs)
+        self._hosts = {
+            place: Host(host.url, {**common, **host.options})
+            for place, host in zip(self.places.names, given, strict=True)
+        }
         codec = codec_option(symmetric_encryption_keys)
         self.plan = Plan(self.places, self.capacities, self.expiry, self.group_expiry, lease, codec)
         self._executors = {
-            place: RedisExecutor(
-                RedisAddress(url, self.connection_kwargs), RedisClock(self.expiry), self.prepare
-            )
-            for place, url in self.places.urls.items()
+            place: RedisExecutor(RedisAddress(host.url, host.options), RedisClock(self.expiry), self.prepare)
+            for place, host in self._hosts.items()
         }
+        self.label = self.places.label(self._server_label())
         self._readers = {
             place: ChannelReader(self.plan, place, executor) for place, executor in self._executors.items()
         }
@@ -97,9 +95,7 @@ class RedisChannelLayer(ChannelLayer):
         self._reaper = Reaper(self.plan, self, time.monotonic)
 
     def _server_label(self) -> str:
-        # The other options say how to connect, not where to.
-        database = {"db": self.connection_kwargs["db"]} if "db" in self.connection_kwargs else {}
-        return parse_address(self.places.urls[self.places.home], database).label
+        return self._executors[self.places.home].address.label
 
     def prepare(self) -> None:
         """See to it that there is a Redis. Nothing to do here; the embedded layer starts one."""
@@ -365,7 +361,7 @@ class RedisChannelLayer(ChannelLayer):
         self.prepare()
         return RedisInterfacePort(
             self.plan,
-            {place: parse_address(url, self.connection_kwargs) for place, url in self.places.urls.items()},
+            {place: parse_address(host.url, host.options) for place, host in self._hosts.items()},
             reactor,
             max_message_bytes=self.max_message_bytes,
             version_label=version_label,

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 from headrace_asgi.errors import LayerRefused, LayerUnavailable
 
 from ..address import ServerAddress
-from .command import Argument, text
-from .outcomes import ACL, Reaction, login_refused, reaction_to
+from .command import Argument
+from .faults import SETTING
+from .outcomes import ACL, NO_REPLICA, Reaction, login_refused, reaction_to
 from .resp import ReplyError
 from .scripts import SCRIPTS
 from .server_info import ServerInfo, facts_of
@@ -45,7 +46,6 @@ class Handshake:
         "_awaited",
         "_before",
         "_label",
-        "_policy",
         "_server",
         "client_id",
         "commands",
@@ -57,7 +57,6 @@ class Handshake:
         self._label = address.label
         self._before = before
         self._server = ServerInfo()
-        self._policy = ""
         #: What Redis calls this connection; 0 if it does not say.
         self.client_id = 0
         #: Its answer to TIME.
@@ -69,11 +68,10 @@ class Handshake:
         if address.db:
             steps.append(((b"SELECT", address.db), self._heard_database))
         steps += [
-            ((b"INFO", b"server"), self._heard_info),
+            ((b"INFO",), self._heard_info),
             ((b"CLIENT", b"ID"), self._heard_client_id),
             ((b"TIME",), self._heard_time),
             *(((b"SCRIPT", b"LOAD", one.source), self._heard_needed) for one in SCRIPTS),
-            ((b"CONFIG", b"GET", b"maxmemory-policy"), self._heard_policy),
             ((b"CLIENT", b"SETNAME", name), self._heard_wanted),
         ]
         self.commands = [command for command, _ in steps]
@@ -85,6 +83,16 @@ class Handshake:
         return not self._awaited
 
     @property
+    def has_heard(self) -> bool:
+        """Whether the server has said anything."""
+        return len(self._awaited) < len(self.commands)
+
+    @property
+    def is_replica(self) -> bool:
+        """Whether the server takes no messages, as it repeats what another one says."""
+        return self._server.role == "slave"
+
+    @property
     def identity(self) -> Identity | None:
         """This connection, for the handshake of the one after it; None if Redis does not say."""
         run_id = self._server.run_id
@@ -93,11 +101,13 @@ class Handshake:
     @property
     def advice(self) -> str:
         """What people should change of this Redis although it serves; empty if there is nothing."""
-        if self._policy in ("", "noeviction"):
+        if self.is_replica:
+            return f"Redis at {self._label} {NO_REPLICA}"
+        if self._server.policy in ("", "noeviction"):
             return ""
         return (
-            f"Redis at {self._label} has maxmemory-policy {self._policy}: it may delete messages and groups "
-            "when memory is short; set it to noeviction"
+            f"Redis at {self._label} has maxmemory-policy {self._server.policy}: it may delete messages and "
+            "groups when memory is short; set it to noeviction"
         )
 
     def heard(self, answer: Any) -> tuple[Argument, ...] | None:
@@ -127,7 +137,10 @@ class Handshake:
         if said.startswith(_TOO_MANY) or reaction_to(answer) in (Reaction.HOLD, Reaction.LEAVE):
             raise LayerUnavailable(f"Redis at {self._label} is not ready: {said}")
         if said.startswith("DENIED"):
-            raise LayerRefused(f"Redis at {self._label} refused the connection: {said}")
+            raise LayerRefused(
+                f"Redis at {self._label} refused the connection: {said}; "
+                f"set a password in Redis and in {SETTING}, or see bind and protected-mode in Redis"
+            )
 
     def _heard_login(self, answer: Any) -> None:
         if isinstance(answer, ReplyError):
@@ -137,7 +150,8 @@ class Handshake:
         if isinstance(answer, ReplyError):
             raise LayerRefused(
                 f"Redis at {self._label} refused the connection: {answer}; "
-                "the number at the end of the URL must be that of a database this server has"
+                f"the db in {SETTING} (the number at the end of the URL) "
+                "must be that of a database this server has"
             )
 
     def _heard_info(self, answer: Any) -> None:
@@ -145,7 +159,12 @@ class Handshake:
         if self._server.too_old:
             raise LayerRefused(
                 f"Redis at {self._label} is version {self._server.version}; "
-                "Headrace needs Redis 7.0 or Valkey 7.2"
+                f"Headrace needs Redis 7.0 or Valkey 7.2: upgrade it, or name another in {SETTING}"
+            )
+        if self._server.mode == "sentinel":
+            raise LayerRefused(
+                f"Redis at {self._label} is a Sentinel, which is not in this version; "
+                f"name the primary itself in {SETTING}"
             )
 
     def _heard_client_id(self, answer: Any) -> None:
@@ -154,10 +173,6 @@ class Handshake:
     def _heard_time(self, answer: Any) -> None:
         self._heard_needed(answer)
         self.time = answer
-
-    def _heard_policy(self, answer: Any) -> None:
-        if isinstance(answer, list) and len(answer) == 2:
-            self._policy = text(answer[1])
 
     def _heard_needed(self, answer: Any) -> None:
         if isinstance(answer, ReplyError):

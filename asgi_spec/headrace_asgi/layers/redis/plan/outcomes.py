@@ -11,10 +11,13 @@ from enum import Enum, auto
 from headrace_asgi.errors import ChannelFull, HeadraceError, LayerRefused, LayerUnavailable, OutcomeUnknown
 
 from .command import RedisCommand
+from .faults import SETTING
 from .resp import ReplyError
 
 __all__ = [
     "ACL",
+    "NO_REPLICA",
+    "OUT_OF_MEMORY",
     "REACTIONS",
     "Reaction",
     "Refusal",
@@ -25,8 +28,8 @@ __all__ = [
     "refusal_of",
 ]
 
-#: What a user of an ACL must be allowed to do.
-ACL = "+@read +@write +@blocking +@scripting +@connection +client|kill +client|unblock +info +time"
+#: What a user of an ACL must be allowed to do, and with which keys.
+ACL = "~hr1:* +@read +@write +@blocking +@scripting +@connection +client|kill +client|unblock +info +time"
 
 
 class Reaction(Enum):
@@ -70,6 +73,25 @@ REACTIONS = {
 #: Codes that only somebody who changes a setting, ours or that of Redis, can end.
 _LOGIN = ("NOAUTH", "WRONGPASS")
 
+#: What people do about a Redis whose memory is full.
+OUT_OF_MEMORY = "raise its maxmemory, or see what fills it"
+NO_REPLICA = f"is a read-only replica; name the primary in {SETTING}"
+_NO_CLUSTER = f"a Redis Cluster is not in this version; name a Redis that is in none in {SETTING}"
+#: What an ACL forbids inside of a script has no code of its own: the words of Valkey, and those of Redis 7.0.
+_NOPERM_IN_SCRIPT = ("ACL failure in script", "The user executing the script can't run")
+#: What people do about an error, by its first word.
+_REMEDIES = {
+    "NOPERM": f"a user of an ACL needs: {ACL}",
+    "READONLY": f"it {NO_REPLICA}",
+    "MASTERDOWN": f"it {NO_REPLICA}",
+    "MOVED": _NO_CLUSTER,
+    "ASK": _NO_CLUSTER,
+    "CLUSTERDOWN": _NO_CLUSTER,
+    "CROSSSLOT": _NO_CLUSTER,
+    "NOREPLICAS": "see to its replicas, or set min-replicas-to-write to 0 in Redis",
+    "MISCONF": "see to the disk of Redis, or set stop-writes-on-bgsave-error to no",
+}
+
 
 @dataclass(slots=True)
 class Refusal:
@@ -96,7 +118,7 @@ def refusal_of(answer: ReplyError, command: RedisCommand, label: str) -> Refusal
             return Refusal(reaction, _refused(answer, command, label), command.whole())
         reaction = Reaction.FAIL
     elif reaction is Reaction.LEAN:
-        full = ChannelFull(f"Redis at {label} is out of memory: {answer}")
+        full = ChannelFull(f"Redis at {label} is out of memory: {answer}; {OUT_OF_MEMORY}")
         if command.lean is not None:
             return Refusal(reaction, full, command.lean)
         return Refusal(Reaction.FAIL, full)
@@ -108,17 +130,18 @@ def _refused(answer: ReplyError, command: RedisCommand, label: str) -> LayerUnav
     if code in _LOGIN:
         return login_refused(label, answer)
     said = f"Redis at {label} refused {command.name}: {answer}"
-    if code == "NOPERM":
-        return LayerRefused(f"{said}; a user of an ACL needs: {ACL}")
-    return LayerUnavailable(said)
+    if code in _REMEDIES:
+        said += f"; {_REMEDIES[code]}"
+    return LayerRefused(said) if code == "NOPERM" else LayerUnavailable(said)
 
 
 def login_refused(label: str, answer: Exception) -> LayerRefused:
-    """The error for a wrong or missing password."""
-    return LayerRefused(
-        f"Redis at {label} refused the login ({answer}); "
-        "check user and password in the URL, redis://user:password@host:port/db"
-    )
+    """The error for a wrong or missing password, or one that Redis does not have."""
+    if "without any password" in str(answer):
+        remedy = f"it has none: leave the password out of {SETTING}, or set requirepass in Redis"
+    else:
+        remedy = f"check user and password in {SETTING}, as in redis://user:password@host:port/db"
+    return LayerRefused(f"Redis at {label} refused the login ({answer}); {remedy}")
 
 
 def connection_lost(label: str, why: str, written: bool) -> LayerUnavailable:
@@ -133,4 +156,6 @@ def may_repeat(command: RedisCommand, written: bool) -> bool:
 
 
 def _code(answer: Exception) -> str:
-    return str(answer).split(" ", 1)[0]
+    said = str(answer)
+    code = said.split(" ", 1)[0]
+    return "NOPERM" if code == "ERR" and any(sign in said for sign in _NOPERM_IN_SCRIPT) else code

@@ -12,7 +12,8 @@ from headrace_asgi.errors import ConfigurationError
 
 __all__ = ["Places"]
 
-_PREFIX = re.compile(r"[a-zA-Z0-9\-_.]*", re.ASCII)
+#: No braces, which would end the hash tag, and nothing that means something in a glob.
+_PREFIX = re.compile(r"[a-zA-Z0-9\-_.:]*", re.ASCII)
 
 
 class Places:
@@ -25,11 +26,11 @@ class Places:
         """
         if not isinstance(prefix, str) or not _PREFIX.fullmatch(prefix):
             raise ConfigurationError(
-                f"prefix must consist of letters, digits, '-', '_' and '.', not {prefix!r}"
+                f"prefix must consist of letters, digits, '-', '_', '.' and ':', not {prefix!r}"
             )
         if len(urls) != 1:
             raise ConfigurationError(
-                f"hosts must name exactly one Redis, not {len(urls)}: this version does not shard"
+                f"hosts must name exactly one Redis, not {len(urls)}: several are not in this version"
             )
         self.prefix = prefix
         self.urls = {str(number): url for number, url in enumerate(urls)}

@@ -14,10 +14,16 @@ OLDEST = (7, 0)
 
 @dataclass(frozen=True, slots=True)
 class ServerInfo:
-    """Both are empty if INFO is forbidden. Identifiers of connections are unique within one `run_id`."""
+    """All are empty if INFO is forbidden. Identifiers of connections are unique within one `run_id`.
+
+    `mode` is standalone, cluster or sentinel, `role` master or slave, `policy` what is done without memory.
+    """
 
     version: str = ""
     run_id: str = ""
+    mode: str = ""
+    role: str = ""
+    policy: str = ""
 
     @property
     def too_old(self) -> bool:
@@ -27,9 +33,10 @@ class ServerInfo:
 
 
 def facts_of(info: Any) -> ServerInfo:
-    """Read the answer to `INFO server`, which an ACL may forbid."""
+    """Read the answer to `INFO`, which an ACL may forbid."""
     if not isinstance(info, bytes):
         return ServerInfo()
     lines = (line.partition(":") for line in info.decode(errors="replace").splitlines())
     found = {name: value.strip() for name, _, value in lines}
-    return ServerInfo(found.get("redis_version", ""), found.get("run_id", ""))
+    names = ("redis_version", "run_id", "redis_mode", "role", "maxmemory_policy")
+    return ServerInfo(*(found.get(name, "") for name in names))

@@ -15,13 +15,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+from twisted.internet.error import (
+    ConnectError,
+    ConnectionDone,
+    ConnectionLost,
+    DNSLookupError,
+    TimeoutError,
+    UnknownHostError,
+)
 from twisted.internet.protocol import ClientFactory
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.python.failure import Failure
 
-from headrace_asgi.errors import LayerRefused
-
 from ..address import ServerAddress, Tls, keepalive_options
+from ..plan.faults import Fault, connect_error, fault_of_errno, fault_of_tls
 from ..plan.outcomes import connection_lost
 from ..plan.resp import NOTHING, ProtocolError, Reader
 
@@ -61,9 +68,9 @@ class RespProtocol(TwistedProtocol):
         answer_timeout_seconds: float,
         direct: bool,
         on_made: Callable[[RespProtocol], None],
-        on_lost: Callable[[str], None],
+        on_lost: Callable[[str, Fault], None],
     ) -> None:
-        """`label` says where Redis is.
+        """`label` says where Redis is; `on_lost` hears why, and what that means if Redis never said a word.
 
         `direct` lets `flush` hand bytes to the kernel itself; not with TLS between.
         """
@@ -80,6 +87,7 @@ class RespProtocol(TwistedProtocol):
         self._direct = direct
         self._draining = False
         self._why = ""
+        self._fault: Fault | None = None
 
     @property
     def unanswered(self) -> int:
@@ -109,9 +117,10 @@ class RespProtocol(TwistedProtocol):
         self._draining = True
         transport.write(data)
 
-    def abort(self, why: str) -> None:
-        """Break the connection; `why` is what `on_lost` will be told."""
+    def abort(self, why: str, fault: Fault = Fault.OTHER) -> None:
+        """Break the connection; `why` and `fault` are what `on_lost` will be told."""
         self._why = self._why or why
+        self._fault = self._fault or fault
         cast(Any, self.transport).abortConnection()
 
     def close(self) -> None:
@@ -152,19 +161,20 @@ class RespProtocol(TwistedProtocol):
                     return
                 self._waiting.popleft()(answer)
         except ProtocolError as error:
-            self.abort(f"it does not speak the Redis protocol: {error}")
+            self.abort(f"it does not speak the Redis protocol: {error}", Fault.NO_REDIS)
 
     def connectionLost(self, reason: Failure | None = None) -> None:  # noqa: N802
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         why = self._why or (_said(reason) if reason is not None else "lost")
+        fault = self._fault or _fault_of(reason)
         waiting = list(self._waiting)
         written = len(waiting) - len(self._out)
         self._waiting.clear()
         self._out.clear()
         # First of all: whoever answers an error by sending again must find the connection closed.
-        self._on_lost(why)
+        self._on_lost(why, fault)
         for answered in waiting[:written]:
             _tell(answered, connection_lost(self._label, why, written=True))
         for answered in waiting[written:]:
@@ -183,7 +193,7 @@ class RespProtocol(TwistedProtocol):
         if self._heard:
             self._watch()
         else:
-            self.abort(f"no answer for {self._answer_timeout_seconds:g} s")
+            self.abort(f"no answer for {self._answer_timeout_seconds:g} s", Fault.SILENT)
 
 
 def _tell(answered: Answered, answer: Any) -> None:
@@ -199,7 +209,7 @@ class _Factory(ClientFactory):
 
     noisy = False
 
-    def __init__(self, connection: RespProtocol, on_failed: Callable[[str], None]) -> None:
+    def __init__(self, connection: RespProtocol, on_failed: Callable[[str, Fault], None]) -> None:
         self._connection = connection
         self._on_failed = on_failed
 
@@ -207,7 +217,7 @@ class _Factory(ClientFactory):
         return self._connection
 
     def clientConnectionFailed(self, connector: object, reason: Failure) -> None:  # noqa: N802
-        self._on_failed(_said(reason))
+        self._on_failed(_said(reason), _fault_of(reason))
 
 
 def connect(
@@ -215,7 +225,7 @@ def connect(
     reactor: Reactor,
     answer_timeout_seconds: float,
     on_made: Callable[[RespProtocol], None],
-    on_lost: Callable[[str], None],
+    on_lost: Callable[[str, Fault], None],
 ) -> Callable[[], None]:
     """Try once to connect; `on_lost` is also called if that fails. The answer gives the attempt up.
 
@@ -230,7 +240,7 @@ def connect(
         connector = reactor.connectUNIX(address.path, factory, timeout=timeout)
     else:
         if address.tls is not None:
-            factory = _with_tls(factory, address.host, address.tls, reactor)
+            factory = _with_tls(factory, address, address.tls, reactor)
         connector = reactor.connectTCP(address.host, address.port, factory, timeout=timeout)
     return cast(Callable[[], None], connector.disconnect)
 
@@ -250,23 +260,37 @@ def _said(reason: Failure) -> str:
     return str(reason.value).rstrip(".") or type(reason.value).__name__
 
 
-def _with_tls(factory: _Factory, host: str, tls: Tls, reactor: Reactor) -> Any:
+def _fault_of(reason: Failure | None) -> Fault:
+    """What Twisted's or OpenSSL's error means."""
+    value = reason.value if reason is not None else None
+    if isinstance(value, DNSLookupError | UnknownHostError):
+        return Fault.UNKNOWN_NAME
+    if isinstance(value, TimeoutError):
+        return Fault.NO_WAY
+    if isinstance(value, ConnectError):
+        return fault_of_errno(value.osError)
+    if isinstance(value, ConnectionDone | ConnectionLost):
+        return Fault.CLOSED
+    return fault_of_tls(repr(value))
+
+
+def _with_tls(factory: _Factory, address: ServerAddress, tls: Tls, reactor: Reactor) -> Any:
     """Put TLS between the socket and the protocol. pyOpenSSL is loaded only where it is spoken."""
     from twisted.protocols.tls import TLSMemoryBIOFactory
 
-    return TLSMemoryBIOFactory(_tls_creator(host, tls), True, cast(Any, factory), cast(Any, reactor))
+    return TLSMemoryBIOFactory(_tls_creator(address, tls), True, cast(Any, factory), cast(Any, reactor))
 
 
-def _tls_creator(host: str, tls: Tls) -> Any:
+def _tls_creator(address: ServerAddress, tls: Tls) -> Any:
     from twisted.internet.ssl import CertificateOptions, optionsForClientTLS, platformTrust
 
     try:
         trust: Any = (_trust_root(tls) or platformTrust()) if tls.verify else None
         own = _own_certificate(tls)
     except Exception as error:  # OpenSSL raises whatever it likes for bad PEM
-        raise LayerRefused(f"the certificates for TLS to {host} cannot be used: {error!r}") from None
+        raise connect_error(address, Fault.CERTIFICATES, repr(error)) from None
     if tls.check_hostname:
-        return optionsForClientTLS(host, trust, extraCertificateOptions=own)
+        return optionsForClientTLS(address.host, trust, extraCertificateOptions=own)
     return CertificateOptions(trustRoot=trust, **own)
 
 

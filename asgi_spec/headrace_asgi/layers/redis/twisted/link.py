@@ -17,7 +17,9 @@ from headrace_asgi.errors import LayerRefused, LayerUnavailable
 
 from ..address import ServerAddress
 from ..plan.command import Argument
+from ..plan.faults import Fault, connect_error
 from ..plan.handshake import Handshake, Identity
+from ..plan.outcomes import connection_lost
 from ..plan.resp import pack
 from .connection import Answered, Reactor, RespProtocol, Timer, connect
 
@@ -83,6 +85,8 @@ class RedisLink:
         self._woken = False
         #: The connection that is or was open last.
         self._identity: Identity | None = None
+        #: That of the connection which is being let in.
+        self._handshake: Handshake | None = None
         #: Why the connection is being broken, where we do that.
         self._error: LayerUnavailable | None = None
         #: What people should change of this Redis although it serves; empty if there is nothing.
@@ -175,7 +179,7 @@ class RedisLink:
             )
         except LayerRefused as error:
             self._error = error
-            self._lost(str(error))
+            self._lost(str(error), Fault.CERTIFICATES)
 
     def _break(self, error: LayerUnavailable) -> None:
         """Break the connection, which leads to `_lost`."""
@@ -183,15 +187,25 @@ class RedisLink:
             self._error = self._error or error
             self._connection.abort(str(error))
 
-    def _lost(self, why: str) -> None:
+    def _lost(self, why: str, fault: Fault) -> None:
         """Not connected, not let in, or the connection broke."""
         error, self._error = self._error, None
+        if error is None and self._is_unheard:
+            error = connect_error(self.address, fault, why)
         self._connection = self._give_up = None
         if self._state is _LinkState.STOPPED:
             return
         self._state = _LinkState.WAITING
         self._timer = self._reactor.callLater(self._backoff.next_seconds(), self._connect)
-        self._on_down(error or LayerUnavailable(f"{self.address.label}: {why}"))
+        self._on_down(error or connection_lost(self.address.label, why, written=False))
+
+    @property
+    def _is_unheard(self) -> bool:
+        """Whether Redis has not said a word over this connection, or the one that is being made."""
+        handshake = self._handshake
+        if self._state is _LinkState.GREETING and handshake is not None:
+            return not handshake.has_heard
+        return self._state is _LinkState.CONNECTING
 
     # Being let in
 
@@ -202,7 +216,7 @@ class RedisLink:
             return
         self._connection = connection
         self._state = _LinkState.GREETING
-        handshake = Handshake(self.address, self._name, self._identity)
+        handshake = self._handshake = Handshake(self.address, self._name, self._identity)
         heard = partial(self._heard, connection, handshake)
         for command in handshake.commands:
             connection.send(pack(command), heard)
@@ -224,6 +238,7 @@ class RedisLink:
 
     def _let_in(self, handshake: Handshake) -> None:
         self._state = _LinkState.OPEN
+        self._handshake = None
         self._identity = handshake.identity
         self.advice = handshake.advice
         self._backoff.reset()

@@ -18,7 +18,7 @@ from headrace_asgi.layers.redis.blocking import layer as redis_blocking
 from headrace_asgi.layers.redis.blocking.layer import RedisChannelLayer
 from headrace_asgi.layers.redis.plan.command import RedisCommand, as_is
 from headrace_asgi.names import new_process_queue
-from tests.support.conformance import OnRedis, OnValkey
+from tests.support.conformance import AsTheLeastUser, OnRedis, OnValkey
 from tests.support.redis_process import RedisProcess
 from tests.support.services import RedisServer, valkey_binary
 
@@ -48,6 +48,10 @@ class TestOnRedis(OnRedis, RedisConformance, unittest.TestCase):
 
 class TestEncrypted(OnValkey, RedisConformance, unittest.TestCase):
     options = {"symmetric_encryption_keys": ["the key of the conformance tests"]}
+
+
+class TestAsTheLeastUser(AsTheLeastUser, RedisConformance, unittest.TestCase):
+    pass
 
 
 @pytest.fixture
@@ -112,6 +116,7 @@ def test_a_redis_that_is_away_may_come_back_and_is_no_fault_of_the_settings(
         ("rediss://r", {"prefix": "y"}, "rediss://r:6379/0, prefix 'y'"),
         ("unix://me:secret@/run/v.sock?db=3", {}, "unix:///run/v.sock?db=3, prefix ''"),
         ("redis://r", {"connection_kwargs": {"db": 4, "password": "secret"}}, "redis://r:6379/4, prefix ''"),
+        ("redis://r/3", {"connection_kwargs": {"db": 4, "port": 6380}}, "redis://r:6380/4, prefix ''"),
     ],
 )
 def test_a_layer_says_where_it_is_without_a_password(host: str, options: dict[str, Any], label: str) -> None:
@@ -132,7 +137,7 @@ def test_without_redis_a_send_says_that_nothing_was_sent(
 ) -> None:
     private_layer.send("test", {})
     private_redis_server.kill()
-    with pytest.raises(LayerUnavailable, match="cannot be reached") as raised:
+    with pytest.raises(LayerUnavailable, match="there is no connection to Redis at unix://") as raised:
         private_layer.send("test", {})
     assert not isinstance(raised.value, OutcomeUnknown)
     assert private_layer.send_many([("test", {})] * 2) == [Outcome.UNAVAILABLE] * 2

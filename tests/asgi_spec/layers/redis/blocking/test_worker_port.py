@@ -20,7 +20,7 @@ from headrace_asgi.layers.redis.blocking.layer import RedisChannelLayer
 from headrace_asgi.layers.redis.blocking.worker_port import RedisWorkerPort
 from headrace_asgi.layers.redis.memory_watch import OVER_SECONDS
 from headrace_asgi.layers.redis.plan.command import RedisCommand, as_is
-from tests.support.conformance import OnRedis, OnValkey
+from tests.support.conformance import AsTheLeastUser, OnRedis, OnValkey
 from tests.support.redis_process import RedisProcess, let_leases_lapse
 from tests.support.services import RedisServer
 
@@ -62,6 +62,10 @@ class TestOnRedis(OnRedis, RedisPortConformance, unittest.TestCase):
 
 class TestEncrypted(OnValkey, RedisPortConformance, unittest.TestCase):
     options = {"symmetric_encryption_keys": ["the key of the conformance tests"]}
+
+
+class TestAsTheLeastUser(AsTheLeastUser, RedisPortConformance, unittest.TestCase):
+    pass
 
 
 class Worker:

@@ -13,12 +13,14 @@ from headrace_asgi.layers.redis.address import ServerAddress, parse_address
 from headrace_asgi.layers.redis.blocking.connection import RedisAddress, RedisConnection
 from headrace_asgi.layers.redis.plan.clock import RedisClock
 from headrace_asgi.layers.redis.plan.handshake import Handshake, Identity
+from headrace_asgi.layers.redis.plan.resp import ReplyError
 from headrace_asgi.layers.redis.plan.scripts import SCRIPTS
 from headrace_asgi.layers.redis.twisted.link import RedisLink
 from tests.support.fake_redis import FakeRedis
 from tests.support.reactors import HandReactor, hand_reactor
 
 OLD = b"redis_version:6.2.9\r\nrun_id:abc\r\n"
+SENTINEL = b"redis_version:7.2.4\r\nredis_mode:sentinel\r\nrun_id:abc\r\n"
 
 
 @dataclass
@@ -37,13 +39,15 @@ CASES = {
     "wrong password": Case(
         {b"AUTH": b"-WRONGPASS invalid username-password pair\r\n"},
         True,
-        "refused the login (WRONGPASS invalid username-password pair); check user and password in the URL",
+        "refused the login (WRONGPASS invalid username-password pair); "
+        "check user and password in hosts or --layer, as in redis://user:password@host:port/db",
         login=":guess@",
     ),
     "a password for a server without": Case(
         {b"AUTH": b"-ERR AUTH called without any password configured\r\n"},
         True,
-        "refused the login (ERR AUTH called without any password configured)",
+        "refused the login (ERR AUTH called without any password configured); it has none: leave the "
+        "password out of hosts or --layer",
         login=":guess@",
     ),
     "no password": Case(
@@ -52,13 +56,18 @@ CASES = {
     "no such database": Case(
         {b"SELECT": b"-ERR DB index is out of range\r\n"},
         True,
-        "the number at the end of the URL must be that of a database this server has",
+        "the db in hosts or --layer (the number at the end of the URL) must be that of a database",
         query="?db=99",
     ),
     "too old": Case(
         {b"INFO": b"$%d\r\n%b\r\n" % (len(OLD), OLD), b"SCRIPT": b"-ERR no engine\r\n"},
         True,
-        "is version 6.2.9; Headrace needs Redis 7.0 or Valkey 7.2",
+        "is version 6.2.9; Headrace needs Redis 7.0 or Valkey 7.2: upgrade it, or name another in hosts",
+    ),
+    "a Sentinel": Case(
+        {b"INFO": b"$%d\r\n%b\r\n" % (len(SENTINEL), SENTINEL), b"SCRIPT": b"-ERR unknown command\r\n"},
+        True,
+        "is a Sentinel, which is not in this version; name the primary itself in hosts or --layer",
     ),
     "no scripts allowed": Case(
         {b"SCRIPT": b"-NOPERM this user has no permissions\r\n"},
@@ -158,7 +167,7 @@ def test_everything_is_said_in_one_write_the_login_first() -> None:
     address = ServerAddress(username="me", password="pw", db=3)
     handshake = Handshake(address, "name", None)
     said = handshake.commands
-    assert said[:3] == [(b"AUTH", "me", "pw"), (b"SELECT", 3), (b"INFO", b"server")]
+    assert said[:3] == [(b"AUTH", "me", "pw"), (b"SELECT", 3), (b"INFO",)]
     assert [one[2] for one in said if one[0] == b"SCRIPT"] == [one.source for one in SCRIPTS]
     assert said[-1] == (b"CLIENT", b"SETNAME", "name")
     assert run(handshake, INFO) == []
@@ -191,8 +200,28 @@ def test_a_server_that_tells_nothing_of_itself_lets_us_in_all_the_same() -> None
     assert (silent.client_id, silent.identity, silent.advice) == (0, None, "")
 
 
+def test_a_replica_is_told_of_and_lets_us_in_as_it_may_be_promoted() -> None:
+    handshake = Handshake(ServerAddress("r"), "name", None)
+    assert not handshake.is_replica
+    run(handshake, {**INFO, b"INFO": b"redis_version:7.2.4\r\nrole:slave\r\nmaxmemory_policy:allkeys-lru"})
+    assert handshake.is_replica
+    assert handshake.advice == (
+        "Redis at redis://r:6379/0 is a read-only replica; name the primary in hosts or --layer"
+    )
+
+
+def test_a_handshake_knows_whether_anything_was_said() -> None:
+    handshake = Handshake(ServerAddress(), "name", Identity("abc", 5))
+    assert not handshake.has_heard
+    handshake.heard(ReplyError("NOPERM"))
+    assert handshake.has_heard
+    over = Handshake(ServerAddress(), "name", Identity("abc", 5))
+    run(over, INFO)
+    assert over.has_heard
+
+
 @pytest.mark.parametrize(("policy", "advised"), [(b"noeviction", False), (b"allkeys-lru", True)])
 def test_a_server_that_may_throw_messages_away_is_told_of(policy: bytes, advised: bool) -> None:
     handshake = Handshake(ServerAddress("r"), "name", None)
-    run(handshake, {**INFO, b"CONFIG": [b"maxmemory-policy", policy]})
+    run(handshake, {**INFO, b"INFO": b"redis_version:7.2.4\r\nmaxmemory_policy:" + policy})
     assert ("redis://r:6379/0 has maxmemory-policy allkeys-lru" in handshake.advice) is advised

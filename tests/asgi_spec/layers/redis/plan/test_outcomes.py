@@ -16,6 +16,7 @@ from headrace_asgi.layers.redis.memory_watch import MemoryWatch
 from headrace_asgi.layers.redis.plan.clock import RedisClock
 from headrace_asgi.layers.redis.plan.command import RedisCommand, as_is
 from headrace_asgi.layers.redis.plan.outcomes import (
+    ACL,
     REACTIONS,
     Reaction,
     connection_lost,
@@ -29,6 +30,7 @@ from headrace_asgi.layers.redis.twisted.executor import TwistedExecutor
 from headrace_asgi.layers.redis.twisted.link import RedisLink
 from tests.support.fake_redis import FakeRedis
 from tests.support.reactors import HandReactor, hand_reactor
+from tests.support.source import ROOT
 
 ONE = b":1\r\n"
 PASSING = [code for code, one in REACTIONS.items() if one in (Reaction.HOLD, Reaction.LEAVE)]
@@ -115,7 +117,10 @@ def test_out_of_memory_is_a_full_channel(ask: Any) -> None:
     with FakeRedis([error("OOM")]) as server:
         answer = ask(server, command())
         assert type(answer) is ChannelFull
-        assert str(answer) == f"Redis at redis://{server.address}/0 is out of memory: OOM for some reason"
+        assert str(answer) == (
+            f"Redis at redis://{server.address}/0 is out of memory: OOM for some reason; "
+            "raise its maxmemory, or see what fills it"
+        )
 
 
 def test_out_of_memory_asks_for_what_needs_none(ask: Any) -> None:
@@ -160,6 +165,8 @@ def test_what_redis_cannot_do_for_long_was_not_executed(ask: Any, code: str) -> 
     ("code", "expected", "told"),
     [
         ("NOPERM", LayerRefused, "NOPERM for some reason; a user of an ACL needs: "),
+        ("ERR ACL failure in script: no", LayerRefused, "for some reason; a user of an ACL needs: "),
+        ("ERR The user executing the script can't run this", LayerRefused, "; a user of an ACL needs: "),
         ("WRONGTYPE", LayerUnavailable, "refused settle: WRONGTYPE for some reason"),
         ("BUSYKEY", LayerUnavailable, "refused settle: BUSYKEY for some reason"),
         ("ERR", LayerUnavailable, "refused settle: ERR for some reason"),
@@ -211,3 +218,16 @@ def test_a_command_without_a_script_cannot_be_sent_whole() -> None:
     refusal = refusal_of(ReplyError("NOSCRIPT"), plain, "here")
     assert (refusal.reaction, refusal.command) == (Reaction.FAIL, None)
     assert "refused GET" in str(refusal.error)
+
+
+def test_the_documentation_says_what_a_user_needs() -> None:
+    page = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+    assert f"ACL SETUSER headrace on >PASSWORD {ACL}\n" in page
+
+
+@pytest.mark.parametrize("code", ["READONLY", "MOVED", "CLUSTERDOWN", "NOREPLICAS", "MISCONF", "NOPERM"])
+def test_what_people_can_mend_is_told_with_what_to_do(code: str) -> None:
+    told = str(refusal_of(ReplyError(f"{code} for some reason"), command(), "here").error)
+    said, _, remedy = told.partition("; ")
+    assert said == f"Redis at here refused settle: {code} for some reason"
+    assert remedy

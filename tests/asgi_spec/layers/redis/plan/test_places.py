@@ -17,6 +17,10 @@ def test_the_tag_puts_every_key_of_a_place_into_one_slot() -> None:
     assert Places(["redis://localhost"], "shop").tag("0") == "hr1:{shop.0}:"
 
 
+def test_a_prefix_as_channels_had_it_may_stay() -> None:
+    assert Places(["redis://localhost"], "asgi:").tag("0") == "hr1:{asgi:.0}:"
+
+
 @pytest.mark.parametrize("prefix", ["a}b", "a{b", "a*b", "a b", "a\n", None, 1])
 def test_a_prefix_that_could_break_out_of_the_tag_is_refused_r10(prefix: object) -> None:
     with pytest.raises(ConfigurationError, match="prefix must consist of"):

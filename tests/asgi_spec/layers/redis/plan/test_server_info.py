@@ -9,8 +9,11 @@ from headrace_asgi.layers.redis.plan.server_info import ServerInfo, facts_of
 
 
 def test_what_info_says_is_read() -> None:
-    facts = facts_of(b"# Server\r\nredis_version:7.2.4\r\nrun_id:abc\r\nos:Linux 6.1\r\n")
-    assert facts == ServerInfo("7.2.4", "abc")
+    facts = facts_of(
+        b"# Server\r\nredis_version:7.2.4\r\nredis_mode:standalone\r\nrun_id:abc\r\nos:Linux 6.1\r\n"
+        b"# Memory\r\nmaxmemory_policy:allkeys-lru\r\n# Replication\r\nrole:slave\r\n"
+    )
+    assert facts == ServerInfo("7.2.4", "abc", "standalone", "slave", "allkeys-lru")
 
 
 def test_a_server_that_does_not_say_is_taken_as_it_is() -> None:

@@ -11,6 +11,7 @@ from hiredis import ReplyError
 
 from headrace_asgi.errors import LayerRefused, LayerUnavailable, OutcomeUnknown
 from headrace_asgi.layers.redis.address import ServerAddress, parse_address
+from headrace_asgi.layers.redis.plan.faults import Fault
 from headrace_asgi.layers.redis.plan.resp import pack
 from headrace_asgi.layers.redis.twisted.connection import RespProtocol, connect
 from tests.support.reactors import HandReactor, hand_reactor
@@ -33,7 +34,10 @@ class ConnectionLab:
         self.reactor = reactor
         self.made: list[RespProtocol] = []
         self.lost: list[str] = []
-        self.give_up = connect(address, reactor, answer_timeout_seconds, self.made.append, self.lost.append)
+        self.give_up = connect(address, reactor, answer_timeout_seconds, self.made.append, self.lose)
+
+    def lose(self, why: str, fault: Fault) -> None:
+        self.lost.append(why)
 
     def opened(self) -> RespProtocol:
         self.reactor.until(lambda: self.made or self.lost)
@@ -192,7 +196,7 @@ def test_certificates_that_cannot_be_read_are_refused(reactor: HandReactor, tmp_
     for name in ("ssl_ca_certs", "ssl_certfile"):
         address = parse_address(f"rediss://127.0.0.1:1/0?{name}={tmp_path}/none.pem")
         with pytest.raises(LayerRefused, match=r"none\.pem|certificates"):
-            connect(address, reactor, 5.0, lambda lab: None, lambda why: None)
+            connect(address, reactor, 5.0, lambda lab: None, lambda why, fault: None)
 
 
 def test_a_callback_that_raises_keeps_no_other_from_being_told_of_a_lost_connection(

@@ -20,7 +20,7 @@ from headrace_asgi.layers.redis.memory_watch import OVER_SECONDS
 from headrace_asgi.layers.redis.plan.membership import LEAVE_DELAY_SECONDS
 from headrace_asgi.layers.redis.twisted.interface_port import TAKE_LIMIT
 from headrace_asgi.layers.redis.twisted.registration import BEAT_SECONDS
-from tests.support.conformance import OnRedis, OnValkey
+from tests.support.conformance import AsTheLeastUser, OnRedis, OnValkey
 from tests.support.interfaces import InterfaceSide, interface_side
 from tests.support.reactors import HandReactor, hand_reactor
 from tests.support.services import RedisServer
@@ -65,6 +65,10 @@ class TestOnRedis(OnRedis, RedisConformance, unittest.TestCase):
 
 class TestEncrypted(OnValkey, RedisConformance, unittest.TestCase):
     options = {"symmetric_encryption_keys": ["the key of the conformance tests"]}
+
+
+class TestAsTheLeastUser(AsTheLeastUser, RedisConformance, unittest.TestCase):
+    pass
 
 
 @pytest.fixture
@@ -785,7 +789,7 @@ def test_a_refusal_at_the_start_is_told_to_the_receiver(
     reactor.turn(0.3)
     ((reason,),) = side.receiver.of("lost")
     side.close()
-    assert "check user and password in the URL" in reason
+    assert "check user and password in hosts or --layer" in reason
     assert "refused the login" not in caplog.text
 
 
