@@ -28,6 +28,7 @@ __all__ = [
     "STOP_LOOK_SECONDS",
     "STOP_SECONDS",
     "Capacities",
+    "pattern_as_text",
 ]
 
 #: Seconds an unread message lives: the recommendation of ASGI 0.x.
@@ -77,7 +78,7 @@ class Capacities:
     """How many messages each channel may hold: the first matching rule, else the default."""
 
     def __init__(self, default: int, rules: Mapping[Any, int] | None = None) -> None:
-        """Take `rules` from glob or compiled pattern to a number of messages.
+        """Take `rules` from glob, compiled pattern or its text behind `re:` to a number of messages.
 
         Raises ConfigurationError for a capacity that is not a positive integer.
         """
@@ -100,7 +101,26 @@ class Capacities:
         return known
 
 
+#: Begins a regular expression that is written as text, as JSON needs it. No name of a channel has a colon.
+_PATTERN = "re:"
+#: Flags of a pattern, by the letter that stands for each inside of it.
+_FLAGS = {re.A: "a", re.I: "i", re.M: "m", re.S: "s", re.X: "x"}
+
+
+def pattern_as_text(key: Any) -> Any:
+    """A key of `channel_capacity` as JSON can have it: a compiled pattern becomes text of the same meaning."""
+    if not isinstance(key, re.Pattern) or not isinstance(key.pattern, str):
+        return key
+    letters = "".join(letter for flag, letter in _FLAGS.items() if key.flags & flag)
+    return _PATTERN + (f"(?{letters})" if letters else "") + key.pattern
+
+
 def _compiled(key: Any) -> re.Pattern[str]:
+    if isinstance(key, str) and key.startswith(_PATTERN):
+        try:
+            return re.compile(key.removeprefix(_PATTERN))
+        except re.error as error:
+            raise ConfigurationError(f"channel_capacity: {key!r} is no regular expression: {error}") from None
     if isinstance(key, str):
         return re.compile(fnmatch.translate(key))
     if isinstance(key, re.Pattern):

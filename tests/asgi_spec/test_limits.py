@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from headrace_asgi import limits
 from headrace_asgi.errors import ConfigurationError
-from headrace_asgi.limits import Capacities
+from headrace_asgi.limits import Capacities, _compiled, pattern_as_text
 
 
 def test_a_channel_without_a_rule_has_the_default() -> None:
@@ -41,6 +42,29 @@ def test_a_capacity_that_is_no_positive_integer_is_a_configuration_error(value: 
         Capacities(value)
     with pytest.raises(ConfigurationError, match=r"'x'.* must be a positive integer"):
         Capacities(1, {"x": value})
+
+
+@pytest.mark.parametrize("flags", [0, re.I, re.I | re.X, re.A | re.S | re.M])
+def test_a_pattern_as_text_means_the_same(flags: int) -> None:
+    pattern = re.compile(r"^web socket\.[a-z]+$|^é", flags)
+    text = pattern_as_text(pattern)
+    assert isinstance(json.loads(json.dumps(text)), str)
+    compiled = _compiled(text)
+    assert compiled.flags == pattern.flags
+    for name in ("web socket.receive", "websocket.receive", "WEB SOCKET.x", "É", "other"):
+        assert bool(compiled.match(name)) is bool(pattern.match(name))
+
+
+def test_a_glob_and_what_is_no_pattern_stay_as_they_are() -> None:
+    assert pattern_as_text("http.*") == "http.*"
+    assert pattern_as_text(b"x") == b"x"
+    assert pattern_as_text(re.compile(b"x")) == re.compile(b"x")
+
+
+def test_a_text_that_is_no_regular_expression_is_named() -> None:
+    assert Capacities(10, {"re:^http[.]r": 1}).of("http.request") == 1
+    with pytest.raises(ConfigurationError, match=r"channel_capacity: 're:\(' is no regular expression"):
+        Capacities(1, {"re:(": 1})
 
 
 def test_a_rule_for_neither_glob_nor_pattern_is_a_configuration_error() -> None:

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import re
 import socket
+import ssl
 import urllib.request
 from typing import Any
 
 import pytest
 
-from headrace.development.interface_child import InterfaceChild, listening_socket
-from headrace_asgi import ConfigurationError
+from headrace.development.interface_child import InterfaceChild, _as_json, listening_socket
+from headrace_asgi import ConfigurationError, RedisChannelLayer
+from headrace_asgi.layers.from_config import layer_from_config
 
 
 def layer_of(redis_url: str) -> dict[str, Any]:
@@ -51,6 +55,17 @@ def test_a_config_that_cannot_be_handed_over_is_an_error(config: dict[str, Any],
     with pytest.raises(ConfigurationError, match=why):
         InterfaceChild(print).start(bound, {"BACKEND": "x.Y", "CONFIG": config})
     assert bound.fileno() == -1
+
+
+def test_a_config_of_channels_can_be_handed_over_with_its_patterns() -> None:
+    rules = {"http.request": 300, re.compile(r"^websocket.send\!.+", re.I): 20, "*": 5}
+    config = {"hosts": [{"address": "rediss://r", "ssl_cert_reqs": ssl.CERT_NONE}], "channel_capacity": rules}
+    said = json.loads(_as_json({"BACKEND": "headrace_asgi.RedisChannelLayer", "CONFIG": config}))
+    layers = [layer_from_config(one) for one in (said, {"BACKEND": said["BACKEND"], "CONFIG": config})]
+    there, here = (layer for layer in layers if isinstance(layer, RedisChannelLayer))
+    for name in ("http.request", "WEBSOCKET.send!x", "other"):
+        assert there.capacities.of(name) == here.capacities.of(name)
+    assert there.label == here.label
 
 
 def test_without_twisted_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 
 from headrace_asgi.errors import ConfigurationError
+from headrace_asgi.limits import pattern_as_text
 
 __all__ = ["InterfaceChild", "listening_socket"]
 
@@ -139,12 +140,17 @@ class InterfaceChild:
 
 
 def _as_json(layer: Mapping[str, object]) -> bytes:
+    config = layer.get("CONFIG")
+    rules = config.get("channel_capacity") if isinstance(config, Mapping) else None
+    if isinstance(config, Mapping) and isinstance(rules, Mapping):
+        rules = {pattern_as_text(key): value for key, value in rules.items()}
+        layer = {**layer, "CONFIG": {**config, "channel_capacity": rules}}
     try:
         return json.dumps(layer).encode()
     except TypeError as error:
         raise ConfigurationError(
             f"the CONFIG of the layer cannot be handed to the interface server as JSON ({error}); "
-            "use strings and numbers, and globs for channel names"
+            "use strings and numbers"
         ) from None
 
 
