@@ -29,6 +29,7 @@ _REMEMBERED = 10_000
 class TakenMessage:
     """An entry that left its queue."""
 
+    queue: str
     channel: str
     entry: Entry
     raw: bytes
@@ -152,7 +153,7 @@ class Store:
                 self._drop_expired(name, entry, now_ms)
                 continue
             self._count(name, "taken")
-            taken.append(TakenMessage(entry.channel or name, entry, raw))
+            taken.append(TakenMessage(name, entry.channel or name, entry, raw))
         # Finishing an expired entry may have put its successor on this very queue.
         if not queue and self._queues.get(name) is queue:
             del self._queues[name]
@@ -163,7 +164,13 @@ class Store:
         return list(self._queues.pop(name, ()))
 
     def _drop_expired(self, name: str, entry: Entry, now_ms: int) -> None:
-        message = unpack_message(entry.payload) if entry.order is not None else {}
+        message: Message = {}
+        if entry.order is not None:
+            try:
+                message = unpack_message(entry.payload)
+            except UnreadableEntry:
+                self._count(name, "unreadable")
+                return
         self.drop(name, str(message.get("reply_channel")), entry.order, entry.retries, now_ms)
 
     def drop(self, channel: str, socket: str, order: int | None, retries: int, now_ms: int) -> None:
@@ -212,9 +219,8 @@ class Store:
         if "?" not in name and "!" not in name:
             self._counters[name, what] += number
 
-    def count_unreadable(self, channel: str) -> None:
-        """Count an entry that was taken and turned out to hold no message."""
-        name = non_local_name(channel)
+    def count_unreadable(self, name: str) -> None:
+        """Count an entry that was taken from this queue and turned out to hold no message for it."""
         self._count(name, "taken", -1)
         self._count(name, "unreadable")
 

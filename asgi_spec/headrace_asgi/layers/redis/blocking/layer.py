@@ -9,7 +9,13 @@ from typing import Any
 from headrace_asgi import control, names
 from headrace_asgi.contract import ChannelLayer, InterfacePort, Outcome, RefusedHandler, WorkerPort
 from headrace_asgi.envelope import Message, encode, pack_message
-from headrace_asgi.errors import ChannelFull, ConfigurationError, HeadraceError, LayerUnavailable
+from headrace_asgi.errors import (
+    ChannelFull,
+    ConfigurationError,
+    HeadraceError,
+    KeySpoilt,
+    LayerUnavailable,
+)
 from headrace_asgi.layers.options import hosts_option, mapping_option, number_option, seconds_option
 from headrace_asgi.limits import (
     DEFAULT_CAPACITY,
@@ -197,7 +203,12 @@ class RedisChannelLayer(ChannelLayer):
             left = deadline - time.monotonic() if timeout_seconds > 0 else 0
             block_seconds = left if left > 0 else None
             command, _ = self._readers[place].take(listed, limit, block_seconds)
-            taken = self.ask(command, (block_seconds or 0) + ANSWER_SECONDS)
+            try:
+                taken = self.ask(command, (block_seconds or 0) + ANSWER_SECONDS)
+            except KeySpoilt:
+                if not self._readers[place].leave_out_spoilt(listed):
+                    raise
+                continue
             if taken is None:
                 if block_seconds is None or time.monotonic() >= deadline:
                     return []
@@ -276,7 +287,8 @@ class RedisChannelLayer(ChannelLayer):
         while awaited > 0 and (left := deadline - time.monotonic()) > 0:
             for _, message in self.receive_many([answer_to], awaited, left):
                 awaited -= 1
-                members += message["members"]
+                listed = message.get("members")
+                members += filter(names.is_channel_name, listed if isinstance(listed, list) else ())
         return members
 
     def send_group(self, group: str, message: Message) -> None:

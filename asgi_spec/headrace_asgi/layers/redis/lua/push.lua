@@ -33,6 +33,6 @@ for i = 3, #ARGV do
   end
 end
 if pushed > 0 then
-  redis.call('HINCRBY', KEYS[2], 'pushed', pushed)
+  redis.pcall('HINCRBY', KEYS[2], 'pushed', pushed)
 end
 return messages

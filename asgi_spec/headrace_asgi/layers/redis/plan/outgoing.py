@@ -46,7 +46,11 @@ def group_copies(
         for process in processes:
             yield process, entry
     for channel in plain:
-        yield channel, message_entry(channel, payload, expiry_ms)
+        try:
+            copy = message_entry(channel, payload, expiry_ms)
+        except ValueError:  # no name of a channel: somebody else made it a member
+            continue
+        yield channel, copy
 
 
 @dataclass(slots=True)
