@@ -16,7 +16,13 @@ from headrace_asgi.contract import OpenSocket, Outcome
 from headrace_asgi.control import ADD, CLOSE, GROUP, LAPSED, note
 from headrace_asgi.envelope import Entry, Message, decode, encode, pack_message, unpack_message
 from headrace_asgi.errors import UnreadableEntry
-from headrace_asgi.limits import ANNOUNCED_SECONDS, MAILBOX_CAPACITY, PROCESS_QUEUE_CAPACITY, Capacities
+from headrace_asgi.limits import (
+    ANNOUNCED_SECONDS,
+    MAILBOX_CAPACITY,
+    PROCESS_QUEUE_CAPACITY,
+    TAKERS_REMEMBERED_SECONDS,
+    Capacities,
+)
 from headrace_asgi.names import is_process_queue, local_part, non_local_name
 
 __all__ = ["Store", "TakenMessage"]
@@ -429,9 +435,14 @@ class Store:
 
     def taken_channels(self, now_ms: int) -> frozenset[str]:
         """What workers said lately that they take."""
-        oldest = now_ms - int(ANNOUNCED_SECONDS * 1000)
+        announced = self.announced(now_ms)
+        return frozenset(channel for channel, ago in announced.items() if ago <= ANNOUNCED_SECONDS)
+
+    def announced(self, now_ms: int) -> dict[str, float]:
+        """What workers ever said that they take, with the seconds since then."""
+        oldest = now_ms - int(TAKERS_REMEMBERED_SECONDS * 1000)
         self._takers = {channel: said for channel, said in self._takers.items() if said >= oldest}
-        return frozenset(self._takers)
+        return {channel: (now_ms - said) / 1000 for channel, said in self._takers.items()}
 
     def register(self, process: str, sockets: Iterable[OpenSocket] = ()) -> None:
         """Make a process known, so that its queue accepts entries; what is known of its sockets stays."""

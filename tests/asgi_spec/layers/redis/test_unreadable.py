@@ -91,7 +91,9 @@ def mixed(rubbish: Rubbish, start: int, channel: str | None = None) -> tuple[lis
 
 
 @pytest.mark.seeds(1)
-def test_a_worker_takes_the_good_messages_among_rubbish_and_counts_the_rest(scene: Scene, seed: int) -> None:
+def test_a_worker_takes_the_good_messages_among_rubbish_and_counts_the_rest_st12(
+    scene: Scene, seed: int
+) -> None:
     channels = ["websocket.receive", "test"]
     rubbish = Rubbish(seed)
     delivered = 0
@@ -151,7 +153,7 @@ def test_a_receiver_gets_the_good_messages_among_rubbish(
 
 
 @pytest.mark.seeds(1)
-def test_an_interface_server_hears_the_good_replies_among_rubbish(
+def test_an_interface_server_hears_the_good_replies_among_rubbish_st12(
     scene: Scene, seed: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     with hand_reactor() as reactor, interface_side(reactor, scene.url) as side:
@@ -271,7 +273,7 @@ def exercise(scene: Scene, side: InterfaceSide) -> None:
 
 
 @pytest.mark.seeds(2)
-def test_the_dead_are_found_among_rubbish_and_their_disconnects_told(scene: Scene, seed: int) -> None:
+def test_the_dead_are_found_among_rubbish_and_their_disconnects_told_st12(scene: Scene, seed: int) -> None:
     rubbish, now = Rubbish(seed), [100.0]
     for _ in range(ROUNDS):
         process = scene.process()

@@ -344,6 +344,11 @@ class RedisChannelLayer(ChannelLayer):
     def announce(self, channels: Iterable[str]) -> None:
         self.ask(self.plan.announce([names.require_channel_name(channel) for channel in channels]))
 
+    def takers(self) -> dict[str, float]:
+        announced_ms = self.ask(self.plan.takers())
+        now_ms = self.now_ms(self.places.home)
+        return {channel: max((now_ms - at_ms) / 1000, 0.0) for channel, at_ms in announced_ms.items()}
+
     def reap(self) -> None:
         self._reaper.look()
 
@@ -378,5 +383,6 @@ class RedisChannelLayer(ChannelLayer):
         )
 
     def close(self) -> None:
+        super().close()
         for executor in self._executors.values():
             executor.close()

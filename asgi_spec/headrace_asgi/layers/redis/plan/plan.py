@@ -35,6 +35,7 @@ from headrace_asgi.limits import (
     LEASE_MARGIN_SECONDS,
     MAILBOX_CAPACITY,
     PROCESS_QUEUE_CAPACITY,
+    TAKERS_REMEMBERED_SECONDS,
     Capacities,
 )
 from headrace_asgi.messages import WEBSOCKET_DISCONNECT
@@ -72,6 +73,7 @@ ENTRIES_PER_COMMAND = 1000
 #: Seconds after which Redis may forget what nobody refreshes: rubbish collection, no protocol depends on it.
 RUBBISH_SECONDS = 86_400
 _ANNOUNCED_MS = int(ANNOUNCED_SECONDS * 1000)
+_REMEMBERED_MS = int(TAKERS_REMEMBERED_SECONDS * 1000)
 #: How long one observer of heartbeats is the only one, without a word of it: three looks.
 _OBSERVER_MS = 15_000
 #: Order number of a disconnect for a socket of which nothing else is known.
@@ -492,10 +494,20 @@ class Plan:
 
         return self._scripted("beat", home, keys, (process, _ANNOUNCED_MS), read, repeat=True)
 
+    def takers(self) -> RedisCommand:
+        """The channels that workers announced, each with the ms on the clock of home when one did so last."""
+        home = self.places.home
+
+        def read(answer: Any) -> dict[str, float]:
+            return dict(zip(names(answer[::2]), map(float, answer[1::2]), strict=True))
+
+        args = (b"ZRANGE", self.key(home, "takers"), 0, -1, b"WITHSCORES")
+        return RedisCommand(home, args, read, repeat=True)
+
     def announce(self, channels: Sequence[str]) -> RedisCommand:
         """Say that a worker takes these channels."""
         home = self.places.home
-        args: tuple[Argument, ...] = (_ANNOUNCED_MS, *channels)
+        args: tuple[Argument, ...] = (_REMEMBERED_MS, *channels)
         return self._scripted("announce", home, (self.key(home, "takers"),), args, no_answer, repeat=True)
 
     def withdraw(self, process: str) -> list[RedisCommand]:
