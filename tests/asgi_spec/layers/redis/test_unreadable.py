@@ -91,9 +91,7 @@ def mixed(rubbish: Rubbish, start: int, channel: str | None = None) -> tuple[lis
 
 
 @pytest.mark.seeds(1)
-def test_a_worker_takes_the_good_messages_among_rubbish_and_counts_the_rest_st12(
-    scene: Scene, seed: int
-) -> None:
+def test_a_worker_takes_good_messages_among_rubbish_and_counts_the_rest_st12(scene: Scene, seed: int) -> None:
     channels = ["websocket.receive", "test"]
     rubbish = Rubbish(seed)
     delivered = 0
