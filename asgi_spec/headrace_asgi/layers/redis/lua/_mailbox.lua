@@ -33,9 +33,10 @@ local function fresh(boxed, lease_ms)
   return string.sub(boxed, 2, 3) .. expiry .. string.sub(boxed, 12)
 end
 
--- The list that a waiting entry is for; nil for bytes that are no such entry: something else wrote them.
+-- The list that a waiting entry is for; nil for bytes that are no such entry (too short, or without an order number):
+-- something else wrote them.
 local function list_of(boxed, lists)
-  return #boxed > 14 and lists[string.byte(boxed)] or nil
+  return #boxed > 14 and bit.band(string.byte(boxed, 3), 0x01) == 1 and lists[string.byte(boxed)] or nil
 end
 
 -- Send the next entry that waits; false if there is none.
