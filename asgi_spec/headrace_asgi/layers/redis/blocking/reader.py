@@ -97,7 +97,7 @@ class ChannelReader:
             for channel, kind in zip(asked, kinds, strict=True)
             if isinstance(kind, str) and kind not in ("list", "none")
         }
-        if len(spoilt) == len(asked):
+        if not spoilt or len(spoilt) == len(asked):
             return False
         for channel, kind in spoilt.items():
             log.error(
