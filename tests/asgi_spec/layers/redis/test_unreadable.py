@@ -409,6 +409,7 @@ def test_spoilt_tables_keep_the_heart_beating_and_the_dead_are_cleaned_up(scene:
     reaper = Reaper(scene.plan, scene.layer, lambda: now[0])
     broken, fine = scene.process(), scene.process()
     fine.connect("a", "/a", {"reply_channel": f"{fine.process}a", "path": "/a"})
+    assert len(scene.layer.receive_many(["websocket.connect"], 10)) == 1
     for table, name in (("takers", ""), ("s", broken.process), ("gq", broken.process), ("q", broken.process)):
         spoil(scene, scene.key(table, name))
     for table in ("flushes", "reaper"):

@@ -684,5 +684,8 @@ def _number(answer: Any) -> int:
 
 def _sockets(process: str, answer: Sequence[Any]) -> dict[str, str]:
     """The sockets in a registry, local part -> path, without what no socket can be called."""
-    found = zip(names(answer[::2]), answer[1::2], strict=True)
-    return {local: path.decode(errors="replace") for local, path in found if is_channel_name(process + local)}
+    return {
+        local: path.decode(errors="replace")
+        for local, path in zip(names(answer[::2]), answer[1::2], strict=True)
+        if local and is_channel_name(process + local)
+    }
