@@ -1,19 +1,22 @@
 """The contract of a channel layer: what every layer does, and the two faces that our own tiers use.
 
 `ChannelLayer` is what user code and foreign programs see: ASGI 0.x (`send`, `receive`, `new_channel`, groups,
-flush, statistics) plus batches. `WorkerPort` is how a worker thread takes, answers and finishes in one write.
-`InterfacePort` is how an interface server, inside its reactor, sends and hears. `conformance` holds the same
-contract as tests.
+flush, statistics) plus batches, and the same for coroutines. `WorkerPort` is how a worker thread takes,
+answers and finishes in one write. `InterfacePort` is how an interface server, inside its reactor, sends and
+hears. `conformance` holds the same contract as tests.
 """
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
+from .coroutines import AsyncReceiver
 from .enums import quick
 from .envelope import Message
 from .errors import ChannelFull, MessageTooLarge
@@ -152,6 +155,51 @@ class ChannelLayer(ABC):
     def send_group(self, group: str, message: Message) -> None:
         """Send a copy to every member. Never raises ChannelFull: copies for full channels are dropped."""
 
+    # For coroutines
+
+    async def asend(self, channel: str, message: Message) -> None:
+        """`send` for a coroutine: in a thread, while the event loop goes on. Raises the same.
+
+        One that is cancelled may have been sent or not, as with any call whose answer is not awaited.
+        """
+        await asyncio.to_thread(self.send, channel, message)
+
+    async def areceive(
+        self, channels: Iterable[str], block: bool = False
+    ) -> tuple[str, Message] | tuple[None, None]:
+        """`receive` for a coroutine: see `areceive_many`."""
+        received = await self.areceive_many(channels, 1, RECEIVE_SECONDS if block else 0)
+        return received[0] if received else (None, None)
+
+    async def areceive_many(
+        self, channels: Iterable[str], limit: int = 1, timeout_seconds: float = 0
+    ) -> list[tuple[str, Message]]:
+        """`receive_many` for a coroutine: on a worker's port, in a thread, while the event loop goes on.
+
+        May be cancelled at any time: the wait ends, and what was taken meanwhile goes back to the head of its
+        channel. Up to `MOST_WAITING_COROUTINES` of a process wait at once, further ones until one of them has
+        ended. Raises what `receive_many` does.
+        """
+        return await self._async_receiver.receive(channels, limit, timeout_seconds)
+
+    async def agroup_add(self, group: str, channel: str) -> None:
+        """`group_add` for a coroutine: in a thread. Raises the same."""
+        await asyncio.to_thread(self.group_add, group, channel)
+
+    async def agroup_discard(self, group: str, channel: str) -> None:
+        """`group_discard` for a coroutine: in a thread. Raises the same."""
+        await asyncio.to_thread(self.group_discard, group, channel)
+
+    async def asend_group(self, group: str, message: Message) -> None:
+        """`send_group` for a coroutine: in a thread. Raises the same."""
+        await asyncio.to_thread(self.send_group, group, message)
+
+    @cached_property
+    def _async_receiver(self) -> AsyncReceiver:
+        return AsyncReceiver(lambda: self.open_worker_port(_ignore), _finishes)
+
+    # Upkeep
+
     @abstractmethod
     def flush(self) -> None:
         """Remove all messages, mailboxes and groups of this layer's prefix, not the processes."""
@@ -166,6 +214,14 @@ class ChannelLayer(ABC):
 
         One round trip. The word counts for `ANNOUNCED_SECONDS`; say it again every `ANNOUNCE_SECONDS`. Works
         when the layer is full. Raises LayerUnavailable.
+        """
+
+    @abstractmethod
+    def takers(self) -> dict[str, float]:
+        """The channels that workers announced, each with the seconds since one did so last.
+
+        One older than `ANNOUNCED_SECONDS` is not taken now; each is remembered for
+        `TAKERS_REMEMBERED_SECONDS`. One round trip. Raises LayerUnavailable.
         """
 
     def reap(self) -> None:  # noqa: B027
@@ -204,7 +260,12 @@ class ChannelLayer(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Close this process's connections; using the layer again opens new ones."""
+        """Close this process's connections; using the layer again opens new ones.
+
+        A layer closes its own and calls this one, which closes those of coroutines.
+        """
+        if "_async_receiver" in self.__dict__:
+            self._async_receiver.close()
 
 
 @dataclass(slots=True)
@@ -273,6 +334,18 @@ class SendGroup:
 
 Out = Send | SendGroup | Control | Finish
 RefusedHandler = Callable[[Out, Outcome], None]
+
+
+def _finishes(taken: Sequence[Delivery]) -> list[Finish]:
+    return [
+        Finish(str(one.message.get("reply_channel")), one.order, one.place)
+        for one in taken
+        if one.order is not None
+    ]
+
+
+def _ignore(item: Out, outcome: Outcome) -> None:
+    """A finish that came too late changes nothing."""
 
 
 class WorkerPort(ABC):

@@ -21,6 +21,7 @@ import msgpack
 
 from .errors import MessageTooLarge, UnreadableEntry
 from .limits import MAX_MESSAGE_BYTES
+from .names import MAX_NAME_LENGTH, non_local_name
 
 __all__ = [
     "PLAIN",
@@ -33,6 +34,7 @@ __all__ = [
     "decode_sealed",
     "encode",
     "pack_message",
+    "require_place_on",
     "unpack_message",
 ]
 
@@ -82,6 +84,10 @@ def pack_message(message: Message, limit_bytes: int = MAX_MESSAGE_BYTES) -> byte
         payload = _packed(message)
     except OverflowError as error:
         raise TypeError(f"A message holds integers of 64 bits at most: {error}") from None
+    except ValueError as error:
+        raise TypeError(
+            f"A message holds text that is valid Unicode, and lists and dicts not nested too deep: {error}"
+        ) from None
     except TypeError as error:
         raise TypeError(
             f"A message holds only bytes, str, int, float, bool, None, lists and dicts: {error}"
@@ -269,3 +275,20 @@ class Codec:
 
 #: Entries that anybody can read who can read Redis.
 PLAIN = Codec(encode, decode)
+
+
+def require_place_on(queue: str, entry: Entry, message: Message) -> None:
+    """See that whoever takes an entry from `queue` can do what it owes for it.
+
+    To be asked of entries that name a channel or have an order number. Raises UnreadableEntry for a channel
+    that does not lie on that queue, and for an ordered message that does not say of which socket it is.
+    """
+    if entry.channel is not None and non_local_name(entry.channel) != queue:
+        raise UnreadableEntry(f"an entry for the channel {entry.channel!r:.100} lies here")
+    if entry.order is not None and not _is_socket(message.get("reply_channel")):
+        raise UnreadableEntry("an ordered message has no reply_channel")
+
+
+def _is_socket(name: object) -> bool:
+    # Asked of every ordered message, so not by the pattern of names.
+    return isinstance(name, str) and "!" in name and name.isascii() and len(name) <= MAX_NAME_LENGTH

@@ -7,6 +7,7 @@
     `LayerUnavailable`       Redis is not there; nothing was executed
         `OutcomeUnknown`     the connection broke before the answer came: executed or not, nobody knows
         `LayerRefused`       Redis is there and does not serve us any more, for a wrong password or its age
+        `KeySpoilt`          something else wrote where the layer keeps what this call needs
     `PeerError`              something another program sent
         `BadMessage`         a message that breaks the message specification
         `UnreadableEntry`    bytes in Redis that are no envelope we can read
@@ -23,6 +24,7 @@ __all__ = [
     "ChannelFull",
     "ConfigurationError",
     "HeadraceError",
+    "KeySpoilt",
     "LayerRefused",
     "LayerUnavailable",
     "MessageTooLarge",
@@ -61,6 +63,13 @@ class OutcomeUnknown(LayerUnavailable):
 
 class LayerRefused(LayerUnavailable):
     """The layer served us and now refuses to: somebody has to put that right. It tries again by itself."""
+
+
+class KeySpoilt(LayerUnavailable):
+    """Something else wrote where the layer keeps what this call needs; the text names the keys.
+
+    The rest of the layer works; this does again when somebody has deleted them.
+    """
 
 
 class PeerError(HeadraceError):

@@ -20,6 +20,7 @@ __all__ = [
     "LEASE_MARGIN_SECONDS",
     "MAILBOX_CAPACITY",
     "MAX_MESSAGE_BYTES",
+    "MOST_WAITING_COROUTINES",
     "PROCESS_DEATH_SECONDS",
     "PROCESS_QUEUE_CAPACITY",
     "RECEIVE_SECONDS",
@@ -27,6 +28,7 @@ __all__ = [
     "RESPONSE_WINDOW_BYTES",
     "STOP_LOOK_SECONDS",
     "STOP_SECONDS",
+    "TAKERS_REMEMBERED_SECONDS",
     "Capacities",
     "pattern_as_text",
 ]
@@ -50,6 +52,8 @@ MAILBOX_CAPACITY = 100
 LEASE_MARGIN_SECONDS = 30
 #: Seconds that a blocking `receive` waits: short enough for loops that look at a flag, and yet quiet.
 RECEIVE_SECONDS = 5.0
+#: Coroutines of one process that wait for messages at the same time: each holds a thread and a connection.
+MOST_WAITING_COROUTINES = 100
 #: Seconds that a process which Redis has forgotten has to make itself known again, and between two tries to
 #: reach it: it usually hears of it within milliseconds, at the latest with its next beat.
 FORGOTTEN_SECONDS = 5.0
@@ -58,6 +62,9 @@ FORGOTTEN_PAUSE_SECONDS = 0.1
 #: may be lost before a channel seems to have no taker.
 ANNOUNCE_SECONDS = 30.0
 ANNOUNCED_SECONDS = 90.0
+#: Seconds for which it is remembered that a channel was taken: a week, as who sends to one that never was has
+#: most likely misspelt it, and one whose workers are stopped for a night has not.
+TAKERS_REMEMBERED_SECONDS = 7 * 86_400.0
 #: Seconds that an interface server's way to the layer takes to end, at most: answers that are still due, and
 #: its withdrawal. Redis that does not answer for so long is away.
 STOP_SECONDS = 5.0
@@ -108,7 +115,7 @@ _FLAGS = {re.A: "a", re.I: "i", re.M: "m", re.S: "s", re.X: "x"}
 
 
 def pattern_as_text(key: Any) -> Any:
-    """A key of `channel_capacity` as JSON can have it: a compiled pattern becomes text of the same meaning."""
+    """A key of `channel_capacity` as JSON can have it: a compiled pattern becomes a text that means it."""
     if not isinstance(key, re.Pattern) or not isinstance(key.pattern, str):
         return key
     letters = "".join(letter for flag, letter in _FLAGS.items() if key.flags & flag)

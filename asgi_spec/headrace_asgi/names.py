@@ -15,6 +15,8 @@ from collections.abc import Iterable
 __all__ = [
     "MAX_NAME_LENGTH",
     "PROCESS_PREFIX",
+    "is_channel_name",
+    "is_process_name",
     "is_process_queue",
     "local_part",
     "new_process_queue",
@@ -38,8 +40,19 @@ _PLACE_AT = len(PROCESS_PREFIX)
 _CHANNEL = re.compile(
     rf"hr1\.[a-zA-Z0-9\-_]+\.[0-9a-f]+!{_LOCAL}*|(?!hr1\.[^!]*!){_MAIN}(?:\?{_LOCAL}+|!{_LOCAL}*)?", re.ASCII
 )
+_PROCESS = re.compile(r"hr1\.[a-zA-Z0-9\-_]+\.[0-9a-f]+!", re.ASCII)
 _GROUP = re.compile(_MAIN, re.ASCII)
 _RULE = f"must be a str of 1 to {MAX_NAME_LENGTH} ASCII letters, digits, hyphens, underscores and full stops"
+
+
+def is_channel_name(name: object) -> bool:
+    """Whether this is a valid channel name."""
+    return isinstance(name, str) and len(name) <= MAX_NAME_LENGTH and _CHANNEL.fullmatch(name) is not None
+
+
+def is_process_name(name: str) -> bool:
+    """Whether this is a name that a process queue of ours can have, to the last character."""
+    return len(name) <= MAX_NAME_LENGTH and _PROCESS.fullmatch(name) is not None
 
 
 def require_channel_name(name: object, receive: bool = False) -> str:
@@ -88,7 +101,7 @@ def local_part(name: str) -> str:
 def is_process_queue(name: str) -> bool:
     """Whether the reader of this queue understands control entries: its name says so, and where it lies."""
     # Asked of every reply, so not by the pattern; `require_channel_name` is for names that people write.
-    return name.startswith(PROCESS_PREFIX) and _PLACE_AT < name.find(".", _PLACE_AT + 1) < name.find("!")
+    return name.startswith(PROCESS_PREFIX) and _PLACE_AT < name.find(".", _PLACE_AT) < name.find("!")
 
 
 def new_process_queue(place: str) -> str:

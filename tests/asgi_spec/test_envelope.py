@@ -131,3 +131,54 @@ def test_random_bytes_are_read_or_unreadable_but_raise_nothing_else(seed: int) -
         raw = b"\x01" + chance.randbytes(chance.randrange(60))
         with contextlib.suppress(UnreadableEntry):
             envelope.unpack_message(envelope.decode(raw).payload)
+
+
+def test_text_that_is_no_unicode_and_too_deep_a_nesting_are_type_errors() -> None:
+    nested: dict[str, Any] = {}
+    for _ in range(2000):
+        nested = {"deeper": nested}
+    for value in ("\ud800", nested):
+        with pytest.raises(TypeError, match=r"valid Unicode, and lists and dicts not nested too deep"):
+            envelope.pack_message({"value": value})
+
+
+SOCKET = "hr1.0.feed!a"
+
+
+@pytest.mark.parametrize(
+    ("queue", "channel", "order", "message"),
+    [
+        ("test", None, 3, {"reply_channel": SOCKET}),
+        ("test", "test", None, {}),
+        ("test.process!", "test.process!me", None, {}),
+        ("test?x", "test?x", 0, {"reply_channel": "daphne.x!a"}),
+    ],
+)
+def test_an_entry_may_lie_on_the_queue_that_its_channel_falls_into(
+    queue: str, channel: str | None, order: int | None, message: dict[str, Any]
+) -> None:
+    packed = envelope.pack_message(message)
+    entry = envelope.decode(envelope.encode(packed, order=order, channel=channel))
+    envelope.require_place_on(queue, entry, message)
+
+
+@pytest.mark.parametrize(
+    ("queue", "channel", "order", "message"),
+    [
+        ("test", "other", None, {}),
+        ("test", "", None, {}),
+        ("test.process!", "test.other!me", None, {}),
+        ("test", None, 3, {}),
+        ("test", None, 3, {"reply_channel": 7}),
+        ("test", None, 0, {"reply_channel": "no socket"}),
+        ("test", None, 0, {"reply_channel": "hr1.0.feed!\u00e4"}),
+        ("test", None, 0, {"reply_channel": SOCKET + "a" * 200}),
+    ],
+)
+def test_an_entry_for_another_queue_or_without_its_socket_is_unreadable(
+    queue: str, channel: str | None, order: int | None, message: dict[str, Any]
+) -> None:
+    packed = envelope.pack_message(message)
+    entry = envelope.decode(envelope.encode(packed, order=order, channel=channel))
+    with pytest.raises(UnreadableEntry):
+        envelope.require_place_on(queue, entry, message)

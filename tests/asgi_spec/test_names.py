@@ -94,6 +94,35 @@ def test_process_queues_are_never_named_twice_and_say_their_place_d3() -> None:
         assert names.place_of_process(queue + "client") == "7"
 
 
+def test_a_process_queue_has_128_random_bits_in_its_name_st11() -> None:
+    random_parts = {names.new_process_queue("0").removeprefix("hr1.0.").removesuffix("!") for _ in range(100)}
+    assert {len(part) for part in random_parts} == {32}
+    numbers = [int(part, 16) for part in random_parts]
+    assert len(numbers) == 100
+    for bit in range(128):
+        assert 10 < sum(number >> bit & 1 for number in numbers) < 90
+
+
+def test_what_counts_as_a_process_queue_has_a_place() -> None:
+    for name in ("hr1.0.feed!", "hr1.a-b_c.0!", "hr1.0.feed!a", "hr1..x.feed!", "hr1..!", "hr1.!", "hr1.0!"):
+        if names.is_process_queue(name):
+            assert names.place_of_process(name)
+    assert not names.is_process_queue("hr1..x.feed!")
+
+
+def test_only_what_we_make_is_the_name_of_a_process() -> None:
+    assert names.is_process_name(names.new_process_queue("0"))
+    too_long = "hr1.0." + "a" * 200 + "!"
+    for wrong in ("hr1.0.feed!a", "hr1.0.x!", "hr1.0.!", "hr1.0.feed", "hr1.0.feed!\n", "", too_long):
+        assert not names.is_process_name(wrong)
+
+
+def test_a_name_can_be_asked_for_its_grammar() -> None:
+    assert names.is_channel_name("http.request")
+    for wrong in ("a b", "x" * 201, None, b"a", "a\n", "te\u0663st"):
+        assert not names.is_channel_name(wrong)
+
+
 @pytest.mark.parametrize("name", ["hr1.", "hr1..x!", "hr2.0.x!", "hr1.0", "daphne.0.x!"])
 def test_the_place_of_another_queue_is_an_error(name: str) -> None:
     with pytest.raises(ValueError, match="is not the name of a process queue"):

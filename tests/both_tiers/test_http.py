@@ -53,6 +53,32 @@ def test_a_body_of_any_size_arrives_whole(size: int, stream_uploads: bool) -> No
     assert json.loads(client.answers[0].body) == size
 
 
+def test_a_client_can_name_no_channel_st11() -> None:
+    """Whatever it says: the channels of its message are those that the interface server chose."""
+    heard: list[Message] = []
+
+    def answer(message: Message) -> None:
+        heard.append(message)
+        message.reply_channel.send({"status": 200, "content": b"for me"})
+
+    tiers = TwoTiers([route("http.request", answer)])
+    victim, client = tiers.http(), tiers.http()
+    name = "hr1.0.feed!victim"
+    client.ask(
+        f"/?reply_channel={name}&body_channel={name}",
+        body=json.dumps({"reply_channel": name, "body_channel": name}).encode(),
+        Reply_Channel=name,
+        X_Reply_Channel=name,
+        Content_Type="application/json",
+    )
+    tiers.until(lambda: client.answers)
+    (message,) = heard
+    assert client.answers[0].body == b"for me"
+    assert message["reply_channel"].startswith("hr1.")
+    assert not {key: value for key, value in message.items() if key.endswith("_channel") and value == name}
+    assert victim.answers == []
+
+
 def count_bytes(message: Message) -> None:
     from headrace.http.request import AsgiRequest
 

@@ -45,7 +45,7 @@ class Observer(NamedTuple):
 
     stage: str = "idle"
     #: The counter that it saw.
-    counter: int = 0
+    counter: str = ""
     #: Sockets whose disconnect it has yet to tell.
     left: tuple[str, ...] = ()
 

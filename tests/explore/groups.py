@@ -23,7 +23,7 @@ from .explorer import PLACE, Data, Move, Violation, plan
 
 __all__ = ["Groups"]
 
-PROCESS = "hr1.0.p!"
+PROCESS = "hr1.0.f!"
 GROUP = "g"
 LONG_AGO, LATER = 0.0, 1e9
 

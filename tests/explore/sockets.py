@@ -16,7 +16,7 @@ __all__ = [
 ]  # fmt: skip
 
 PLAN = plan()
-PROCESS = "hr1.0.p!"
+PROCESS = "hr1.0.f!"
 LOCAL = "a"
 SOCKET = PROCESS + LOCAL
 KEYS = (

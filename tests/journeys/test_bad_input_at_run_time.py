@@ -217,6 +217,28 @@ def test_unreadable_entries_of_a_channel_cost_a_line_and_no_message(scene: Scene
     assert "Dropped from " in scene.worker.output()
 
 
+def test_a_channel_whose_key_something_else_wrote_is_named_and_the_others_are_served(scene: Scene) -> None:
+    scene.redis.set(scene.key("journey.count"), "mine now")
+    scene.layer.send("journey.mark", {"from": "beside it"})
+    (taken,) = scene.layer.receive_many(["journey.marks"], timeout_seconds=10)
+    assert taken[1] == {"from": "beside it"}
+    scene.serves()
+    scene.logs(scene.worker, "Nothing is taken from journey.count: its key ")
+    scene.redis.delete(scene.key("journey.count"))
+
+
+def test_an_interface_server_whose_queue_something_else_wrote_hears_again(scene: Scene) -> None:
+    (up,) = scene.redis.scan_iter(scene.layer.plan.key("0", "up", "*"))
+    queue = scene.layer.plan.key("0", "q", up.decode().rpartition(":")[2])
+    scene.redis.set(queue, "mine now")
+    # It waits for that very list, which is none: only a connection that comes anew finds out.
+    for client in scene.redis.client_list():
+        if client["name"] == "headrace-interface-take":
+            scene.redis.client_kill_filter(_id=client["id"])
+    eventually(lambda: not scene.redis.exists(queue))
+    scene.serves()
+
+
 def test_unreadable_entries_of_the_interface_process_are_counted_and_told_once(scene: Scene) -> None:
     (up,) = scene.redis.scan_iter(scene.layer.plan.key("0", "up", "*"))
     process = up.decode().rpartition(":")[2]

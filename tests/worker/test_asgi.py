@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import os
 import subprocess
@@ -55,6 +56,24 @@ def test_a_wrapper_stands_in_for_its_layer() -> None:
     assert layer.ChannelFull is InMemoryChannelLayer.ChannelFull
     assert not hasattr(layer, "no_such_thing")
     assert copy.copy(layer).channel_layer is layer.channel_layer
+
+
+def test_a_wrapper_stands_in_for_its_layer_in_an_event_loop_too() -> None:
+    layer = layer_with([])
+
+    async def main() -> None:
+        await layer.agroup_add("g", "x")
+        await layer.asend_group("g", {"n": 1})
+        await layer.agroup_discard("g", "x")
+        await layer.asend("x", {"n": 2})
+        assert await layer.areceive(["x"]) == ("x", {"n": 1})
+        assert await layer.areceive_many(["x"], 5) == [("x", {"n": 2})]
+
+    asyncio.run(main())
+    layer.announce(["x"])
+    assert layer.takers().keys() == {"x"}
+    assert "_async_receiver" not in vars(layer)
+    layer.close()
 
 
 def test_a_layer_is_called_by_its_alias_and_by_the_place_that_it_says_it_is_at() -> None:

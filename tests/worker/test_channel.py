@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-import pytest
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextvars import copy_context
+from typing import Any
 
-from headrace import Channel, Group, channel, channel_layers, outbox
+import pytest
+from asgiref.sync import async_to_sync
+
+from headrace import Channel, Group, channel, channel_layers, outbox, route
 from headrace.log import LimitedLog
+from headrace_asgi.contract import ChannelLayer
 from headrace_asgi.errors import ChannelFull
-from tests.support.workers import layer_with
+from tests.support.workers import layer_with, work_off, worker_for
 
 REPLY = "hr1.0.feed!abc"
 
@@ -115,3 +122,86 @@ def test_what_is_right_or_for_others_is_not_mentioned(
 ) -> None:
     Channel(name, channel_layer=layer_with([])).send(content)
     assert caplog.messages == []
+
+
+# In event loops
+
+
+def test_coroutines_outside_of_consumers_send_at_once_and_wait_for_the_answer() -> None:
+    layer = layer_with([], capacity=1)
+
+    async def main() -> None:
+        work, group = Channel("work", channel_layer=layer), Group("g", channel_layer=layer)
+        await work.asend({"n": 1})
+        assert layer.receive(["work"]) == ("work", {"n": 1})
+        await group.aadd(work)
+        await group.asend({"n": 2})
+        assert layer.receive(["work"]) == ("work", {"n": 2})
+        await group.adiscard("work")
+        await group.asend({"n": 3})
+        assert layer.receive(["work"]) == (None, None)
+        await work.asend({"n": 4}, immediately=True)
+        with pytest.raises(ChannelFull):
+            await work.asend({"n": 5})
+        with pytest.raises(TypeError):
+            await work.asend([1])  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="dict"):
+            await group.asend([1])  # type: ignore[arg-type]
+
+    asyncio.run(main())
+
+
+Speak = Callable[[ChannelLayer], Coroutine[Any, Any, None]]
+
+
+def left_by(speak: Speak, fails: bool = False) -> tuple[list[Any], list[Any]]:
+    """What a consumer that calls a coroutine has sent before it returned, and in all."""
+    before: list[Any] = []
+
+    def consumer(message: Any) -> None:
+        async_to_sync(speak)(worker.channel_layer)
+        before.extend(worker.channel_layer.receive_many(["said"], 9))
+        if fails:
+            raise ZeroDivisionError
+
+    worker = worker_for([route("work", consumer)])
+    worker.channel_layer.group_add("g", "said")
+    worker.channel_layer.send("work", {})
+    work_off(worker)
+    found = before + worker.channel_layer.receive_many(["said"], 9)
+    return [message["n"] for _, message in before], [message["n"] for _, message in found]
+
+
+async def speak(layer: ChannelLayer) -> None:
+    said, group = Channel("said", channel_layer=layer), Group("g", channel_layer=layer)
+    said.send({"n": 1})
+    await said.asend({"n": 2})
+    await group.asend({"n": 3})
+    await asyncio.to_thread(said.send, {"n": 4})
+    await asyncio.gather(asyncio.create_task(said.asend({"n": 5})))
+
+
+def test_what_a_coroutine_of_a_consumer_says_leaves_when_the_consumer_returns() -> None:
+    assert left_by(speak) == ([], [1, 2, 3, 4, 5])
+
+
+def test_nothing_leaves_that_a_coroutine_of_a_failed_consumer_said() -> None:
+    assert left_by(speak, fails=True) == ([], [])
+
+
+def test_what_a_coroutine_of_a_consumer_says_immediately_leaves_at_once() -> None:
+    async def at_once(layer: ChannelLayer) -> None:
+        await Channel("said", channel_layer=layer).asend({"n": 1})
+        await Channel("said", channel_layer=layer).asend({"n": 2}, immediately=True)
+        await Group("g", channel_layer=layer).asend({"n": 3}, immediately=True)
+
+    assert left_by(at_once) == ([2, 3], [2, 3, 1])
+
+
+def test_what_is_said_in_the_context_of_a_consumer_that_has_returned_is_sent_at_once() -> None:
+    layer = layer_with([])
+    before = outbox.enter(outbox.Outbox(layer, "chat.consumers.said"))
+    kept = copy_context()
+    outbox.leave(before)
+    kept.run(Channel("work", channel_layer=layer).send, {"n": 1})
+    assert layer.receive(["work"]) == ("work", {"n": 1})

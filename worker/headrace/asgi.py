@@ -104,6 +104,34 @@ class ChannelLayerWrapper(ChannelLayer):
         """As the layer's."""
         self.channel_layer.send_group(group, message)
 
+    async def asend(self, channel: str, message: Content) -> None:
+        """As the layer's."""
+        await self.channel_layer.asend(channel, message)
+
+    async def areceive(
+        self, channels: Iterable[str], block: bool = False
+    ) -> tuple[str, Content] | tuple[None, None]:
+        """As the layer's."""
+        return await self.channel_layer.areceive(channels, block)
+
+    async def areceive_many(
+        self, channels: Iterable[str], limit: int = 1, timeout_seconds: float = 0
+    ) -> list[tuple[str, Content]]:
+        """As the layer's."""
+        return await self.channel_layer.areceive_many(channels, limit, timeout_seconds)
+
+    async def agroup_add(self, group: str, channel: str) -> None:
+        """As the layer's."""
+        await self.channel_layer.agroup_add(group, channel)
+
+    async def agroup_discard(self, group: str, channel: str) -> None:
+        """As the layer's."""
+        await self.channel_layer.agroup_discard(group, channel)
+
+    async def asend_group(self, group: str, message: Content) -> None:
+        """As the layer's."""
+        await self.channel_layer.asend_group(group, message)
+
     def flush(self) -> None:
         """As the layer's."""
         self.channel_layer.flush()
@@ -115,6 +143,10 @@ class ChannelLayerWrapper(ChannelLayer):
     def announce(self, channels: Iterable[str]) -> None:
         """As the layer's."""
         self.channel_layer.announce(channels)
+
+    def takers(self) -> dict[str, float]:
+        """As the layer's."""
+        return self.channel_layer.takers()
 
     def reap(self) -> None:
         """As the layer's."""

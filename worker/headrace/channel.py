@@ -1,10 +1,12 @@
 """`Channel` and `Group`: how consumers, views, commands and threads send messages.
 
 Inside a consumer, what it sends is collected and leaves when it returns; everywhere else it is sent at once.
+The methods that begin with an "a" are for coroutines.
 """
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 import logging
 
@@ -12,7 +14,7 @@ from headrace_asgi import messages
 from headrace_asgi.contract import ChannelLayer
 from headrace_asgi.names import PROCESS_PREFIX, require_channel_name, require_group_name
 
-from . import outbox
+from . import outbox, takers
 from .asgi import DEFAULT_CHANNEL_LAYER, channel_layers
 from .log import LimitedLog
 from .types import Content
@@ -57,9 +59,20 @@ class Channel:
         """
         if not isinstance(content, dict):
             raise TypeError(f"A message is a dict, not {type(content).__name__}")
-        if self.name.startswith(PROCESS_PREFIX) and "!" in self.name and not content.keys() <= _REPLY_KEYS:
-            _tell_unknown(self.name, content)
+        if self.name.startswith(PROCESS_PREFIX) and "!" in self.name:
+            if not content.keys() <= _REPLY_KEYS:
+                _tell_unknown(self.name, content)
+        elif self.name not in takers.settled:
+            takers.look(self.channel_layer, self.name)
         outbox.send(self.channel_layer, self.name, content, immediately)
+
+    async def asend(self, content: Content, immediately: bool = False) -> None:
+        """`send` for a coroutine: in a thread, while the event loop goes on. Raises the same.
+
+        In a coroutine that a consumer called with `async_to_sync`, too, the message leaves when the consumer
+        returns. `content` may be changed when this has returned.
+        """
+        await asyncio.to_thread(self.send, content, immediately)
 
     def __str__(self) -> str:
         return self.name
@@ -104,6 +117,18 @@ class Group:
         if not isinstance(content, dict):
             raise ValueError(f"A message is a dict, not {type(content).__name__}")
         outbox.send_group(self.channel_layer, self.name, content, immediately)
+
+    async def aadd(self, channel: Channel | str) -> None:
+        """`add` for a coroutine."""
+        await self.channel_layer.agroup_add(self.name, str(channel))
+
+    async def adiscard(self, channel: Channel | str) -> None:
+        """`discard` for a coroutine."""
+        await self.channel_layer.agroup_discard(self.name, str(channel))
+
+    async def asend(self, content: Content, immediately: bool = False) -> None:
+        """`send` for a coroutine; leaves when a `Channel.asend` would. Raises what `send` does."""
+        await asyncio.to_thread(self.send, content, immediately)
 
     def __str__(self) -> str:
         return self.name

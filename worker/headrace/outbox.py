@@ -1,11 +1,15 @@
-"""What one running consumer sends, held until it returns: none of it leaves if the consumer raises."""
+"""What one running consumer sends, held until it returns: none of it leaves if the consumer raises.
+
+The outbox goes with the context, as variables of `contextvars` do: a consumer that calls coroutines by
+`asgiref.sync.async_to_sync` finds it in them too, whichever thread they run in.
+"""
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextvars import ContextVar
 
 from headrace_asgi.contract import ChannelLayer, Out, Send, SendGroup
 from headrace_asgi.envelope import Message, pack_message, unpack_message
@@ -17,28 +21,34 @@ __all__ = ["RETRY_INTERVAL_SECONDS", "Outbox", "commit", "current", "enter", "le
 #: Pause between two tries of what was refused: short against a client's patience, long against a turn.
 RETRY_INTERVAL_SECONDS = 0.05
 
-_running = threading.local()
+_running: ContextVar[Outbox | None] = ContextVar("headrace_outbox", default=None)
 
 
 def current() -> Outbox | None:
-    """The outbox of the consumer that runs in this thread, None outside of consumers."""
-    return getattr(_running, "outbox", None)
+    """The outbox of the consumer that runs in this context, None outside of consumers."""
+    outbox = _running.get()
+    # One that was left collects for nobody: a task or thread may have kept its context beyond that.
+    return outbox if outbox is not None and outbox.is_open else None
 
 
 def enter(outbox: Outbox) -> Outbox | None:
-    """Let `outbox` collect what this thread sends; returns what `leave` needs."""
-    before = getattr(_running, "outbox", None)
-    _running.outbox = outbox
+    """Let `outbox` collect what this context sends; returns what `leave` needs."""
+    before = _running.get()
+    outbox.is_open = True
+    _running.set(outbox)
     return before
 
 
 def leave(before: Outbox | None) -> None:
     """Go back to the outbox that was there before `enter`."""
-    _running.outbox = before
+    outbox = _running.get()
+    if outbox is not None:
+        outbox.is_open = False
+    _running.set(before)
 
 
 def send(layer: ChannelLayer, channel: str, content: Message, immediately: bool = False) -> None:
-    """Send a message when the consumer of this thread returns; `immediately`, and outside of consumers, now.
+    """Send a message when the running consumer returns; `immediately`, and outside of consumers, now.
 
     Raises what the layer's `send` raises, or only what packing raises if the message is collected.
     """
@@ -59,14 +69,14 @@ def send_group(layer: ChannelLayer, group: str, content: Message, immediately: b
 
 
 def commit(channel: str) -> None:
-    """What this thread's consumer collected, with its answer to `channel`, stands whatever it does next."""
+    """What the running consumer collected, with its answer to `channel`, stands whatever it does next."""
     outbox = current()
     if outbox is not None:
         outbox.commit(channel)
 
 
 def _collecting(name: str, immediately: bool) -> Outbox | None:
-    """The outbox that takes what this thread says to `name`; None if it leaves now."""
+    """The outbox that takes what is said to `name`; None if it leaves now."""
     outbox = current()
     if outbox is not None and immediately:
         outbox.before_immediate_send(name)
@@ -84,6 +94,7 @@ class Outbox:
         "_limit_bytes",
         "_say",
         "elsewhere",
+        "is_open",
         "items",
         "origin",
     )
@@ -105,6 +116,8 @@ class Outbox:
         self._flush_earlier = flush_earlier
         self._say = say
         self._at_once: set[str] = set()
+        #: Whether its consumer runs.
+        self.is_open = False
         self.origin = origin
         self.items: list[Out] = []
         #: Sends for other layers than the worker's own.

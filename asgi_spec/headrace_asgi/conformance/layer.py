@@ -11,8 +11,8 @@
 
 It runs under unittest and pytest. Cases for an extension are skipped for a layer that does not declare it.
 `specification` holds the cases that layers of the ASGI 0.x family had to pass; here are ours
-beyond them, and `processes` has those that take several processes. A worker's port is tested by
-`worker_port`.
+beyond them; `processes` has those that take several processes, and `coroutines` those in an event loop. A
+worker's port is tested by `worker_port`.
 """
 
 # Shipped to be run by unittest as well, and under -O, where an assert statement is not there.
@@ -28,6 +28,7 @@ from typing import Any
 from ..contract import Outcome
 from ..envelope import Message
 from .case import ConformanceCase
+from .coroutines import CoroutineConformance
 from .processes import ProcessConformance
 from .specification import SpecificationConformance
 
@@ -51,6 +52,17 @@ class BeyondConformance(ConformanceCase):
         self.channel_layer.announce([])
         with self.assertRaises(TypeError):
             self.channel_layer.announce(["te st"])
+
+    def test_what_was_announced_is_known_with_the_time_since_then(self) -> None:
+        self.channel_layer.announce(["test.one", "test.two"])
+        time.sleep(0.3)
+        self.channel_layer.announce(["test.two"])
+        takers = self.channel_layer.takers()
+        self.assertNotIn("test.never", takers)
+        self.assertGreaterEqual(takers["test.two"], 0)
+        self.assertLess(takers["test.two"], 5)
+        self.assertLess(takers["test.one"], self.patience_seconds)
+        self.assertLessEqual(takers["test.two"], takers["test.one"])
 
     def test_names_follow_the_grammar_to_the_letter_b1_b2(self) -> None:
         good = ["a", "A-z_0.9", "a" * 100, "test.single?" + "x" * 88, "hr.x!" + "y" * 95]
@@ -275,6 +287,11 @@ class ThreadConformance(ConformanceCase):
 
 
 class ChannelLayerConformance(
-    SpecificationConformance, BeyondConformance, BatchConformance, ThreadConformance, ProcessConformance
+    SpecificationConformance,
+    BeyondConformance,
+    BatchConformance,
+    ThreadConformance,
+    CoroutineConformance,
+    ProcessConformance,
 ):
     """Everything a channel layer must show. Mix it into a `unittest.TestCase`."""

@@ -28,7 +28,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ..contract import Control, Outcome, Send, SendGroup
-from ..envelope import Message, pack_message
+from ..envelope import Message, encode, pack_message
 from .ordering import OrderConformance
 from .port_case import HeardUnderTest, PortCase, ProcessUnderTest, numbers
 
@@ -162,7 +162,10 @@ class TakeConformance(PortCase):
         self.assertEqual(self.port.turn([], ["test.expiry"], 1, 0), [])
 
     def test_bytes_that_are_no_entry_are_dropped_and_the_message_behind_them_is_taken(self) -> None:
-        for rubbish in (b"", b"rubbish", b"\xff" * 20, b"\x01\x00" + bytes(8) + b"\xc1"):
+        misplaced = encode(pack_message({}), channel="test.other")
+        of_no_socket = encode(pack_message({}), order=3)
+        no_message = b"\x01\x00" + bytes(8) + b"\xc1"
+        for rubbish in (b"", b"rubbish", b"\xff" * 20, no_message, misplaced, of_no_socket):
             self.put_raw("test.rubbish", rubbish)
             self.channel_layer.send("test.rubbish", {"number": 1})
             self.assertEqual(numbers(self.turns(["test.rubbish"], 1)), [1], rubbish)

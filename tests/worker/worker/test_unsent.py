@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from headrace.outbox import Outbox
-from headrace.worker.unsent import Unsent
+from headrace.worker.unsent import FINISH_SECONDS, Unsent
 from headrace_asgi.contract import Control, Finish, Out, Outcome, Send, SendGroup
 from headrace_asgi.envelope import pack_message
 from headrace_asgi.errors import LayerUnavailable, OutcomeUnknown
@@ -148,6 +148,16 @@ def test_a_finish_that_the_layer_refuses_is_said_until_it_works_with_pauses() ->
         kept.clock.sleep(0.06)
         assert kept.unsent.with_held([said(1, REPLY)]) == [FINISH, said(1, REPLY)]
         kept.refuse([FINISH], Outcome.UNAVAILABLE)
+    assert not kept.counters
+
+
+def test_a_finish_is_given_up_when_its_lease_has_ended_anyway() -> None:
+    kept = Kept()
+    kept.refuse([FINISH], Outcome.UNAVAILABLE)
+    for _ in range(int(FINISH_SECONDS) + 1):
+        kept.clock.sleep(1)
+        kept.refuse(kept.unsent.with_held([]), Outcome.UNAVAILABLE)
+    assert not kept.unsent
     assert not kept.counters
 
 

@@ -13,7 +13,7 @@ from headrace.worker.activity import Activity
 from headrace.worker.watcher import Watcher
 from headrace_asgi import InMemoryChannelLayer
 from headrace_asgi.contract import Delivery
-from headrace_asgi.errors import LayerUnavailable
+from headrace_asgi.errors import KeySpoilt, LayerUnavailable
 from tests.support.workers import Clock, layer_with
 
 SETTINGS = WorkerSettings(long_running_seconds=1.0, renew_seconds=5.0)
@@ -191,6 +191,23 @@ def test_the_layer_looks_for_dead_interface_servers_every_five_seconds_also_afte
     for _ in range(16):
         scene.heard(after=1)
     assert looked == [1001.0, 1006.0, 1011.0, 1016.0]
+
+
+def test_who_cannot_look_for_the_dead_because_of_a_spoilt_key_says_so_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    scene = Scene()
+
+    def reap() -> None:
+        raise KeySpoilt("somebody wrote hr1:{0}:beat")
+
+    vars(scene.layer.channel_layer)["reap"] = reap
+    for _ in range(20):
+        scene.heard(after=1)
+    assert (
+        caplog.text.count("Nobody can tell which interface servers are dead: somebody wrote hr1:{0}:beat")
+        == 1
+    )
 
 
 def test_a_layer_that_is_away_only_delays_the_announcement(caplog: pytest.LogCaptureFixture) -> None:

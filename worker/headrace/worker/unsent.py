@@ -11,7 +11,12 @@ from headrace_asgi.close_codes import TRY_AGAIN_LATER
 from headrace_asgi.contract import Control, Finish, Out, Outcome, Send, SendGroup
 from headrace_asgi.control import CLOSE, FAILED, note
 from headrace_asgi.errors import HeadraceError, OutcomeUnknown
-from headrace_asgi.limits import FORGOTTEN_PAUSE_SECONDS, FORGOTTEN_SECONDS
+from headrace_asgi.limits import (
+    DEFAULT_EXPIRY_SECONDS,
+    FORGOTTEN_PAUSE_SECONDS,
+    FORGOTTEN_SECONDS,
+    LEASE_MARGIN_SECONDS,
+)
 from headrace_asgi.names import is_process_queue, local_part
 
 from ..log import LimitedLog
@@ -25,6 +30,11 @@ _PAUSE_SECONDS = {
     Outcome.UNAVAILABLE: RETRY_INTERVAL_SECONDS,
     Outcome.FORGOTTEN: FORGOTTEN_PAUSE_SECONDS,
 }
+
+
+#: Seconds for which a finish is tried that the layer refuses each time: as long as a lease usually lasts. The
+#: socket's next message then moves on without it.
+FINISH_SECONDS = float(DEFAULT_EXPIRY_SECONDS + LEASE_MARGIN_SECONDS)
 
 
 class _HeldQueue:
@@ -71,7 +81,7 @@ class Unsent:
         Notes, finishes and complete HTTP responses change nothing when they are said twice, so they are said
         again after a broken connection; of the rest each is said at most once. What was surely not said, for
         a reason that may pass, is said again for `retry_seconds`, to a process that Redis forgot for
-        `FORGOTTEN_SECONDS`; a finish until it works or its lease has lapsed.
+        `FORGOTTEN_SECONDS`; a finish until it works or its lease has lapsed, for `FINISH_SECONDS` at most.
         """
         if outcome in _PAUSE_SECONDS:
             self._hold(item, outcome)
@@ -138,7 +148,9 @@ class Unsent:
         now = self._clock()
         _, since = self._tried.pop(id(item), (item, now))
         limit = FORGOTTEN_SECONDS if outcome is Outcome.FORGOTTEN else self._retry_seconds
-        if now - since >= limit and not isinstance(item, Finish):
+        if isinstance(item, Finish):
+            limit = FINISH_SECONDS
+        if now - since >= limit:
             self._lost(item, outcome)
             return
         queue = self._held.setdefault(_queue_of(item), _HeldQueue())

@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 import headrace_asgi
 from headrace_asgi.contract import ChannelLayer, Control, Delivery, Out, Outcome, WorkerPort
 from headrace_asgi.control import RUNNING, note
-from headrace_asgi.errors import HeadraceError
+from headrace_asgi.errors import HeadraceError, KeySpoilt
 from headrace_asgi.limits import ANNOUNCE_SECONDS, REAP_SECONDS
 from headrace_asgi.names import is_process_queue, local_part
 
@@ -142,6 +142,10 @@ class Watcher:
         self._reap_at = now + REAP_SECONDS
         try:
             self._layer.reap()
+        except KeySpoilt as error:
+            self._limited_log.log(
+                "spoilt", logging.ERROR, "Nobody can tell which interface servers are dead: %s", error
+            )
         except HeadraceError as error:
             worker_log.debug("Cannot look for dead interface servers now: %s", error)
 

@@ -9,7 +9,7 @@ from queue import Empty, SimpleQueue
 from threading import RLock
 from types import TracebackType
 
-from headrace_asgi.envelope import Message, unpack_message
+from headrace_asgi.envelope import Message, require_place_on, unpack_message
 from headrace_asgi.errors import ConfigurationError, UnreadableEntry
 
 from .store import Store, TakenMessage
@@ -126,8 +126,13 @@ class Hub:
         readable = []
         for one in taken:
             try:
-                readable.append((one, unpack_message(one.entry.payload)))
+                if one.entry.control:
+                    raise UnreadableEntry("a note between processes lies where messages are")
+                message = unpack_message(one.entry.payload)
+                if one.entry.channel is not None or one.entry.order is not None:
+                    require_place_on(one.queue, one.entry, message)
+                readable.append((one, message))
             except UnreadableEntry:
                 with self as store:
-                    store.count_unreadable(one.channel)
+                    store.count_unreadable(one.queue)
         return readable

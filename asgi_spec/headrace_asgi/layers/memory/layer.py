@@ -158,6 +158,11 @@ class InMemoryChannelLayer(ChannelLayer):
         with self._hub as store:
             store.announce(listed, self._hub.now_ms())
 
+    def takers(self) -> dict[str, float]:
+        """The channels that workers announced, each with the seconds since one did so last."""
+        with self._hub as store:
+            return store.announced(self._hub.now_ms())
+
     def open_worker_port(self, on_refused: RefusedHandler) -> MemoryWorkerPort:
         """A line for one worker thread of this process."""
         return MemoryWorkerPort(self._hub, on_refused, self.expiry, self.max_message_bytes)
@@ -184,7 +189,8 @@ class InMemoryChannelLayer(ChannelLayer):
             store.push(channel, entry)
 
     def close(self) -> None:
-        """Nothing to close: the messages live as long as the layer."""
+        """Close what coroutines used. The messages live as long as the layer."""
+        super().close()
 
     def _expiry_ms(self) -> int:
         return self._hub.now_ms() + int(self.expiry * 1000)

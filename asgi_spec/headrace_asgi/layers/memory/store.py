@@ -16,7 +16,13 @@ from headrace_asgi.contract import OpenSocket, Outcome
 from headrace_asgi.control import ADD, CLOSE, GROUP, LAPSED, note
 from headrace_asgi.envelope import Entry, Message, decode, encode, pack_message, unpack_message
 from headrace_asgi.errors import UnreadableEntry
-from headrace_asgi.limits import ANNOUNCED_SECONDS, MAILBOX_CAPACITY, PROCESS_QUEUE_CAPACITY, Capacities
+from headrace_asgi.limits import (
+    ANNOUNCED_SECONDS,
+    MAILBOX_CAPACITY,
+    PROCESS_QUEUE_CAPACITY,
+    TAKERS_REMEMBERED_SECONDS,
+    Capacities,
+)
 from headrace_asgi.names import is_process_queue, local_part, non_local_name
 
 __all__ = ["Store", "TakenMessage"]
@@ -29,6 +35,7 @@ _REMEMBERED = 10_000
 class TakenMessage:
     """An entry that left its queue."""
 
+    queue: str
     channel: str
     entry: Entry
     raw: bytes
@@ -152,7 +159,7 @@ class Store:
                 self._drop_expired(name, entry, now_ms)
                 continue
             self._count(name, "taken")
-            taken.append(TakenMessage(entry.channel or name, entry, raw))
+            taken.append(TakenMessage(name, entry.channel or name, entry, raw))
         # Finishing an expired entry may have put its successor on this very queue.
         if not queue and self._queues.get(name) is queue:
             del self._queues[name]
@@ -163,7 +170,13 @@ class Store:
         return list(self._queues.pop(name, ()))
 
     def _drop_expired(self, name: str, entry: Entry, now_ms: int) -> None:
-        message = unpack_message(entry.payload) if entry.order is not None else {}
+        message: Message = {}
+        if entry.order is not None:
+            try:
+                message = unpack_message(entry.payload)
+            except UnreadableEntry:
+                self._count(name, "unreadable")
+                return
         self.drop(name, str(message.get("reply_channel")), entry.order, entry.retries, now_ms)
 
     def drop(self, channel: str, socket: str, order: int | None, retries: int, now_ms: int) -> None:
@@ -212,9 +225,8 @@ class Store:
         if "?" not in name and "!" not in name:
             self._counters[name, what] += number
 
-    def count_unreadable(self, channel: str) -> None:
-        """Count an entry that was taken and turned out to hold no message."""
-        name = non_local_name(channel)
+    def count_unreadable(self, name: str) -> None:
+        """Count an entry that was taken from this queue and turned out to hold no message for it."""
         self._count(name, "taken", -1)
         self._count(name, "unreadable")
 
@@ -423,9 +435,14 @@ class Store:
 
     def taken_channels(self, now_ms: int) -> frozenset[str]:
         """What workers said lately that they take."""
-        oldest = now_ms - int(ANNOUNCED_SECONDS * 1000)
+        announced = self.announced(now_ms)
+        return frozenset(channel for channel, ago in announced.items() if ago <= ANNOUNCED_SECONDS)
+
+    def announced(self, now_ms: int) -> dict[str, float]:
+        """What workers ever said that they take, with the seconds since then."""
+        oldest = now_ms - int(TAKERS_REMEMBERED_SECONDS * 1000)
         self._takers = {channel: said for channel, said in self._takers.items() if said >= oldest}
-        return frozenset(self._takers)
+        return {channel: (now_ms - said) / 1000 for channel, said in self._takers.items()}
 
     def register(self, process: str, sockets: Iterable[OpenSocket] = ()) -> None:
         """Make a process known, so that its queue accepts entries; what is known of its sockets stays."""

@@ -15,6 +15,7 @@ from headrace_asgi.contract import Outcome
 from headrace_asgi.errors import ChannelFull, ConfigurationError, MessageTooLarge
 from headrace_asgi.layers.memory.layer import InMemoryChannelLayer
 from tests.support.conformance import HandClock
+from tests.support.rubbish import Rubbish
 
 
 class TestTheContract(ChannelLayerConformance, unittest.TestCase):
@@ -121,6 +122,22 @@ def test_bytes_that_are_no_entry_are_counted_and_skipped() -> None:
     assert layer.statistics("test") == {
         "sent": 3, "shed": 0, "dropped": 0, "taken": 1, "expired": 0, "unreadable": 2, "pending": 0,
     }  # fmt: skip
+
+
+@pytest.mark.seeds(3)
+def test_good_messages_arrive_among_rubbish(seed: int) -> None:
+    layer = InMemoryChannelLayer(capacity=10_000)
+    port = layer.open_worker_port(lambda item, outcome: None)
+    for number, blob in enumerate(Rubbish(seed).blobs(1000)):
+        layer.put_raw("test", blob)
+        layer.send("test", {"good": number})
+    good = []
+    while layer.statistics("test")["pending"] > 500:
+        good += [message["good"] for _, message in layer.receive_many(["test"], 7) if "good" in message]
+    while layer.statistics("test")["pending"]:
+        good += [one.message["good"] for one in port.turn([], ["test"], 7, 0) if "good" in one.message]
+    assert good == list(range(1000))
+    assert layer.statistics("test")["unreadable"] > 500
 
 
 def test_close_keeps_the_messages() -> None:

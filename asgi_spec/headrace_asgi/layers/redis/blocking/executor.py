@@ -23,7 +23,7 @@ from headrace_asgi.errors import (
 from ..memory_watch import MemoryWatch
 from ..plan.clock import RedisClock
 from ..plan.command import RedisCommand, as_is
-from ..plan.outcomes import Reaction, may_repeat, refusal_of
+from ..plan.outcomes import Reaction, may_repeat, not_understood, refusal_of
 from ..plan.resp import ReplyError, pack
 from ..plan.scripts import SCRIPTS
 from .connection import ConnectionBroken, RedisAddress, RedisConnection
@@ -219,15 +219,22 @@ class _Run:
                     if self._is_refused(index, answer):
                         again.append(index)
                 else:
-                    self._answers[index] = self._commands[index].read(answer)
-                    if self._executor.memory.is_full and self._commands[index].needs_memory:
-                        self._executor.memory.accepted()
+                    self._understand(index, answer)
         except ConnectionBroken as broken:
             again += self._lost(waiting[done:], broken)
         if self._leave:
             self._leave = False
             connection.close()
         return sorted(again)
+
+    def _understand(self, index: int, answer: Any) -> None:
+        command, executor = self._commands[index], self._executor
+        try:
+            self._answers[index] = command.read(answer)
+        except (ValueError, TypeError, LookupError) as error:
+            self._answers[index] = not_understood(answer, command, executor.address.label, error)
+        if executor.memory.is_full and command.needs_memory:
+            executor.memory.accepted()
 
     def _is_refused(self, index: int, answer: ReplyError) -> bool:
         """Whether to try a command again that Redis refused; if not, it has its error."""

@@ -9,7 +9,13 @@ from typing import Any
 from headrace_asgi import control, names
 from headrace_asgi.contract import ChannelLayer, InterfacePort, Outcome, RefusedHandler, WorkerPort
 from headrace_asgi.envelope import Message, pack_message
-from headrace_asgi.errors import ChannelFull, ConfigurationError, HeadraceError, LayerUnavailable
+from headrace_asgi.errors import (
+    ChannelFull,
+    ConfigurationError,
+    HeadraceError,
+    KeySpoilt,
+    LayerUnavailable,
+)
 from headrace_asgi.layers.encryption_keys import codec_option
 from headrace_asgi.layers.options import Host, hosts_option, mapping_option, number_option, seconds_option
 from headrace_asgi.limits import (
@@ -203,7 +209,12 @@ class RedisChannelLayer(ChannelLayer):
             left = deadline - time.monotonic() if timeout_seconds > 0 else 0
             block_seconds = left if left > 0 else None
             command, _ = self._readers[place].take(listed, limit, block_seconds)
-            taken = self.ask(command, (block_seconds or 0) + ANSWER_SECONDS)
+            try:
+                taken = self.ask(command, (block_seconds or 0) + ANSWER_SECONDS)
+            except KeySpoilt:
+                if not self._readers[place].leave_out_spoilt(listed):
+                    raise
+                continue
             if taken is None:
                 if block_seconds is None or time.monotonic() >= deadline:
                     return []
@@ -279,7 +290,8 @@ class RedisChannelLayer(ChannelLayer):
         while awaited > 0 and (left := deadline - time.monotonic()) > 0:
             for _, message in self.receive_many([answer_to], awaited, left):
                 awaited -= 1
-                members += message["members"]
+                listed = message.get("members")
+                members += filter(names.is_channel_name, listed if isinstance(listed, list) else ())
         return members
 
     def send_group(self, group: str, message: Message) -> None:
@@ -335,6 +347,11 @@ class RedisChannelLayer(ChannelLayer):
     def announce(self, channels: Iterable[str]) -> None:
         self.ask(self.plan.announce([names.require_channel_name(channel) for channel in channels]))
 
+    def takers(self) -> dict[str, float]:
+        announced_ms = self.ask(self.plan.takers())
+        now_ms = self.now_ms(self.places.home)
+        return {channel: max((now_ms - at_ms) / 1000, 0.0) for channel, at_ms in announced_ms.items()}
+
     def reap(self) -> None:
         self._reaper.look()
 
@@ -369,5 +386,6 @@ class RedisChannelLayer(ChannelLayer):
         )
 
     def close(self) -> None:
+        super().close()
         for executor in self._executors.values():
             executor.close()

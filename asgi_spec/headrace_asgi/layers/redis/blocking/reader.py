@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from headrace_asgi.contract import Delivery
-from headrace_asgi.envelope import Entry, unpack_message
+from headrace_asgi.envelope import Entry, require_place_on, unpack_message
 from headrace_asgi.errors import UnreadableEntry
 from headrace_asgi.names import non_local_name, require_channel_names
 
@@ -25,6 +25,8 @@ log = logging.getLogger("headrace.layer")
 TAKES_KEPT = 1000
 #: Seconds between two log lines about unreadable entries of one reader.
 COMPLAINT_SECONDS = 60.0
+#: Seconds for which a channel is left out whose key holds no messages.
+LEFT_OUT_SECONDS = 30.0
 
 
 @dataclass(slots=True)
@@ -51,6 +53,9 @@ class ChannelReader:
         self._orders: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._takes: dict[tuple[object, ...], tuple[RedisCommand, bytes]] = {}
         self._complained = -COMPLAINT_SECONDS
+        #: Channels whose key holds something else than messages, and until when they are left out.
+        self._spoilt: frozenset[str] = frozenset()
+        self._left_out_until = 0.0
         #: Entries by "<channel>|taken", "…|expired" and "…|unreadable".
         self.counters: Counter[str] = Counter()
 
@@ -61,13 +66,16 @@ class ChannelReader:
 
         Raises TypeError for a name that is none; names that made a take before are not looked at again.
         """
+        if self._spoilt and time.monotonic() >= self._left_out_until:
+            self._forget_spoilt()
         asked = tuple(channels)
         order = self._orders.get(asked)
         if order is None:
             require_channel_names(asked)
             if len(self._orders) >= TAKES_KEPT:
                 self._orders.clear()
-            order = self._orders[asked] = asked
+            order = tuple(channel for channel in asked if channel not in self._spoilt) or asked
+            self._orders[asked] = order
         key = (order, limit, block_seconds)
         take = self._takes.get(key)
         if take is None:
@@ -76,6 +84,39 @@ class ChannelReader:
             command = self._plan.take(self._place, order, limit, block_seconds)
             take = self._takes[key] = (command, pack(command.args))
         return take
+
+    def leave_out_spoilt(self, channels: Sequence[str]) -> bool:
+        """Leave out, for a while, those of `channels` whose key holds something else than messages.
+
+        For a take that Redis refused with KeySpoilt: one such key would keep the others from being taken. One
+        round trip. Whether there is anything left to be taken from.
+        """
+        asked = list(dict.fromkeys(channels))
+        kinds = self._executor.run([self._plan.kind(self._place, channel) for channel in asked])
+        spoilt = {
+            channel: kind
+            for channel, kind in zip(asked, kinds, strict=True)
+            if isinstance(kind, str) and kind not in ("list", "none")
+        }
+        if not spoilt or len(spoilt) == len(asked):
+            return False
+        for channel, kind in spoilt.items():
+            log.error(
+                "Nothing is taken from %s: its key %s at Redis holds a %s, which something else wrote; "
+                "delete it. The next look is in %.0f s",
+                channel,
+                self._plan.queue_key(self._place, channel),
+                kind,
+                LEFT_OUT_SECONDS,
+            )
+        self._orders.clear()
+        self._spoilt |= spoilt.keys()
+        self._left_out_until = time.monotonic() + LEFT_OUT_SECONDS
+        return True
+
+    def _forget_spoilt(self) -> None:
+        self._spoilt = frozenset()
+        self._orders.clear()
 
     def served(self, channels: Sequence[str], channel: str) -> None:
         """A take from `channels` found something in `channel`."""
@@ -97,8 +138,10 @@ class ChannelReader:
             try:
                 entry = decode(raw, channel)
                 if entry.control:
-                    continue  # a note between processes: whoever reads this queue is not the one it is for
+                    raise UnreadableEntry("a note between processes lies where messages are")
                 message = unpack_message(entry.payload)
+                if entry.channel is not None or entry.order is not None:
+                    require_place_on(channel, entry, message)
             except UnreadableEntry as error:
                 self._unreadable(counted, error)
                 entry = entry or error.entry

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from headrace_asgi.contract import Outcome
-from headrace_asgi.errors import HeadraceError
+from headrace_asgi.errors import HeadraceError, KeySpoilt
 
 from ..plan.command import RedisCommand
 from ..plan.death_watch import DeathWatch
@@ -63,15 +63,14 @@ class Reaper:
     def _clean(self, process: str) -> None:
         """End all that is known of a dead process. From its first step on nothing can be added to that."""
         plan = self._plan
-        for command in plan.unmark(process):
-            self._asker.ask(command)
+        self._answers(plan.unmark(process))
         told = unread = 0
         for place in plan.places.names:
             told += self._tell_disconnects(place, process)
-            for group in self._asker.ask(plan.groups_of(place, process)):
-                self._asker.ask(plan.group_forget(group, process))
-            unread += sum(self._answers(plan.remove_rest(place, process)))
-        self._asker.ask(plan.buried(process))
+            for group in self._answer(plan.groups_of(place, process)) or ():
+                self._answer(plan.group_forget(group, process))
+            unread += sum(count or 0 for count in self._answers(plan.remove_rest(place, process)))
+        self._answer(plan.buried(process))
         log.warning(
             "Cleaned up after %s: %d disconnects told, %d entries of its queue dropped", process, told, unread
         )
@@ -79,15 +78,22 @@ class Reaper:
     def _tell_disconnects(self, place: str, process: str) -> int:
         plan, told, cursor = self._plan, 0, 0
         while True:
-            cursor, sockets = self._asker.ask(plan.some_sockets(place, process, cursor))
+            cursor, sockets = self._answer(plan.some_sockets(place, process, cursor)) or (0, {})
             tell = [plan.lost_disconnect(process + local, path) for local, path in sockets.items()]
             told += sum(outcome in (Outcome.SENT, Outcome.BOXED) for outcome in self._answers(tell))
             if not cursor:
                 return told
 
+    def _answer(self, command: RedisCommand) -> Any:
+        return self._answers([command])[0]
+
     def _answers(self, commands: Sequence[RedisCommand]) -> list[Any]:
+        """The answers; None for what cannot be known any more, because something else wrote over it."""
         answers = self._asker.run(commands)
-        for answer in answers:
-            if isinstance(answer, HeadraceError):
+        for index, answer in enumerate(answers):
+            if isinstance(answer, KeySpoilt):
+                log.error("Some of a dead interface server cannot be ended: %s", answer)
+                answers[index] = None
+            elif isinstance(answer, HeadraceError):
                 raise answer  # the next look goes on with what is left
         return answers

@@ -23,11 +23,12 @@ from headrace_asgi.contract import (
     WorkerPort,
 )
 from headrace_asgi.envelope import pack_message
-from headrace_asgi.errors import ChannelFull, HeadraceError, LayerUnavailable
+from headrace_asgi.errors import ChannelFull, HeadraceError, KeySpoilt, LayerUnavailable
+from headrace_asgi.log_limit import LogLimit, left_out_note
 from headrace_asgi.names import is_process_queue, non_local_name, require_channel_name, require_group_name
 
 from ..plan.command import RedisCommand, as_is
-from ..plan.outcomes import refusal_of
+from ..plan.outcomes import Reaction, refusal_of
 from ..plan.outgoing import Outgoing, group_copies, message_entry, outcomes_of
 from ..plan.places import Places
 from ..plan.plan import Plan
@@ -83,6 +84,7 @@ class RedisWorkerPort(WorkerPort):
         self._owed: list[RedisCommand] = []
         #: Group messages of this turn whose group cannot be read.
         self._unsaid: list[tuple[Out, Outcome]] = []
+        self._complaints = LogLimit()
         self._silence = SilenceTimeout(lambda: hangs(self._executor.address.address), self._has_to_end)
         self._woken = False
         self._may_unblock = True
@@ -199,8 +201,20 @@ class RedisWorkerPort(WorkerPort):
         self._owed = [
             command
             for command, answer in zip(owed, answers[len(commands) :], strict=True)
-            if isinstance(answer, ReplyError)
+            if isinstance(answer, ReplyError) and self._may_work_later(answer, command)
         ]
+
+    def _may_work_later(self, answer: ReplyError, command: RedisCommand) -> bool:
+        """Whether something that Redis refused is worth another turn; if not, its lease ends it."""
+        refusal = refusal_of(answer, command, self._executor.address.label)
+        if refusal.reaction is Reaction.FAIL:
+            self._complain(command, refusal.error)
+        return refusal.reaction is not Reaction.FAIL
+
+    def _complain(self, command: RedisCommand, error: HeadraceError) -> None:
+        left_out = self._complaints.ask(command.name)
+        if left_out is not None:
+            log.error("%s%s", error, left_out_note(left_out))
 
     def _heard(self, commands: Sequence[tuple[RedisCommand, list[Out]]], answers: list[Any]) -> None:
         """Tell what was refused. What Redis did not know or could not do yet goes over the pool: this
@@ -210,6 +224,8 @@ class RedisWorkerPort(WorkerPort):
             again = self._executor.run([commands[index][0] for index in failed])
             for index, answer in zip(failed, again, strict=True):
                 answers[index] = answer
+                if isinstance(answer, KeySpoilt):
+                    self._complain(commands[index][0], answer)
         # Only now: after a broken write nothing of the turn is said to be refused.
         refused, self._unsaid = self._unsaid, []
         for index, (command, items) in enumerate(commands):
@@ -256,6 +272,12 @@ class RedisWorkerPort(WorkerPort):
                 self._say(() if executed else commands, data)
                 executed = bool(commands)
                 taken = take.read(self._answer(take, block))
+            except KeySpoilt:
+                if not self._reader.leave_out_spoilt(channels):
+                    if not executed:
+                        raise
+                    return []
+                taken = None
             except LayerUnavailable as error:
                 if executed:
                     log.warning("A take was lost with what it had popped: %s", error)
@@ -295,8 +317,10 @@ class RedisWorkerPort(WorkerPort):
                 self._wait(pause)
             connection.receive()
         if isinstance(answer, ReplyError):
-            connection.close()
-            raise refusal_of(answer, take, self._executor.address.label).error
+            error = refusal_of(answer, take, self._executor.address.label).error
+            if not isinstance(error, KeySpoilt):
+                connection.close()
+            raise error
         return answer
 
     def _has_to_end(self) -> bool:

@@ -20,7 +20,7 @@ end
 
 -- Count what was put on a list. `w` is the tag of the place and one letter, a list that tag, 'c:' and its channel.
 local function count_sent(n, w, list)
-  return redis.call('HINCRBY', n, string.sub(list, #w + 2) .. '|sent', 1)
+  return count(n, string.sub(list, #w + 2) .. '|sent', 1)
 end
 
 -- The time an entry waited here does not count: it may start until a third of the new lease is left. So no entry
@@ -33,13 +33,25 @@ local function fresh(boxed, lease_ms)
   return string.sub(boxed, 2, 3) .. expiry .. string.sub(boxed, 12)
 end
 
+-- The list that a waiting entry is for; nil for bytes that are no such entry (too short, or without an order number):
+-- something else wrote them.
+local function list_of(boxed, lists)
+  return #boxed > 14 and bit.band(string.byte(boxed, 3), 0x01) == 1 and lists[string.byte(boxed)] or nil
+end
+
 -- Send the next entry that waits; false if there is none.
 local function move(socket, o, m, w, n, lists, lease_ms)
-  local boxed = redis.call('LPOP', m)
-  if not boxed then
-    return false
-  end
-  local list = lists[string.byte(boxed)]
+  local boxed, list
+  repeat
+    boxed = redis.call('LPOP', m)
+    if not boxed then
+      return false
+    end
+    list = list_of(boxed, lists)
+    if not list then
+      count(n, 'mailbox|unreadable', 1)
+    end
+  until list
   redis.call('SET', o, struct.unpack('>I4', boxed, 12), 'PX', lease_ms)
   redis.call('RPUSH', list, fresh(boxed, lease_ms))
   count_sent(n, w, list)

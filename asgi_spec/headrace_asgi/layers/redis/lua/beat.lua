@@ -17,7 +17,8 @@ if redis.call('HEXISTS', KEYS[1], process) == 0 then
 elseif redis.call('EXISTS', KEYS[5]) == 0 then
   status = -7
 else
-  redis.call('HINCRBY', KEYS[2], process, 1)
+  count(KEYS[2], process, 1)
 end
-local taken = redis.call('ZRANGEBYSCORE', KEYS[6], now - tonumber(counts_ms), '+inf')
-return { status, now, tonumber(redis.call('GET', KEYS[4]) or 0), taken }
+-- Neither is worth a heartbeat, should something else have written there.
+local taken = redis.pcall('ZRANGEBYSCORE', KEYS[6], now - tonumber(counts_ms), '+inf')
+return { status, now, tonumber(redis.pcall('GET', KEYS[4])) or 0, taken.err and {} or taken }

@@ -15,12 +15,12 @@ if redis.call('HEXISTS', s, id) == 1 then
   return -2
 end
 if redis.call('LLEN', c) >= tonumber(capacity) then
-  redis.call('HINCRBY', n, name .. '|shed', 1)
+  count(n, name .. '|shed', 1)
   return 0
 end
 redis.call('HSET', s, id, path)
 redis.call('HSET', f, id, 0)
 redis.call('SET', o, 0, 'PX', lease_ms)
 redis.call('RPUSH', c, entry)
-redis.call('HINCRBY', n, name .. '|sent', 1)
+count(n, name .. '|sent', 1)
 return 1

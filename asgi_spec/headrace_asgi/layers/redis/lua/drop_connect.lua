@@ -13,8 +13,8 @@ if redis.call('GET', o) ~= '0' then
   return -4
 end
 for _, boxed in ipairs(redis.call('LRANGE', m, 0, -1)) do
-  local list = KEYS[6 + string.byte(boxed)]
-  redis.call('HINCRBY', n, string.sub(list, #w + 2) .. '|dropped', 1)
+  local list = #boxed > 0 and KEYS[6 + string.byte(boxed)]
+  count(n, list and string.sub(list, #w + 2) .. '|dropped' or 'mailbox|unreadable', 1)
 end
 redis.call('HDEL', s, id)
 redis.call('HDEL', f, id)

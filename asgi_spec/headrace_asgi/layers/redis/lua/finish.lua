@@ -22,9 +22,13 @@ if redis.call('GET', o) ~= order then
 end
 if drain == '1' then
   for _, boxed in ipairs(redis.call('LRANGE', m, 0, -1)) do
-    local list = lists[string.byte(boxed)]
-    redis.call('RPUSH', list, plain(boxed, lease_ms))
-    count_sent(n, w, list)
+    local list = list_of(boxed, lists)
+    if list then
+      redis.call('RPUSH', list, plain(boxed, lease_ms))
+      count_sent(n, w, list)
+    else
+      count(n, 'mailbox|unreadable', 1)
+    end
   end
   redis.call('DEL', m)
   redis.call('ZREM', w, socket)

@@ -27,16 +27,16 @@ if flying == 'done' then
   local length = redis.call('RPUSH', c, entry)
   if length > tonumber(capacity) then
     redis.call('RPOP', c)
-    redis.call('HINCRBY', n, name .. '|shed', 1)
-    return { 0, tonumber(redis.call('HGET', n, name .. '|sent') or 0), length - 1 }
+    count(n, name .. '|shed', 1)
+    return { 0, tonumber(redis.pcall('HGET', n, name .. '|sent')) or 0, length - 1 }
   end
   redis.call('HSET', f, id, order)
   redis.call('SET', o, order, 'PX', lease_ms)
-  return { 1, redis.call('HINCRBY', n, name .. '|sent', 1), length }
+  return { 1, count(n, name .. '|sent', 1), length }
 end
 if redis.call('RPUSH', m, string.char(list) .. entry) > tonumber(box_capacity) then
   redis.call('RPOP', m)
-  redis.call('HINCRBY', n, name .. '|shed', 1)
+  count(n, name .. '|shed', 1)
   return { 0 }
 end
 redis.call('HSET', f, id, order)

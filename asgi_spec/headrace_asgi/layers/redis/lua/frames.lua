@@ -17,7 +17,7 @@ if #ARGV == 5 then
     local length = redis.call('RPUSH', c, ARGV[5])
     if length <= capacity then
       redis.call('HSET', f, ARGV[3], ARGV[4])
-      return { 1, redis.call('HINCRBY', n, name .. '|sent', 1), length }
+      return { 1, count(n, name .. '|sent', 1), length }
     end
     redis.call('RPOP', c)
   end
@@ -47,7 +47,7 @@ for first = 3, #ARGV, 3000 do -- a thousand frames at a time: Lua unpacks no mor
     if length > capacity then
       local over = math.min(length - capacity, accepted)
       redis.call('RPOP', c, over)
-      redis.call('HINCRBY', n, name .. '|shed', over)
+      count(n, name .. '|shed', over)
       accepted, length = accepted - over, length - over
     end
     if accepted > 0 then
@@ -55,7 +55,7 @@ for first = 3, #ARGV, 3000 do -- a thousand frames at a time: Lua unpacks no mor
     end
   end
   if accepted * 3 + 2 == #ARGV then -- all of them, as usual
-    return { accepted, redis.call('HINCRBY', n, name .. '|sent', accepted), length }
+    return { accepted, count(n, name .. '|sent', accepted), length }
   end
   sent = sent + accepted
   for k = 1, #locals do
@@ -64,6 +64,6 @@ for first = 3, #ARGV, 3000 do -- a thousand frames at a time: Lua unpacks no mor
     answers[#answers + 1] = answer
   end
 end
-local total = sent > 0 and redis.call('HINCRBY', n, name .. '|sent', sent)
-  or tonumber(redis.call('HGET', n, name .. '|sent') or 0)
+local total = sent > 0 and count(n, name .. '|sent', sent)
+  or tonumber(redis.pcall('HGET', n, name .. '|sent')) or 0
 return { sent == #answers and sent or answers, total, length or redis.call('LLEN', c) }

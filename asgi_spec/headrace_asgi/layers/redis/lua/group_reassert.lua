@@ -8,9 +8,9 @@
 if redis.call('EXISTS', KEYS[1]) == 0 then
   return { -1, 0 }
 end
-local adds = redis.call('HGET', KEYS[2], ARGV[1])
+local adds = tonumber(redis.call('HGET', KEYS[2], ARGV[1]) or '') -- what is no number is not ours
 if adds then
-  return { 0, tonumber(adds) }
+  return { 0, adds }
 end
 redis.call('HSET', KEYS[2], ARGV[1], 1)
 redis.call('SADD', KEYS[3], ARGV[2])

@@ -5,8 +5,8 @@
 -- ARGV  name of who asks, ms for which it is the one
 -- Answer: nothing if another one looks;  the counters, as a flat list;  the dead
 
-local holder = redis.call('GET', KEYS[1])
-if holder and holder ~= ARGV[1] then
+local holder = redis.pcall('GET', KEYS[1])
+if type(holder) == 'string' and holder ~= ARGV[1] then
   return false
 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])

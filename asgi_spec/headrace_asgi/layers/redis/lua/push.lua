@@ -26,7 +26,7 @@ if #ARGV > 2 and room >= #ARGV - 2 and #ARGV < 7000 then -- all fit, as usual; L
     end
   end
   redis.call('RPUSH', KEYS[1], unpack(ARGV, 3))
-  redis.call('HINCRBY', KEYS[2], 'pushed', #ARGV - 2)
+  redis.pcall('HINCRBY', KEYS[2], 'pushed', #ARGV - 2)
   return messages
 end
 for i = 3, #ARGV do
@@ -43,6 +43,6 @@ for i = 3, #ARGV do
   end
 end
 if pushed > 0 then
-  redis.call('HINCRBY', KEYS[2], 'pushed', pushed)
+  redis.pcall('HINCRBY', KEYS[2], 'pushed', pushed)
 end
 return messages

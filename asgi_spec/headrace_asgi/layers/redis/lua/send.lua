@@ -21,10 +21,10 @@ if sent > 0 then
 end
 if name ~= '' then
   if sent > 0 then
-    redis.call('HINCRBY', KEYS[2], name .. '|sent', sent)
+    count(KEYS[2], name .. '|sent', sent)
   end
   if sent < offered then
-    redis.call('HINCRBY', KEYS[2], name .. '|shed', offered - sent)
+    count(KEYS[2], name .. '|shed', offered - sent)
   end
 end
 return sent

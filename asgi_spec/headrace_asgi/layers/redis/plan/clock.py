@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from typing import Any
@@ -50,7 +51,8 @@ class RedisClock:
     def sample_answer(self, answer: Any) -> None:
         """Learn from the answer to TIME; another answer changes nothing."""
         if isinstance(answer, list):
-            self.sample(int(answer[0]) * 1000 + int(answer[1]) // 1000)
+            with contextlib.suppress(ValueError, TypeError, IndexError):
+                self.sample(int(answer[0]) * 1000 + int(answer[1]) // 1000)
 
     def now_ms(self) -> int:
         """The Redis clock in ms. Raises RuntimeError before the first sample."""

@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 
 from headrace_asgi.contract import Outcome
 
+from .places import KEY_START
 from .scripts import Script
 
 __all__ = [
     "ALIVE",
     "FENCED",
+    "FOREIGN_BYTES",
     "LOST",
     "UNMARKED",
     "Accepted",
@@ -29,6 +31,8 @@ __all__ = [
 
 Argument = bytes | str | int
 
+#: How bytes that are no text are kept in a str, and found again when it is packed.
+FOREIGN_BYTES = "surrogateescape"
 #: What `beat.lua` answers: all is in place; others declared the process dead; Redis lost its data; Redis lost
 #: nothing but the mark of the process.
 ALIVE, FENCED, LOST, UNMARKED = 1, -5, -6, -7
@@ -59,6 +63,11 @@ class RedisCommand:
     def name(self) -> str:
         """What people are told of it: the script's name, or the first word."""
         return self.script.name if self.script is not None else text(self.args[0])
+
+    @property
+    def keys(self) -> list[str]:
+        """The keys it touches."""
+        return [arg for arg in self.args if isinstance(arg, str) and arg.startswith(KEY_START)]
 
     def whole(self) -> RedisCommand:
         """The command with the script's source in place of its digest (after NOSCRIPT)."""
@@ -110,4 +119,5 @@ def names(answer: Any) -> list[str]:
 
 
 def text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
+    """A name as Redis has it. What is no UTF-8 is none of ours, and is packed as the same bytes again."""
+    return value.decode(errors=FOREIGN_BYTES) if isinstance(value, bytes) else str(value)

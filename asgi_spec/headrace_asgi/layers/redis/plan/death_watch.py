@@ -22,9 +22,9 @@ class DeathWatch:
 
     def __init__(self) -> None:
         self._looked_at = math.inf
-        self._seen: dict[str, tuple[int, float]] = {}
+        self._seen: dict[str, tuple[str, float]] = {}
 
-    def look(self, counters: Mapping[str, int], now: float) -> list[tuple[str, int]]:
+    def look(self, counters: Mapping[str, str], now: float) -> list[tuple[str, str]]:
         """The processes that are dead, each with the counter that stands still.
 
         `now` is in seconds, of a monotonic clock of this process.

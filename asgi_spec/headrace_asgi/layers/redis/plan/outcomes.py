@@ -8,7 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from headrace_asgi.errors import ChannelFull, HeadraceError, LayerRefused, LayerUnavailable, OutcomeUnknown
+from headrace_asgi.errors import (
+    ChannelFull,
+    HeadraceError,
+    KeySpoilt,
+    LayerRefused,
+    LayerUnavailable,
+    OutcomeUnknown,
+)
 
 from .command import RedisCommand
 from .faults import SETTING
@@ -24,6 +31,7 @@ __all__ = [
     "connection_lost",
     "login_refused",
     "may_repeat",
+    "not_understood",
     "reaction_to",
     "refusal_of",
 ]
@@ -72,6 +80,10 @@ REACTIONS = {
 }
 #: Codes that only somebody who changes a setting, ours or that of Redis, can end.
 _LOGIN = ("NOAUTH", "WRONGPASS")
+#: A key holds another kind of value than we put there.
+_WRONG_TYPE = "WRONGTYPE"
+#: Keys that an error names, at most: a script has a dozen.
+_KEYS_SHOWN = 12
 
 #: What people do about a Redis whose memory is full.
 OUT_OF_MEMORY = "raise its maxmemory, or see what fills it"
@@ -132,7 +144,25 @@ def _refused(answer: ReplyError, command: RedisCommand, label: str) -> LayerUnav
     said = f"Redis at {label} refused {command.name}: {answer}"
     if code in _REMEDIES:
         said += f"; {_REMEDIES[code]}"
+    if code == _WRONG_TYPE:
+        return KeySpoilt(said + _spoilt(command))
     return LayerRefused(said) if code == "NOPERM" else LayerUnavailable(said)
+
+
+def not_understood(answer: object, command: RedisCommand, label: str, error: Exception) -> OutcomeUnknown:
+    """The outcome of a command whose answer is none that it can have: something else wrote its keys."""
+    return OutcomeUnknown(
+        f"Redis at {label} answered {command.name} with {answer!r:.100}, which means nothing ({error!r:.100})"
+        + _spoilt(command)
+    )
+
+
+def _spoilt(command: RedisCommand) -> str:
+    keys = command.keys
+    listed = ", ".join(keys[:_KEYS_SHOWN]) + (", …" if len(keys) > _KEYS_SHOWN else "")
+    return (
+        f"; something else wrote {'this key' if len(keys) == 1 else 'one of these keys'}, delete it: {listed}"
+    )
 
 
 def login_refused(label: str, answer: Exception) -> LayerRefused:

@@ -52,7 +52,11 @@ def group_copies(
         # Clients of ours join in their process. One that stands here was put here by who has no keys.
         if codec.bound and is_process_queue(channel):
             continue
-        yield channel, message_entry(codec.encode, channel, payload, expiry_ms)
+        try:
+            copy = message_entry(codec.encode, channel, payload, expiry_ms)
+        except ValueError:  # no name of a channel: somebody else made it a member
+            continue
+        yield channel, copy
 
 
 @dataclass(slots=True)

@@ -10,8 +10,10 @@ from collections.abc import Sequence
 
 from headrace_asgi.errors import ConfigurationError
 
-__all__ = ["Places"]
+__all__ = ["KEY_START", "Places"]
 
+#: How every key begins: the version of the layout, and the hash tag of its place.
+KEY_START = "hr1:{"
 #: No braces, which would end the hash tag, and nothing that means something in a glob.
 _PREFIX = re.compile(r"[a-zA-Z0-9\-_.:]*", re.ASCII)
 
@@ -43,7 +45,7 @@ class Places:
 
     def tag(self, place: str) -> str:
         """What stands before every key of a place, hash tag included."""
-        return f"hr1:{{{self.prefix}{'.' if self.prefix else ''}{place}}}:"
+        return f"{KEY_START}{self.prefix}{'.' if self.prefix else ''}{place}}}:"
 
     def of(self, name: str) -> str:
         """Where the socket, group or single-reader channel `name` lies."""

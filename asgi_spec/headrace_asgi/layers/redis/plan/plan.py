@@ -34,10 +34,18 @@ from headrace_asgi.limits import (
     LEASE_MARGIN_SECONDS,
     MAILBOX_CAPACITY,
     PROCESS_QUEUE_CAPACITY,
+    TAKERS_REMEMBERED_SECONDS,
     Capacities,
 )
 from headrace_asgi.messages import WEBSOCKET_DISCONNECT
-from headrace_asgi.names import is_process_queue, local_part, non_local_name, place_of_process
+from headrace_asgi.names import (
+    is_channel_name,
+    is_process_name,
+    is_process_queue,
+    local_part,
+    non_local_name,
+    place_of_process,
+)
 
 from .command import (
     ALIVE,
@@ -64,6 +72,7 @@ ENTRIES_PER_COMMAND = 1000
 #: Seconds after which Redis may forget what nobody refreshes: rubbish collection, no protocol depends on it.
 RUBBISH_SECONDS = 86_400
 _ANNOUNCED_MS = int(ANNOUNCED_SECONDS * 1000)
+_REMEMBERED_MS = int(TAKERS_REMEMBERED_SECONDS * 1000)
 #: How long one observer of heartbeats is the only one, without a word of it: three looks.
 _OBSERVER_MS = 15_000
 #: Order number of a disconnect for a socket of which nothing else is known.
@@ -260,7 +269,7 @@ class Plan:
         place = self.places.home
         sent = (b"HGET", self.key(place, "n"), f"{channel}|sent")
         return [
-            RedisCommand(place, sent, lambda answer: int(answer or 0), repeat=True),
+            RedisCommand(place, sent, _number, repeat=True),
             RedisCommand(place, (b"LLEN", self.key(place, "c", channel)), as_is, repeat=True),
         ]
 
@@ -381,6 +390,15 @@ class Plan:
 
         return RedisCommand(place, (*command, len(keys), *keys, b"LEFT", b"COUNT", limit), read)
 
+    def kind(self, place: str, channel: str) -> RedisCommand:
+        """What the key of a channel holds, as Redis calls it: "list", or "none" if nothing waits."""
+        return RedisCommand(place, (b"TYPE", self.queue_key(place, channel)), text, repeat=True)
+
+    def empty_queue(self, process: str) -> RedisCommand:
+        """Remove what stands where the queue of a process should be."""
+        place = self.place_of_process(process)
+        return RedisCommand(place, (b"UNLINK", self.key(place, "q", process)), no_answer, repeat=True)
+
     def queue_key(self, place: str, channel: str) -> str:
         """The list that a channel is received from (`q:` and `c:` keys have tags of one length)."""
         return self.key(place, "q" if is_process_queue(channel) else "c", channel)
@@ -428,7 +446,7 @@ class Plan:
         keys = (self.key(place, "g", group), self.key(place, "gp", group))
 
         def read(answer: Any) -> tuple[list[str], list[str]]:
-            return names(answer[0]), names(answer[1])
+            return [name for name in names(answer[0]) if is_process_queue(name)], names(answer[1])
 
         return self._scripted("group_read", place, keys, (self.group_expiry_ms,), read, repeat=True)
 
@@ -481,10 +499,20 @@ class Plan:
 
         return self._scripted("beat", home, keys, (process, _ANNOUNCED_MS), read, repeat=True)
 
+    def takers(self) -> RedisCommand:
+        """The channels that workers announced, each with the ms on the clock of home when one did so last."""
+        home = self.places.home
+
+        def read(answer: Any) -> dict[str, float]:
+            return dict(zip(names(answer[::2]), map(float, answer[1::2]), strict=True))
+
+        args = (b"ZRANGE", self.key(home, "takers"), 0, -1, b"WITHSCORES")
+        return RedisCommand(home, args, read, repeat=True)
+
     def announce(self, channels: Sequence[str]) -> RedisCommand:
         """Say that a worker takes these channels."""
         home = self.places.home
-        args: tuple[Argument, ...] = (_ANNOUNCED_MS, *channels)
+        args: tuple[Argument, ...] = (_REMEMBERED_MS, *channels)
         return self._scripted("announce", home, (self.key(home, "takers"),), args, no_answer, repeat=True)
 
     def withdraw(self, process: str) -> list[RedisCommand]:
@@ -517,15 +545,19 @@ class Plan:
         home = self.places.home
         keys = (self.key(home, "reaper"), self.key(home, "beat"), self.key(home, "dead"))
 
-        def read(answer: Any) -> tuple[dict[str, int], list[str]] | None:
+        def read(answer: Any) -> tuple[dict[str, str], list[str]] | None:
             if answer is None:
                 return None
             counters, dead = answer
-            return dict(zip(names(counters[::2]), map(int, counters[1::2]), strict=True)), names(dead)
+            beating = dict(zip(names(counters[::2]), names(counters[1::2]), strict=True))
+            return (
+                {name: counter for name, counter in beating.items() if is_process_name(name)},
+                [name for name in names(dead) if is_process_name(name)],
+            )
 
         return self._scripted("look_after", home, keys, (observer, _OBSERVER_MS), read, repeat=True)
 
-    def fence(self, process: str, counter: int) -> RedisCommand:
+    def fence(self, process: str, counter: str) -> RedisCommand:
         """Declare a process dead whose counter still stands there; the answer is whether it does."""
         home = self.places.home
         keys = (
@@ -548,7 +580,7 @@ class Plan:
 
         def read(answer: Any) -> tuple[int, dict[str, str]]:
             following, found = answer
-            return int(following), dict(zip(names(found[::2]), names(found[1::2]), strict=True))
+            return int(following), _sockets(process, found)
 
         args = (b"HSCAN", self.key(place, "s", process), cursor, b"COUNT", 100)
         return RedisCommand(place, args, read, repeat=True)
@@ -589,7 +621,7 @@ class Plan:
         """The sockets that are registered at a place: local part -> path."""
 
         def read(answer: Any) -> dict[str, str]:
-            return dict(zip(names(answer[::2]), names(answer[1::2]), strict=True))
+            return _sockets(process, answer)
 
         return RedisCommand(place, (b"HGETALL", self.key(place, "s", process)), read, repeat=True)
 
@@ -619,7 +651,7 @@ class Plan:
             fields = (f"{channel}|sent", f"{channel}|shed", f"{channel}|dropped")
             args = (b"HMGET", self.key(place, "n"), *fields)
             commands.append(
-                RedisCommand(place, args, lambda answer: [int(n or 0) for n in answer], repeat=True)
+                RedisCommand(place, args, lambda answer: [_number(n) for n in answer], repeat=True)
             )
             commands.append(
                 RedisCommand(place, (b"LLEN", self.queue_key(place, channel)), as_is, repeat=True)
@@ -646,3 +678,20 @@ class Plan:
         """
         home = self.places.home
         return RedisCommand(home, (b"INCR", self.key(home, "flushes")), as_is)
+
+
+def _number(answer: Any) -> int:
+    """A counter; 0 for none, and for what is no number: a counter is not worth an error."""
+    try:
+        return int(answer or 0)
+    except ValueError:
+        return 0
+
+
+def _sockets(process: str, answer: Sequence[Any]) -> dict[str, str]:
+    """The sockets in a registry, local part -> path, without what no socket can be called."""
+    return {
+        local: path.decode(errors="replace")
+        for local, path in zip(names(answer[::2]), answer[1::2], strict=True)
+        if local and is_channel_name(process + local)
+    }

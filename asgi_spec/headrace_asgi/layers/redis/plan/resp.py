@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 
 from hiredis import ProtocolError, Reader, ReplyError, pack_command
 
-from .command import Argument
+from .command import FOREIGN_BYTES, Argument
 
 __all__ = ["NOTHING", "ProtocolError", "Reader", "ReplyError", "pack"]
 
@@ -28,12 +28,15 @@ def pack(args: Sequence[Argument]) -> bytes:
     last = args[-1]  # where there are messages, they are the last arguments
     if isinstance(last, bytes) and len(last) >= _LARGE_BYTES:
         return _joined(args)
-    return _pack_command(tuple(args))
+    try:
+        return _pack_command(tuple(args))
+    except UnicodeEncodeError:  # the name of something that somebody else wrote
+        return _joined(args)
 
 
 def _joined(args: Sequence[Argument]) -> bytes:
     parts = [b"*%d\r\n" % len(args)]
     for arg in args:
-        data = arg if isinstance(arg, bytes) else str(arg).encode()
+        data = arg if isinstance(arg, bytes) else str(arg).encode(errors=FOREIGN_BYTES)
         parts += (b"$%d\r\n" % len(data), data, b"\r\n")
     return b"".join(parts)

@@ -12,8 +12,9 @@ __all__ = ["SCRIPTS", "Script", "script"]
 #: Scripts that are another one, but refused when Redis is out of memory.
 _REFUSED_WHEN_FULL = {"push_spare": "push"}
 _ALLOWED = b" flags=allow-oom\n"
-#: Scripts that move entries between a socket's mailbox and the shared lists.
+#: Scripts that move entries between a socket's mailbox and the shared lists, and those that count.
 _WITH_MAILBOX = {"frame_ordered", "disconnect", "finish", "kick"}
+_COUNTING = {"send", "connect", "frames", "drop_connect", "beat"} | _WITH_MAILBOX
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +38,13 @@ def script(name: str) -> Script:
     source = (folder / f"{_REFUSED_WHEN_FULL.get(name, name)}.lua").read_bytes()
     if name in _REFUSED_WHEN_FULL:
         source = source.replace(_ALLOWED, b"\n", 1)
+    shared = b""
+    if name in _COUNTING:
+        shared += (folder / "_counting.lua").read_bytes()
     if name in _WITH_MAILBOX:
-        first, rest = source.split(b"\n", 1)
-        source = first + b"\n" + (folder / "_mailbox.lua").read_bytes() + rest
+        shared += (folder / "_mailbox.lua").read_bytes()
+    first, rest = source.split(b"\n", 1)
+    source = first + b"\n" + shared + rest
     return Script(name, source, hashlib.sha1(source, usedforsecurity=False).hexdigest().encode())
 
 

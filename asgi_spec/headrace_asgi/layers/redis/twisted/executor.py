@@ -10,7 +10,7 @@ from headrace_asgi.errors import ChannelFull, HeadraceError, LayerUnavailable
 
 from ..memory_watch import MemoryWatch
 from ..plan.command import RedisCommand
-from ..plan.outcomes import Reaction, refusal_of
+from ..plan.outcomes import Reaction, not_understood, refusal_of
 from ..plan.resp import ReplyError
 from .link import RedisLink
 
@@ -52,10 +52,15 @@ class TwistedExecutor:
         def got(answer: Any) -> None:
             if isinstance(answer, Exception):
                 self._refused(command, answered, answer)
-            else:
-                if self._memory.is_full and command.needs_memory:
-                    self._memory.accepted()
-                answered(command.read(answer))
+                return
+            if self._memory.is_full and command.needs_memory:
+                self._memory.accepted()
+            try:
+                read = command.read(answer)
+            except (ValueError, TypeError, LookupError) as error:
+                read = not_understood(answer, command, self._links[command.place].address.label, error)
+                self._complain(f"{command.name} not understood", read)
+            answered(read)
 
         self._links[command.place].send(command.args, got)
 
@@ -91,7 +96,7 @@ class TwistedExecutor:
         if isinstance(refusal.error, ChannelFull):
             self._memory.refused()
         elif refusal.reaction is Reaction.FAIL:
-            self._complain(str(error), refusal.error)
+            self._complain(f"{command.name} {error}", refusal.error)
         if refusal.command is not None:
             self.ask(refusal.command, answered)
             return

@@ -19,7 +19,7 @@ from typing import Any
 from headrace_asgi import messages
 from headrace_asgi.contract import Done, InterfacePort, InterfaceReceiver, OpenSocket, Outcome
 from headrace_asgi.envelope import Message, pack_message
-from headrace_asgi.errors import LayerRefused, LayerUnavailable, MessageTooLarge
+from headrace_asgi.errors import KeySpoilt, LayerRefused, LayerUnavailable, MessageTooLarge
 from headrace_asgi.limits import MAX_MESSAGE_BYTES, STOP_LOOK_SECONDS, STOP_SECONDS
 
 from ..address import ServerAddress
@@ -501,6 +501,9 @@ class RedisInterfacePort(InterfacePort):
 
     def _take_refused(self, answer: ReplyError) -> None:
         error = refusal_of(answer, self._take_command, self._take_link.address.label).error
+        if isinstance(error, KeySpoilt):
+            # Nobody else may write there, and nobody but us ever deletes it.
+            self._executor.ask(self._plan.empty_queue(self.process), lambda answer: None)
         self._take_link.drop(error if isinstance(error, LayerUnavailable) else LayerUnavailable(str(error)))
 
     # The end

@@ -11,7 +11,7 @@ from headrace_asgi import control
 from headrace_asgi.contract import InterfaceReceiver
 from headrace_asgi.envelope import PLAIN, Codec, Message, unpack_message
 from headrace_asgi.errors import UnreadableEntry
-from headrace_asgi.names import local_part
+from headrace_asgi.names import is_channel_name, local_part
 
 from .groups import Groups
 
@@ -104,7 +104,10 @@ class QueueReader:
 
     def _members(self, body: Message) -> None:
         members = self._groups.membership.members(_named(body, "group"))
-        self._tell_members(_named(body, "answer"), members)
+        answer = _named(body, "answer")
+        if "?" not in answer or not is_channel_name(answer):
+            raise _Incomplete("answer")
+        self._tell_members(answer, members)
 
     def _count(self, what: str, why: str) -> None:
         """Count something odd; log the first of its kind."""

@@ -108,6 +108,7 @@ def test_what_is_owed_for_dropped_entries_depends_on_what_they_were(reader: Chan
 def test_notes_between_processes_are_no_messages(reader: ChannelReader) -> None:
     note = encode(pack_message({"control": "verdict"}), NEVER, control=True)
     assert reader.read("test", [note]).alive == []
+    assert reader.counters["test|unreadable"] == 1
 
 
 def test_channels_of_one_reader_are_counted_together(reader: ChannelReader) -> None:
@@ -115,6 +116,31 @@ def test_channels_of_one_reader_are_counted_together(reader: ChannelReader) -> N
     for number in range(100):
         reader.read(f"http.request.body?{number}", [entry])
     assert dict(reader.counters) == {"http.request.body?|taken": 100}
+
+
+def test_an_entry_that_lies_on_the_wrong_channel_is_not_delivered_there(reader: ChannelReader) -> None:
+    misplaced = encode(pack_message({}), NEVER, channel="admin.secret")
+    of_nobody = encode(pack_message({}), NEVER, order=3)
+    right = encode(pack_message({}), NEVER, channel="test.process!me")
+    assert reader.read("test", [misplaced, of_nobody]).alive == []
+    assert [one.channel for one in reader.read("test.process!", [right]).alive] == ["test.process!me"]
+    assert (reader.counters["test|unreadable"], reader.counters["test.process!|unreadable"]) == (2, 0)
+
+
+def test_spoilt_channels_are_left_out_of_every_list_for_a_while(
+    reader: ChannelReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = reader._executor.run
+    key = reader._plan.queue_key("0", "b")
+    run([RedisCommand("0", (b"SET", key, "mine"), str)])
+    assert order(reader, ["a", "b", "c"]) == "abc"
+    assert reader.leave_out_spoilt(["a", "b", "c"])
+    assert order(reader, ["a", "b", "c"]) == "ac"
+    assert order(reader, ["b", "c"]) == "c"
+    assert not reader.leave_out_spoilt(["b"])
+    assert order(reader, ["b"]) == "b"
+    monkeypatch.setattr(reader, "_left_out_until", 0.0)
+    assert order(reader, ["a", "b", "c"]) == "abc"
 
 
 # With keys

@@ -74,8 +74,9 @@ def test_drift_is_no_jump(clock: RedisClock, monotonic: Monotonic) -> None:
     assert clock.expired(1)
 
 
-def test_an_answer_that_is_no_time_changes_nothing(clock: RedisClock) -> None:
-    clock.sample_answer(None)
+@pytest.mark.parametrize("answer", [None, 7, b"OK", [], [b"1"], [b"soon", b"0"], [None, None], [[], []]])
+def test_an_answer_that_is_no_time_changes_nothing(clock: RedisClock, answer: object) -> None:
+    clock.sample_answer(answer)
     assert clock.now_ms() == 5_000_000
     clock.sample_answer([b"6000", b"5000"])
     assert clock.now_ms() == 6_000_005

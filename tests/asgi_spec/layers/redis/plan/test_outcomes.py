@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 
-from headrace_asgi.errors import ChannelFull, HeadraceError, LayerRefused, LayerUnavailable, OutcomeUnknown
+from headrace_asgi.errors import (
+    ChannelFull,
+    HeadraceError,
+    KeySpoilt,
+    LayerRefused,
+    LayerUnavailable,
+    OutcomeUnknown,
+)
 from headrace_asgi.layers.redis.address import parse_address
 from headrace_asgi.layers.redis.blocking import executor as blocking_executor
 from headrace_asgi.layers.redis.blocking.connection import RedisAddress
@@ -167,7 +174,7 @@ def test_what_redis_cannot_do_for_long_was_not_executed(ask: Any, code: str) -> 
         ("NOPERM", LayerRefused, "NOPERM for some reason; a user of an ACL needs: "),
         ("ERR ACL failure in script: no", LayerRefused, "for some reason; a user of an ACL needs: "),
         ("ERR The user executing the script can't run this", LayerRefused, "; a user of an ACL needs: "),
-        ("WRONGTYPE", LayerUnavailable, "refused settle: WRONGTYPE for some reason"),
+        ("WRONGTYPE", KeySpoilt, "refused settle: WRONGTYPE for some reason; something else wrote"),
         ("BUSYKEY", LayerUnavailable, "refused settle: BUSYKEY for some reason"),
         ("ERR", LayerUnavailable, "refused settle: ERR for some reason"),
     ],

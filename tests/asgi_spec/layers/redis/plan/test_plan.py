@@ -15,7 +15,7 @@ from headrace_asgi.envelope import decode, encode, pack_message, unpack_message
 from headrace_asgi.layers.redis.plan.command import ALIVE, FENCED, LOST, UNMARKED
 from headrace_asgi.layers.redis.plan.places import Places
 from headrace_asgi.layers.redis.plan.plan import ORDERED_CHANNELS, Plan, RedisCommand
-from headrace_asgi.limits import ANNOUNCED_SECONDS, Capacities
+from headrace_asgi.limits import ANNOUNCED_SECONDS, TAKERS_REMEMBERED_SECONDS, Capacities
 from headrace_asgi.names import new_process_queue
 
 SENT, BOXED, FULL, GONE = Outcome.SENT, Outcome.BOXED, Outcome.FULL, Outcome.GONE
@@ -350,9 +350,11 @@ def test_a_beat_tells_which_channels_have_takers_until_they_are_silent_for_long(
     now_ms = desk.do(desk.plan.time("0"))
     desk.client.zadd(takers, {"http.request": now_ms - ANNOUNCED_SECONDS * 1000 - 10})
     assert desk.do(desk.plan.beat(desk.process)).taken == {"work"}
+    assert desk.do(desk.plan.takers())["http.request"] == now_ms - ANNOUNCED_SECONDS * 1000 - 10
+    desk.client.zadd(takers, {"http.request": now_ms - TAKERS_REMEMBERED_SECONDS * 1000 - 10})
     desk.do(desk.plan.announce(["other"]))
-    assert set(desk.client.zrange(takers, 0, -1)) == {b"work", b"other"}
-    assert 0 < desk.client.ttl(takers) <= ANNOUNCED_SECONDS
+    assert desk.do(desk.plan.takers()).keys() == {"work", "other"}
+    assert ANNOUNCED_SECONDS < desk.client.ttl(takers) <= TAKERS_REMEMBERED_SECONDS
 
 
 def test_a_message_for_a_forgotten_process_tells_it_so_once_and_leaves_no_rubbish(desk: Desk) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hiredis
 import pytest
 
+from headrace_asgi.layers.redis.plan.command import text
 from headrace_asgi.layers.redis.plan.resp import NOTHING, ProtocolError, Reader, ReplyError, pack
 
 
@@ -37,3 +38,9 @@ def test_a_reader_raises_for_what_is_no_answer() -> None:
     reader.feed(b"HTTP/1.1 400 Bad Request\r\n")
     with pytest.raises(ProtocolError):
         reader.gets()
+
+
+def test_a_name_that_is_no_text_is_packed_as_the_bytes_it_was_read_from() -> None:
+    name = b"caf\xe9 \xff\x00"
+    assert pack(("HDEL", "key", text(name))) == pack((b"HDEL", b"key", name))
+    assert text(b"caf\xc3\xa9") == "caf\u00e9"

@@ -122,3 +122,17 @@ def test_what_is_insisted_on_may_be_shed_by_a_full_memory(
     link.answer(ReplyError("OOM"))
     assert isinstance(answers[0], ChannelFull)
     assert not executor.holds
+
+
+def test_an_answer_that_means_nothing_is_an_outage_of_that_command_and_logged_once(
+    executor: TwistedExecutor, link: ScriptedLink, caplog: pytest.LogCaptureFixture
+) -> None:
+    answers: list[Any] = []
+    for _ in range(3):
+        executor.ask(PLAN.group_adds("g", "hr1.0.feed!"), answers.append)
+        link.answer(b"many")
+    assert [type(answer) for answer in answers] == [OutcomeUnknown] * 3
+    assert "answered HGET with b'many'" in str(answers[0])
+    assert "delete it: hr1:{0}:g:g" in str(answers[0])
+    assert len(caplog.records) == 1
+    assert link.dropped == []

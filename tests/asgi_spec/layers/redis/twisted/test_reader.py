@@ -103,6 +103,8 @@ def test_a_note_that_the_process_is_forgotten_concerns_no_client(bench: Bench) -
         (control.GROUP, {"group": "g"}),
         (control.GROUP, {"group": "g", "packed": "text"}),
         (control.MEMBERS, {"group": "g"}),
+        (control.MEMBERS, {"group": "g", "answer": "http.request"}),
+        (control.MEMBERS, {"group": "g", "answer": "no name?x"}),
         (control.VERDICT, {"ordered": True}),
     ],
 )
