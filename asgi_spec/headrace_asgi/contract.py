@@ -355,7 +355,7 @@ class WorkerPort(ABC):
     before it waits for messages: from then on nothing of it is lost with this process.
     """
 
-    on_said: Callable[[], object] = staticmethod(lambda: None)
+    on_said: Callable[[], object] | None = None
 
     @abstractmethod
     def turn(

@@ -33,12 +33,13 @@ class KeepsRefusalsToItself(MemoryWorkerPort):
 
 class TellsOnlyWhenItHasTaken(MemoryWorkerPort):
     def turn(self, out: Any, channels: Any, limit: int, block_seconds: float) -> list[Delivery]:
-        told, self.on_said = self.on_said, lambda: None
+        told, self.on_said = self.on_said, None
         try:
             return super().turn(out, channels, limit, block_seconds)
         finally:
             self.on_said = told
-            told()
+            if told is not None:
+                told()
 
 
 class LetsExpiredOnesStart(MemoryWorkerPort):

@@ -58,7 +58,8 @@ class MemoryWorkerPort(WorkerPort):
         Raises TypeError or MessageTooLarge, before anything is written, for a message that cannot be packed.
         """
         self._write(out)
-        self.on_said()
+        if self.on_said is not None:
+            self.on_said()
         if not channels:
             return []
         block_seconds = 0 if self._woken else block_seconds

@@ -244,7 +244,8 @@ class RedisWorkerPort(WorkerPort):
                     refused.append((item, outcome))
         if refused:
             self._refuse(refused)
-        self.on_said()
+        if self.on_said is not None:
+            self.on_said()
 
     def _refuse(self, refused: Sequence[tuple[Out, Outcome]]) -> None:
         """Pass the outcomes on; what found no process learns whether it ended or was forgotten."""
