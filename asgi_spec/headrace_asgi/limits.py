@@ -115,7 +115,7 @@ _FLAGS = {re.A: "a", re.I: "i", re.M: "m", re.S: "s", re.X: "x"}
 
 
 def pattern_as_text(key: Any) -> Any:
-    """A key of `channel_capacity` as JSON can have it: a compiled pattern becomes a text that means it."""
+    """A key of `channel_capacity` as JSON can have it: a compiled pattern becomes text that means it."""
     if not isinstance(key, re.Pattern) or not isinstance(key.pattern, str):
         return key
     letters = "".join(letter for flag, letter in _FLAGS.items() if key.flags & flag)
