@@ -151,6 +151,10 @@ class ChannelLayer(ABC):
     def group_channels(self, group: str) -> list[str]:
         """Full names of the members, asked of the processes that have some (up to 2 s)."""
 
+    def group_count(self, group: str) -> int:
+        """How many members a group has: as many as `group_channels` would name, which it asks likewise."""
+        return len(self.group_channels(group))
+
     @abstractmethod
     def send_group(self, group: str, message: Message) -> None:
         """Send a copy to every member. Never raises ChannelFull: copies for full channels are dropped."""

@@ -34,7 +34,8 @@ ADD = "add"
 DISCARD = "discard"
 #: {group, packed}: deliver to every member of the group in this process; it is packed as it was said.
 GROUP = "group"
-#: {group, answer}: put the members' full names on the single-reader channel `answer`.
+#: {group, answer, count}: put the members' full names on the single-reader channel `answer`, or only how many
+#: they are if `count` is true.
 MEMBERS = "members?"
 #: {local, code}: close the socket; a reply to it was refused, so what it received has a gap.
 CLOSE = "close"

@@ -100,6 +100,10 @@ class ChannelLayerWrapper(ChannelLayer):
         """As the layer's."""
         return self.channel_layer.group_channels(group)
 
+    def group_count(self, group: str) -> int:
+        """As the layer's."""
+        return self.channel_layer.group_count(group)
+
     def send_group(self, group: str, message: Content) -> None:
         """As the layer's."""
         self.channel_layer.send_group(group, message)

@@ -314,6 +314,7 @@ class HearConformance(InterfaceCase):
         self._join("test-group", "a", "b")
         members = self.in_thread(self.channel_layer.group_channels, "test-group")
         self.assertEqual(sorted(members), [self.port.process + "a", self.port.process + "b"])
+        self.assertEqual(self.in_thread(self.channel_layer.group_count, "test-group"), 2)
         self.in_thread(self.channel_layer.group_discard, "test-group", self.port.process + "a")
         self.until(lambda: self.in_thread(self.channel_layer.group_channels, "test-group") == members[1:])
 
@@ -325,6 +326,7 @@ class HearConformance(InterfaceCase):
         self.awaited(self.disconnect("a", 1))
         members = self.in_thread(self.channel_layer.group_channels, "test-group")
         self.assertEqual(members, [])
+        self.assertEqual(self.in_thread(self.channel_layer.group_count, "test-group"), 0)
 
     def test_who_is_gone_can_join_no_group(self) -> None:
         self.need_native()

@@ -116,7 +116,9 @@ class SpecificationConformance(ConformanceCase):
         self.channel_layer.group_add("test-group", "test.gone")
         self.channel_layer.group_discard("test-group", "test.gone")
         self.assertEqual(sorted(self.channel_layer.group_channels("test-group")), members)
+        self.assertEqual(self.channel_layer.group_count("test-group"), len(members))
         self.assertEqual(self.channel_layer.group_channels("test-nobody"), [])
+        self.assertEqual(self.channel_layer.group_count("test-nobody"), 0)
 
     def test_flush_removes_messages(self) -> None:
         self.need("flush")

@@ -22,6 +22,7 @@ from headrace_asgi import InMemoryChannelLayer
 from headrace_asgi.contract import Delivery, Out, RefusedHandler
 from headrace_asgi.errors import LayerRefused, LayerUnavailable, OutcomeUnknown
 from headrace_asgi.layers.memory.worker_port import MemoryWorkerPort
+from tests.support.rubbish import Rubbish
 from tests.support.workers import layer_with, work_off, worker_for
 
 REPLY = "test.reply!a"
@@ -480,3 +481,25 @@ def test_a_take_is_worth_about_two_milliseconds() -> None:
     assert pace.limit(2.6) == 1
     pace.ran("fast", 0.00001, 3.5)
     assert pace.limit(3.5) == 20
+
+
+@pytest.mark.seeds(3)
+def test_a_worker_runs_the_good_messages_among_rubbish(seed: int) -> None:
+    done: list[int] = []
+
+    def consumer(message: Message) -> None:
+        if "good" in message:
+            done.append(message["good"])
+        elif message.reply_channel is not None:
+            message.reply_channel.send({"text": "x"})
+
+    channels = ["work", "http.request", "websocket.connect", "websocket.receive"]
+    worker = worker_for([route(channel, consumer) for channel in channels], capacity=10_000)
+    layer: Any = worker.channel_layer.channel_layer
+    for number, blob in enumerate(Rubbish(seed).blobs(500)):
+        for channel in channels:
+            layer.put_raw(channel, blob)
+        layer.send("work", {"good": number})
+    work_off(worker)
+    assert done == list(range(500))
+    assert worker.counters["done"] >= 500

@@ -277,22 +277,34 @@ class RedisChannelLayer(ChannelLayer):
         self._until_known(process, lambda: self.ask(command) != [Outcome.GONE])
 
     def group_channels(self, group: str) -> list[str]:
+        plain, answers = self._ask_members(group)
+        members = list(plain)
+        for answer in answers:
+            listed = answer.get("members")
+            members += filter(names.is_channel_name, listed if isinstance(listed, list) else ())
+        return members
+
+    def group_count(self, group: str) -> int:
+        plain, answers = self._ask_members(group, count=True)
+        counts = [answer.get("count") for answer in answers]
+        return len(plain) + sum(count for count in counts if isinstance(count, int))
+
+    def _ask_members(self, group: str, **more: Any) -> tuple[list[str], list[Message]]:
+        """The plain members of a group, and what those processes answered that have some."""
         names.require_group_name(group)
         processes, plain = self.ask(self.plan.group_read(group))
-        members: list[str] = list(plain)
+        answers: list[Message] = []
         if not processes:
-            return members
+            return plain, answers
         answer_to = self.new_channel("headrace.members?")
-        note = control.note(control.MEMBERS, group=group, answer=answer_to)
+        note = control.note(control.MEMBERS, group=group, answer=answer_to, **more)
         asked = self.run([self.plan.note(process, note) for process in processes])
         awaited = sum(answer == [Outcome.SENT] for answer in asked)
         deadline = time.monotonic() + MEMBERS_SECONDS
-        while awaited > 0 and (left := deadline - time.monotonic()) > 0:
-            for _, message in self.receive_many([answer_to], awaited, left):
-                awaited -= 1
-                listed = message.get("members")
-                members += filter(names.is_channel_name, listed if isinstance(listed, list) else ())
-        return members
+        while len(answers) < awaited and (left := deadline - time.monotonic()) > 0:
+            received = self.receive_many([answer_to], awaited - len(answers), left)
+            answers += [message for _, message in received]
+        return plain, answers
 
     def send_group(self, group: str, message: Message) -> None:
         names.require_group_name(group)

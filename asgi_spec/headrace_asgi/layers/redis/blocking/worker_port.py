@@ -217,15 +217,10 @@ class RedisWorkerPort(WorkerPort):
             log.error("%s%s", error, left_out_note(left_out))
 
     def _heard(self, commands: Sequence[tuple[RedisCommand, list[Out]]], answers: list[Any]) -> None:
-        """Tell what was refused. What Redis did not know or could not do yet goes over the pool: this
-        connection waits in its take by now."""
+        """Tell what was refused, and that all the rest is said."""
         failed = [index for index, answer in enumerate(answers) if isinstance(answer, ReplyError)]
         if failed:
-            again = self._executor.run([commands[index][0] for index in failed])
-            for index, answer in zip(failed, again, strict=True):
-                answers[index] = answer
-                if isinstance(answer, KeySpoilt):
-                    self._complain(commands[index][0], answer)
+            self._ask_again(failed, commands, answers)
         # Only now: after a broken write nothing of the turn is said to be refused.
         refused, self._unsaid = self._unsaid, []
         for index, (command, items) in enumerate(commands):
@@ -246,6 +241,17 @@ class RedisWorkerPort(WorkerPort):
             self._refuse(refused)
         if self.on_said is not None:
             self.on_said()
+
+    def _ask_again(
+        self, failed: Sequence[int], commands: Sequence[tuple[RedisCommand, list[Out]]], answers: list[Any]
+    ) -> None:
+        """What Redis did not know or could not do yet goes over the pool: this connection waits in its take
+        by now."""
+        again = self._executor.run([commands[index][0] for index in failed])
+        for index, answer in zip(failed, again, strict=True):
+            answers[index] = answer
+            if isinstance(answer, KeySpoilt):
+                self._complain(commands[index][0], answer)
 
     def _refuse(self, refused: Sequence[tuple[Out, Outcome]]) -> None:
         """Pass the outcomes on; what found no process learns whether it ended or was forgotten."""

@@ -437,8 +437,12 @@ class RedisInterfacePort(InterfacePort):
         if not isinstance(answer, Exception):
             self._executor.ask(self._plan.kick(socket, place, told=True), lambda answer: None)
 
-    def _tell_members(self, channel: str, members: tuple[str, ...]) -> None:
-        body = {"members": [self.process + local for local in members]}
+    def _tell_members(self, channel: str, members: tuple[str, ...], only_count: bool) -> None:
+        body: Message
+        if only_count:
+            body = {"count": len(members)}
+        else:
+            body = {"members": [self.process + local for local in members]}
         self.send(channel, body, MEMBERS_EXPIRY_SECONDS, lambda outcome: None)
 
     # Connections

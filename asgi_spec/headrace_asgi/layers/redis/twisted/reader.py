@@ -30,13 +30,13 @@ class QueueReader:
         self,
         receiver: InterfaceReceiver,
         groups: Groups,
-        tell_members: Callable[[str, tuple[str, ...]], None],
+        tell_members: Callable[[str, tuple[str, ...], bool], None],
         forgotten: Callable[[], None],
         counters: Counter[str],
         codec: Codec = PLAIN,
     ) -> None:
-        """`tell_members(channel, locals)` answers who is in a group; `forgotten` hears that somebody found
-        this process unregistered."""
+        """`tell_members(channel, locals, only_count)` answers who is in a group, or how many are; `forgotten`
+        hears that somebody found this process unregistered."""
         self._receiver = receiver
         self._groups = groups
         self._tell_members = tell_members
@@ -107,7 +107,7 @@ class QueueReader:
         answer = _named(body, "answer")
         if "?" not in answer or not is_channel_name(answer):
             raise _Incomplete("answer")
-        self._tell_members(answer, members)
+        self._tell_members(answer, members, body.get("count") is True)
 
     def _count(self, what: str, why: str) -> None:
         """Count something odd; log the first of its kind."""

@@ -6,6 +6,7 @@ import threading
 import time
 import unittest
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -195,6 +196,25 @@ def test_group_channels_asks_the_processes_and_leaves_out_those_that_are_silent(
     thread.start()
     assert sorted(layer.group_channels("group")) == sorted([answering.process + "a", "plain"])
     thread.join()
+
+
+def test_group_count_adds_what_the_processes_answer_to_the_plain_members(layer: RedisChannelLayer) -> None:
+    processes = [RedisProcess(layer), RedisProcess(layer)]
+    for member in (*(process.process + "a" for process in processes), "plain", "plain.too"):
+        layer.group_add("group", member)
+
+    def answer(process: RedisProcess, body: dict[str, object]) -> None:
+        while not (asked := [one for one in process.heard() if one.control == control.MEMBERS]):
+            time.sleep(0.005)
+        assert asked[0].message["count"] is True
+        layer.send(asked[0].message["answer"], body)
+
+    bodies: list[dict[str, object]] = [{"count": 40}, {"count": "many"}]
+    with ThreadPoolExecutor(2) as pool:
+        answered = [pool.submit(answer, *pair) for pair in zip(processes, bodies, strict=True)]
+        assert layer.group_count("group") == 42
+        for each in answered:
+            each.result()
 
 
 def test_adding_a_client_of_a_process_that_ended_does_not_wait(layer: RedisChannelLayer) -> None:

@@ -30,7 +30,7 @@ class Bench:
         self.link = ScriptedLink()
         self.receiver = Recorder()
         self.counters: Counter[str] = Counter()
-        self.answers: list[tuple[str, tuple[str, ...]]] = []
+        self.answers: list[tuple[Any, ...]] = []
         executor = TwistedExecutor(cast(Any, {"0": self.link}), MemoryWatch("here", "nothing"))
         self.groups = Groups(PLAN, executor, lambda seconds, command: None, lambda: 0.0)
         self.groups.process = PROCESS
@@ -66,7 +66,8 @@ def test_only_clients_that_are_there_become_members(bench: Bench) -> None:
     bench.note(control.GROUP, group="g", packed=pack_message({"text": "x"}))
     assert bench.receiver.of("group") == [("g", ("a",), {"text": "x"})]
     bench.note(control.MEMBERS, group="g", answer="answers?1")
-    assert bench.answers == [("answers?1", ("a",))]
+    bench.note(control.MEMBERS, group="g", answer="answers?2", count=True)
+    assert bench.answers == [("answers?1", ("a",), False), ("answers?2", ("a",), True)]
     bench.note(control.DISCARD, group="g", local="a")
     assert bench.groups.membership.members("g") == ()
 
