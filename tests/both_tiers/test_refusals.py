@@ -14,7 +14,7 @@ from headrace_asgi.errors import ConfigurationError, HeadraceError
 from headrace_asgi.layers.redis.blocking import executor as blocking_executor
 from headrace_asgi.layers.redis.plan.outcomes import ACL
 from tests.support.reactors import HandReactor, hand_reactor
-from tests.support.services import RedisServer, valkey_binary
+from tests.support.services import RedisServer, free_port, valkey_binary
 
 LOGIN = "check user and password in hosts or --layer, as in redis://user:password@host:port/db"
 
@@ -156,7 +156,9 @@ def test_a_replica_is_named_at_the_start_and_when_it_became_one(
 
 def test_a_node_of_a_cluster_is_named(reactor: HandReactor, caplog: pytest.LogCaptureFixture) -> None:
     told = "a Redis Cluster is not in this version; name a Redis that is in none in hosts or --layer"
-    with RedisServer(valkey_binary(), ["--cluster-enabled", "yes"]) as server:
+    # By default its bus is 10,000 above the port, where there may be no port any more.
+    cluster = ["--cluster-enabled", "yes", "--cluster-port", str(free_port())]
+    with RedisServer(valkey_binary(), cluster) as server:
         for said in (
             told_to_a_worker(server.url),
             told_to_an_interface_server(server.url, reactor, caplog, "CLUSTERDOWN"),
