@@ -24,9 +24,16 @@ class LosesWhatIsCancelled(InMemoryChannelLayer):
 
 
 def test_a_layer_that_loses_what_a_cancelled_task_would_have_got_is_caught() -> None:
-    failed = failed_cases(CoroutineConformance, LosesWhatIsCancelled, patience_seconds=1)
-    assert "test_a_wait_that_is_cancelled_ends_at_once_and_takes_nothing" in failed
-    assert "test_no_message_is_lost_or_doubled_or_overtaken_when_receivers_are_cancelled" in failed
+    at_once = "test_a_wait_that_is_cancelled_ends_at_once_and_takes_nothing"
+    assert is_caught(at_once, tries=1)
+    # Whether a task is cancelled in the moment in which that matters is chance.
+    assert is_caught("test_no_message_is_lost_or_doubled_or_overtaken_when_receivers_are_cancelled", tries=30)
+
+
+def is_caught(case: str, tries: int) -> bool:
+    """Whether a case fails on the layer, at one try of so many."""
+    alone = only(CoroutineConformance, case)
+    return any(case in failed_cases(alone, LosesWhatIsCancelled, patience_seconds=1) for _ in range(tries))
 
 
 class HoldsTheLoop(InMemoryChannelLayer):

@@ -199,7 +199,9 @@ def test_several_processes_share_the_work_and_the_dead_are_replaced(project: Pro
     project.layer.send("fatal", {})
     # A third one answers: the dead one is buried and replaced.
     eventually(lambda: answered_by(3))
-    assert "failed with status 9; starting another" in stopped(worker)
+    log = stopped(worker)
+    assert "failed with status 9, lost 1: A message on fatal" in log
+    assert "; starting another" in log
 
 
 def test_threads_answer_too(project: Project) -> None:
