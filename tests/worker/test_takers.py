@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from headrace import Channel, takers
+from headrace import Channel, outbox, takers
 from headrace.asgi import ChannelLayerWrapper
 from headrace_asgi import InMemoryChannelLayer
 from headrace_asgi.errors import LayerUnavailable
@@ -34,6 +34,7 @@ class Layer(RedisChannelLayer):
 def _nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(takers, "settled", set())
     monkeypatch.setattr(takers, "_look_at", 0.0)
+    monkeypatch.setattr(takers, "_noted", {})
 
 
 @pytest.fixture
@@ -100,6 +101,27 @@ def test_it_is_asked_every_ten_seconds_at_most_and_later_if_the_layer_was_away(
     send(layer, "one", "two", "two")
     assert layer.asked == 3
     assert len(caplog.messages) == 2
+
+
+def test_a_consumer_does_not_wait_for_the_answer_which_the_watcher_gets(
+    layer: Layer, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = outbox.enter(collecting := outbox.Outbox(layer, "a consumer"))
+    try:
+        send(layer, "work", "work", "http.request.body?x")
+    finally:
+        outbox.leave(before)
+    assert len(collecting.elsewhere) == 3
+    assert (layer.asked, caplog.messages) == (0, [])
+    layer.away = True
+    takers.look_at_noted()
+    assert (layer.asked, caplog.messages) == (1, [])
+    layer.away = False
+    takers._look_at = 0.0
+    takers.look_at_noted()
+    takers.look_at_noted()
+    assert layer.asked == 2
+    assert len(caplog.messages) == 1
 
 
 def test_a_layer_of_one_process_has_nobody_to_ask(caplog: pytest.LogCaptureFixture) -> None:

@@ -63,7 +63,8 @@ class Channel:
             if not content.keys() <= _REPLY_KEYS:
                 _tell_unknown(self.name, content)
         elif self.name not in takers.settled:
-            takers.look(self.channel_layer, self.name)
+            see = takers.look if immediately or outbox.current() is None else takers.note
+            see(self.channel_layer, self.name)
         outbox.send(self.channel_layer, self.name, content, immediately)
 
     async def asend(self, content: Content, immediately: bool = False) -> None:

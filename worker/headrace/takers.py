@@ -1,7 +1,7 @@
 """Says, once of each channel, that code sends to one that no worker has ever taken: it may be misspelt.
 
 What workers announce is asked of the layer when a process first sends to a channel, and not on the way of
-later messages.
+later messages. What consumers send to is looked at by the thread that watches them: they wait for nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from headrace_asgi.errors import HeadraceError
 
 from .log import worker_log
 
-__all__ = ["LOOK_SECONDS", "look", "settled"]
+__all__ = ["LOOK_SECONDS", "look", "look_at_noted", "note", "settled"]
 
 #: Seconds between two questions of one process: what is new in between is looked at with a later send.
 LOOK_SECONDS = 10.0
@@ -25,6 +25,22 @@ _MOST = 10_000
 #: Channels that nothing is left to say of: they have takers, or it was said that they have none.
 settled: set[str] = set()
 _look_at = 0.0
+#: Channels that consumers sent to, and their layers, until they are looked at.
+_noted: dict[str, ChannelLayer] = {}
+
+
+def note(layer: ChannelLayer, channel: str) -> None:
+    """A consumer sends to a shared channel that is not `settled`: `look_at_noted` sees to it."""
+    if "?" not in channel and "!" not in channel and len(_noted) < _MOST:
+        _noted[channel] = layer
+
+
+def look_at_noted() -> None:
+    """`look` at what consumers sent to."""
+    for channel, layer in list(_noted.items()):
+        look(layer, channel)
+        if channel in settled:
+            _noted.pop(channel, None)
 
 
 def look(layer: ChannelLayer, channel: str) -> None:

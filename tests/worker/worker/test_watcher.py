@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from headrace import takers
 from headrace.conf import WorkerSettings
 from headrace.worker.activity import Activity
 from headrace.worker.watcher import Watcher
@@ -239,3 +240,12 @@ def test_the_thread_stops_the_worker_when_the_parent_is_gone(caplog: pytest.LogC
         watcher.close()
         os.close(read)
     assert "The parent process is gone" in caplog.text
+
+
+def test_it_looks_whether_anybody_takes_what_consumers_send(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scene()
+    monkeypatch.setattr(takers, "_noted", {"work": scene.layer})
+    monkeypatch.setattr(takers, "settled", set())
+    scene.watcher.check()
+    assert takers.settled == {"work"}
+    assert takers._noted == {}

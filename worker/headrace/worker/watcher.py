@@ -4,7 +4,8 @@ A consumer that runs cannot say so itself. Every worker thread notes its message
 `Watcher` per process looks twice a second. It tells an interface process about a message that runs long, so
 that the queue deadline no longer applies; it renews the ordering leases of long ones; it logs those that run
 very long, and where they are; it announces the channels that this process takes, has the layer look for
-interface servers that died, and stops the process when the parent is gone.
+interface servers that died, looks whether anybody takes what consumers send, and stops the process when the
+parent is gone.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from headrace_asgi.errors import HeadraceError, KeySpoilt
 from headrace_asgi.limits import ANNOUNCE_SECONDS, REAP_SECONDS
 from headrace_asgi.names import is_process_queue, local_part
 
+from .. import takers
 from ..conf import WorkerSettings
 from ..log import LimitedLog, worker_log
 from ..message import ANSWERED
@@ -137,6 +139,7 @@ class Watcher:
             self._announce(now)
         if now >= self._reap_at:
             self._reap(now)
+        takers.look_at_noted()
 
     def _reap(self, now: float) -> None:
         self._reap_at = now + REAP_SECONDS
