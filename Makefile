@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 LONG ?= 10
+# So many tests of single modules run side by side; they wait more than they compute.
+SIDE_BY_SIDE ?= -n 4 --dist loadgroup
 UNIT_TESTS := tests/asgi_spec tests/interface_server tests/worker
 CHAT := examples/chat
 
@@ -33,7 +35,7 @@ faults: $(VENV)/.dev  ## Only the faults under load: Redis, floods, slow readers
 	$(BIN)/python -m pytest -q -rs tests/faults $(ARGS)
 
 .PHONY: matrix
-matrix:  ## The tests of single modules on every Python with every Django (ARGS="--list", "--only newest")
+matrix:  ## The tests of single modules on every Python with every Django, and with the oldest redis-py (ARGS="--list")
 	@$(PYTHON) scripts/matrix.py $(ARGS)
 
 .PHONY: fuzz
@@ -58,8 +60,7 @@ format: $(VENV)/.dev  ## Let ruff format and sort
 .PHONY: coverage
 coverage: $(VENV)/.dev  ## The tests of single modules, and what they reach: with floors (ARGS="tests/worker" for some)
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -q -rs $(or $(ARGS),$(UNIT_TESTS))
-	$(BIN)/coverage combine -q
+	$(BIN)/python -m pytest -q -rs $(SIDE_BY_SIDE) --cov --cov-report= $(or $(ARGS),$(UNIT_TESTS))
 	$(BIN)/coverage report --skip-covered
 	$(BIN)/coverage json -q -o .coverage.json
 	$(if $(ARGS),,$(BIN)/python scripts/coverage_floor.py .coverage.json)
@@ -85,7 +86,7 @@ wheel: $(VENV)/.dev  ## Build the wheel, install it into an empty environment an
 
 .PHONY: clean
 clean:  ## Remove .venv, builds and caches
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .matrix
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .matrix .bench
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Headrace needs Python 3.11 or later, and this is %s. Say which one to use: make PYTHON=python3.12 …" % sys.version.split()[0])'

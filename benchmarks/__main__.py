@@ -1,32 +1,37 @@
-"""Measure and print one Markdown table; exit 1 if a promise does not hold."""
+"""Measure and print one Markdown table, and JSON if asked for; exit 1 if a promise does not hold."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import platform
 import resource
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
 
-from . import idle, load, parts, table
+from . import idle, layers, load, parts, table
 
-SECTIONS = ("parts", "idle", "load")
+SECTIONS = ("parts", "layers", "idle", "load")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what was asked for; the exit status."""
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _terminated)
-    _raise_file_limit()
+    raise_file_limit()
     wanted = [options.only] if options.only else list(SECTIONS)
     rows: list[table.Row] = []
     if "parts" in wanted:
         _progress("the parts of a message's path")
         rows += parts.measure(options.seconds, options.rounds)
+    if "layers" in wanted:
+        _progress("the channel layer alone")
+        rows += layers.measure(options.seconds, options.rounds, options.peers)
     if "idle" in wanted:
         _progress("idle processes")
         rows += idle.measure(options.seconds, options.sockets)
@@ -35,6 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rows += load.measure(options.seconds, options.rounds)
     print(_about(options) + "\n")
     print(table.rendered(rows))
+    if options.json:
+        recorded = {"about": _about(options), "rows": table.recorded(rows)}
+        options.json.write_text(json.dumps(recorded, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     broken = table.broken(rows)
     for row in broken:
         print(f"\nDoes not hold: {row.what}", file=sys.stderr)
@@ -53,8 +61,8 @@ def _parser() -> argparse.ArgumentParser:
         type=_positive,
         default=5.0,
         metavar="S",
-        help="length of a round of load; a part takes 1/25 of it, idle processes are watched four times as "
-        "long (default: %(default)g)",
+        help="length of a round of load; a part takes 1/25 of it, a case of the layers 2/5, idle processes "
+        "are watched four times as long (default: %(default)g)",
     )
     parser.add_argument(
         "--rounds",
@@ -62,9 +70,17 @@ def _parser() -> argparse.ArgumentParser:
         choices=range(1, 101),
         default=5,
         metavar="N",
-        help="rounds of parts and load, interleaved; the table has the medians (default: %(default)d)",
+        help="rounds of parts, layers and load, interleaved; the table has medians (default: %(default)d)",
     )
-    parser.add_argument("--only", choices=SECTIONS, help="measure only this (default: all three)")
+    parser.add_argument("--only", choices=SECTIONS, help="measure only this (default: all of them)")
+    parser.add_argument(
+        "--peers",
+        action="store_true",
+        help="measure the layers of asgi_redis and channels_redis too; pip installs them into .bench, once",
+    )
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write every value of every round to this file, too"
+    )
     parser.add_argument(
         "--sockets",
         type=int,
@@ -97,7 +113,7 @@ def _progress(what: str) -> None:
     print(f"Measuring {what} …", file=sys.stderr, flush=True)
 
 
-def _raise_file_limit() -> None:
+def raise_file_limit() -> None:
     """Thousands of sockets need descriptors, here and in the interface server, which inherits the limit."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):  # some systems cannot do what they say

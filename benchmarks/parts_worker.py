@@ -16,9 +16,10 @@ from headrace.handler import AsgiHandler, ViewConsumer
 from headrace.message import Message
 from headrace.worker.dispatch import Dispatcher
 from headrace.worker.hooks import default_hooks
-from headrace_asgi import InMemoryChannelLayer, RedisChannelLayer
+from headrace_asgi import InMemoryChannelLayer
 from headrace_asgi.contract import Delivery, Out, Outcome, Send
 from headrace_asgi.envelope import pack_message
+from headrace_asgi.layers.redis.blocking.layer import RedisPlaceLayer
 from headrace_asgi.layers.redis.plan.command import RedisCommand, as_is
 from headrace_asgi.names import new_process_queue
 
@@ -116,7 +117,7 @@ class RedisTurn:
 
     def __init__(self, url: str) -> None:
         """Connect to a server that nobody else uses, and register a process that is answered."""
-        self._layer = RedisChannelLayer([url])
+        self._layer = RedisPlaceLayer([url])
         self._port = self._layer.open_worker_port(self._refused)
         self._process = new_process_queue("0")
         self._queue = self._layer.plan.queue_key("0", self._process)

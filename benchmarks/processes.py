@@ -19,7 +19,19 @@ from pathlib import Path
 
 from headrace_asgi.layers.embedded.layer import server_binary
 
-__all__ = ["APP", "Child", "Tiers", "can_measure", "cpu_seconds", "redis_server", "run_tiers"]
+__all__ = [
+    "APP",
+    "ROOT",
+    "SOURCES",
+    "Child",
+    "RedisServer",
+    "Tiers",
+    "can_measure",
+    "cpu_seconds",
+    "redis_server",
+    "run_tiers",
+    "start_worker",
+]
 
 ROOT = Path(__file__).resolve().parent.parent
 #: The application that is measured.
@@ -150,20 +162,29 @@ class Tiers:
 def run_tiers() -> Iterator[Tiers]:
     """One process of each, as shipped, serving `app`; warm, and ended with the block."""
     with redis_server() as redis, contextlib.ExitStack() as ending:
-        path = os.pathsep.join((SOURCES, str(APP), os.environ.get("PYTHONPATH", "")))
-        env = {"BENCH_REDIS_PORT": str(redis.port), "PYTHONPATH": path, "BENCH_MW": ""}
         read, write = os.pipe()
         arguments = ["-m", "headrace_interface", "-v", "0", "-b", "127.0.0.1", "-p", "0"]
         arguments += ["--layer", "bench.edge:layer", "--ready-fd", str(write)]
-        interface = Child("interface", [sys.executable, *arguments], env, (write,))
+        interface = Child("interface", [sys.executable, *arguments], _app_env(redis), (write,))
         ending.callback(interface.end)
         os.close(write)
         port = _announced_port(interface, read)
-        arguments = ["manage.py", "runworker", "-v", "0", "--processes", "1"]
-        worker = Child("worker", [sys.executable, *arguments], env)
+        worker = start_worker(redis, 1)
         ending.callback(worker.end)
         _wait_for(worker, lambda: _serves(port))
         yield Tiers(redis, interface, worker, port)
+
+
+def start_worker(redis: RedisServer, processes: int, *further: RedisServer) -> Child:
+    """`runworker` for the measured application; not to be waited for, but to be ended."""
+    arguments = ["manage.py", "runworker", "-v", "0", "--processes", str(processes)]
+    return Child("worker", [sys.executable, *arguments], _app_env(redis, *further))
+
+
+def _app_env(*redis: RedisServer) -> dict[str, str]:
+    path = os.pathsep.join((SOURCES, str(APP), os.environ.get("PYTHONPATH", "")))
+    ports = ",".join(str(one.port) for one in redis)
+    return {"BENCH_REDIS_PORT": ports, "PYTHONPATH": path, "BENCH_MW": ""}
 
 
 def _wait_for(child: Child, ready: Callable[[], bool]) -> None:

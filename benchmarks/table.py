@@ -5,8 +5,9 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-__all__ = ["Row", "broken", "left_out", "rendered"]
+__all__ = ["Row", "broken", "left_out", "recorded", "rendered"]
 
 HEADER = ("what", "median", "lowest to highest", "unit", "promise")
 
@@ -52,6 +53,22 @@ def left_out(what: str, why: str) -> Row:
 def broken(rows: Sequence[Row]) -> list[Row]:
     """The rows whose promise does not hold."""
     return [row for row in rows if row.values and not row.holds]
+
+
+def recorded(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """The rows with the value of every round, for JSON."""
+    return [
+        {
+            "what": row.what,
+            "unit": row.unit,
+            "median": row.median if row.values else None,
+            "values": list(row.values),
+            "limit": row.limit,
+            "holds": row.holds,
+            "remark": row.remark,
+        }
+        for row in rows
+    ]
 
 
 def rendered(rows: Sequence[Row]) -> str:

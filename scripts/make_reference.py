@@ -33,7 +33,10 @@ from headrace.management.commands import runserver, runworker  # noqa: E402
 from headrace_asgi import (  # noqa: E402
     InMemoryChannelLayer,
     IPCChannelLayer,
+    RabbitMQChannelLayer,
     RedisChannelLayer,
+    RedisClusterChannelLayer,
+    RedisSentinelChannelLayer,
     limits,
     messages,
 )
@@ -45,7 +48,14 @@ from headrace_interface.http import exchange as http_exchange  # noqa: E402
 from headrace_interface.websocket import exchange as websocket_exchange  # noqa: E402
 from headrace_interface.websocket import states  # noqa: E402
 
-LAYERS = (RedisChannelLayer, IPCChannelLayer, InMemoryChannelLayer)
+LAYERS = (
+    RedisChannelLayer,
+    RedisSentinelChannelLayer,
+    RedisClusterChannelLayer,
+    IPCChannelLayer,
+    RabbitMQChannelLayer,
+    InMemoryChannelLayer,
+)
 #: Parameters of a layer that are for tests, not for `CONFIG`.
 NO_OPTIONS = {"clock"}
 #: What the code cites, for its readers.
@@ -172,8 +182,8 @@ def hosts_section() -> str:
     rows = [(f"`{form}`", meaning) for form, meaning in options.HOST_FORMS.items()]
     return (
         "#### One entry of hosts\n\n"
-        "`hosts` is a list of one entry; several, Sentinel and Cluster are not in this version. Options of "
-        "redis-py for one entry win over `connection_kwargs`, and those win over what a URL says.\n\n"
+        "`hosts` is a list of such entries. Options of redis-py for one entry win over "
+        "`connection_kwargs`, and those win over what a URL says.\n\n"
         + table(("how it is written", "what it means"), rows)
     )
 

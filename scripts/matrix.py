@@ -1,4 +1,5 @@
-"""Run the tests of single modules on every Python and Django that we promise, and with the newest of all.
+"""Run the tests of single modules on every Python and Django that we promise, and with the newest of all; and
+those of the layers with the oldest redis-py.
 
 python scripts/matrix.py                                    # every cell
 python scripts/matrix.py --list                             # which cells there are, and which Python each has
@@ -31,21 +32,35 @@ PROMISED = {
     "3.12": ("5.2", "6.0", "6.1"),
     "3.13": ("5.2", "6.0", "6.1"),
 }
-REQUIREMENTS = ("setup.py", "pyproject.toml", "requirements/test.txt")
+REQUIREMENTS = ("setup.py", "pyproject.toml", "requirements/test.txt", "scripts/matrix.py")
+#: The oldest redis-py and hiredis that setup.py allows; the newest ones are in all other cells.
+OLDEST_REDIS = ("redis==6.0.*", "hiredis==3.1.*")
+#: What uses them.
+REDIS_TESTS = ["tests/asgi_spec"]
 #: After this many days the cell with the newest versions asks again what they are.
 NEWEST_DAYS = 1
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One combination. Without a Django it has the newest of everything, whatever our upper bounds say."""
+    """One combination. Without a Django it has the newest of everything, whatever our upper bounds say.
+
+    `pins` are requirements of its own, of which its `label` tells.
+    """
 
     python: str
     django: str | None
+    label: str = ""
+    pins: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
-        return f"py{self.python}-django{self.django}" if self.django else "newest"
+        return self.label or (f"py{self.python}-django{self.django}" if self.django else "newest")
+
+    @property
+    def tests(self) -> list[str]:
+        """What is run where nothing else is asked for."""
+        return REDIS_TESTS if self.pins else TESTS
 
     @property
     def folder(self) -> Path:
@@ -74,6 +89,8 @@ class Broken(Exception):
 def cells() -> list[Cell]:
     """All of them; the last one is the newest Python with the newest of everything."""
     found = [Cell(python, django) for python, djangos in PROMISED.items() for django in djangos]
+    oldest = next(iter(PROMISED))
+    found.append(Cell(oldest, PROMISED[oldest][0], "oldest-redis", OLDEST_REDIS))
     return [*found, Cell(list(PROMISED)[-1], None)]
 
 
@@ -128,7 +145,7 @@ def prepare(cell: Cell, python: str) -> None:
     shutil.rmtree(cell.folder, ignore_errors=True)
     say(cell, f"makes its environment with {python}")
     _run(cell, [python, "-m", "venv", str(cell.folder)])
-    ours = ["-e", ".[interface,worker,embedded]", "-r", "requirements/test.txt"]
+    ours = ["-e", ".[all]", "-r", "requirements/test.txt", *cell.pins]
     _pip(cell, [*ours, f"Django~={cell.django}.0"] if cell.django else ours)
     if not cell.django:
         _pip(cell, ["--upgrade", "--upgrade-strategy", "eager", *_without_bounds(cell)])
@@ -194,7 +211,8 @@ def run_cell(cell: Cell, arguments: Sequence[str]) -> Result:
 def versions(cell: Cell) -> str:
     """Of Python and of what matters most."""
     code = (
-        "import importlib.metadata as m, platform; names = ('Django', 'Twisted', 'autobahn', 'redis');"
+        "import importlib.metadata as m, platform;"
+        "names = ('Django', 'Twisted', 'autobahn', 'redis', 'hiredis');"
         "print(platform.python_version(), *(f'{name} {m.version(name)}' for name in names), sep=', ')"
     )
     return "Python " + _output([cell.binary, "-c", code])
@@ -225,11 +243,10 @@ def main() -> int:
         list_cells(chosen)
         return 0
     FOLDER.mkdir(exist_ok=True)
-    if not any(argument.startswith("tests") for argument in arguments):
-        arguments = [*TESTS, *arguments]
+    named = any(argument.startswith("tests") for argument in arguments)
     results = []
     for cell in chosen:
-        results.append(run_cell(cell, arguments))
+        results.append(run_cell(cell, arguments if named else [*cell.tests, *arguments]))
         say(cell, results[-1].text)
     sys.stdout.write("\n")
     for each in results:

@@ -24,6 +24,7 @@ class Service:
 
 SERVICES = (
     Service("redis-server", ("redis-server",), "the layers over Redis 7 (those over Valkey always run)"),
+    Service("rabbitmq-server", ("rabbitmq-server",), "the layer over RabbitMQ"),
     Service("chromium", ("chromium",), "the chat in a browser"),
     Service("chromedriver", ("chromium-driver",), "the chat in a browser"),
     Service("nginx", ("nginx-light",), "the two tiers behind a proxy"),

@@ -46,6 +46,7 @@ MOST_MODULES_IN_TYPED_CIRCLES = 5
 SMALL_MODULE_LINES = 60
 SMALL_MODULES = {
     "headrace/apps.py": "Django finds it by its name",
+    "headrace/delay.py": "a consumer: routes name it",
     "headrace_asgi/layers/redis/plan/death_watch.py": "the pure half of the reaper",
     "headrace_asgi/layers/redis/twisted/withdrawal.py": "the reverse of registration, with an end of its own",
     "headrace_interface/__main__.py": "`python -m headrace_interface`",

@@ -9,6 +9,8 @@ hears. `conformance` holds the same contract as tests.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -16,13 +18,19 @@ from enum import IntEnum
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
+from .accounting import DONE
+from .acknowledgement import Claim, DeadLetter
 from .coroutines import AsyncReceiver
 from .enums import quick
 from .envelope import Message
-from .errors import ChannelFull, MessageTooLarge
-from .limits import MAX_MESSAGE_BYTES, RECEIVE_SECONDS, STOP_SECONDS, Capacities
+from .errors import ChannelFull, ConfigurationError, HeadraceError, MessageTooLarge
+from .later import IDLE_MOVER_SECONDS, Delay, Due, Moment
+from .limits import COUNTS_SECONDS, MAX_MESSAGE_BYTES, RECEIVE_SECONDS, STOP_SECONDS, Capacities
+from .names import new_single_reader, require_group_names
+from .tally import Tally
 
 __all__ = [
+    "Acknowledge",
     "ChannelLayer",
     "Control",
     "Delivery",
@@ -33,7 +41,9 @@ __all__ = [
     "Out",
     "Outcome",
     "Send",
+    "SendLater",
     "WorkerPort",
+    "ends_of",
 ]
 
 
@@ -125,6 +135,13 @@ class ChannelLayer(ABC):
     def new_channel(self, pattern: str) -> str:
         """A channel name never used before, for a pattern that ends with `?` or `!`. Does not block."""
 
+    def new_channel_beside(self, pattern: str, channel: str) -> str:
+        """`new_channel`, for messages from whoever reads `channel`: where it lies, the new one lies too.
+
+        An interface server reaches the place of its own process queue only, if a layer has several.
+        """
+        return self.new_channel(pattern)
+
     @abstractmethod
     def send_many(self, messages: Sequence[tuple[str, Message]]) -> list[Outcome]:
         """Send several messages in one round trip, in order; one Outcome each, and no ChannelFull.
@@ -158,6 +175,86 @@ class ChannelLayer(ABC):
     @abstractmethod
     def send_group(self, group: str, message: Message) -> None:
         """Send a copy to every member. Never raises ChannelFull: copies for full channels are dropped."""
+
+    def send_groups(self, groups: Iterable[str], message: Message) -> None:
+        """Send a copy to every member of several groups: one to who is in several of them.
+
+        Otherwise as `send_group`, and as many round trips as for one group. A layer that does not do it in
+        one call calls `send_group` for each: then who is in several of them gets as many copies.
+        """
+        for group in require_group_names(groups):
+            self.send_group(group, message)
+
+    # Later (extension "delay")
+
+    def send_later(
+        self,
+        channel: str,
+        message: Message,
+        delay: Delay | None = None,
+        at: Moment | None = None,
+        message_id: str | None = None,
+    ) -> str:
+        """Send a message when it is due: after `delay` seconds, or `at` a time; the id to `cancel` it by.
+
+        `at` is a datetime with a time zone, or seconds since 1970; what is past is due at once. Times are
+        those of the layer's clock. The message takes room of its channel when it is due, and expires from
+        then on. It is moved by any worker process that runs, within milliseconds. Who must know the id before
+        makes it with `new_message_id`. Raises what `send` raises, but ChannelFull only for a layer that is
+        out of memory; TypeError or ValueError for a wrong time.
+        """
+        raise _lacking(self, "delay")
+
+    def new_message_id(self, channel: str) -> str:
+        """An id for a message that will be sent for later to a channel. Does not block. Raises TypeError."""
+        raise _lacking(self, "delay")
+
+    def cancel(self, message_id: str) -> bool:
+        """Take a message back that was sent for later; whether that was in time. Raises LayerUnavailable."""
+        raise _lacking(self, "delay")
+
+    def move_due(self, channels: Iterable[str] = ()) -> float:
+        """Move what is due to its channels; the seconds until this has to be asked again.
+
+        Of `channels`, those that are acknowledged have their takers woken where that was missed: name those
+        that this process takes. Somebody who lives asks this as often as it says, and whenever something is
+        received from the channel `later.DUE_CHANNEL`; several at once do no harm. Two round trips, and more
+        where much is due. Raises LayerUnavailable.
+        """
+        return IDLE_MOVER_SECONDS
+
+    # Acknowledged channels (extension "acknowledge")
+
+    def is_acknowledged(self, channel: str) -> bool:
+        """Whether the messages of a channel are kept until a worker has acknowledged them. Does not block."""
+        return False
+
+    def rouse(self, channels: Iterable[str] = ()) -> None:  # noqa: B027
+        """A worker died: have what it was about to take or to move taken and moved by others, at once.
+
+        Of `channels` this is about those that are acknowledged. One round trip. Raises LayerUnavailable.
+        """
+
+    def dead_letters(self, channel: str, limit: int = 100) -> list[DeadLetter]:
+        """Messages of an acknowledged channel that nobody tries any more, oldest first.
+
+        Two round trips. Raises LayerUnavailable.
+        """
+        raise _lacking(self, "acknowledge")
+
+    def replay(self, channel: str, message_ids: Iterable[str] | None = None) -> int:
+        """Put dead letters back on their channel, all of them or those with these ids, as if never tried.
+
+        How many there were. Raises LayerUnavailable.
+        """
+        raise _lacking(self, "acknowledge")
+
+    def drop_dead_letters(self, channel: str, message_ids: Iterable[str] | None = None) -> int:
+        """Remove dead letters, all of them or those with these ids; how many there were.
+
+        Raises LayerUnavailable.
+        """
+        raise _lacking(self, "acknowledge")
 
     # For coroutines
 
@@ -198,9 +295,20 @@ class ChannelLayer(ABC):
         """`send_group` for a coroutine: in a thread. Raises the same."""
         await asyncio.to_thread(self.send_group, group, message)
 
+    async def asend_groups(self, groups: Iterable[str], message: Message) -> None:
+        """`send_groups` for a coroutine: in a thread. Raises the same."""
+        await asyncio.to_thread(self.send_groups, groups, message)
+
     @cached_property
     def _async_receiver(self) -> AsyncReceiver:
-        return AsyncReceiver(lambda: self.open_worker_port(_ignore), _finishes)
+        return AsyncReceiver(lambda: self.open_worker_port(_ignore), self._ends_of)
+
+    def _ends_of(self, taken: Sequence[Delivery]) -> list[Out]:
+        """What is owed for messages that nobody runs: who receives them is done with them."""
+        for one in taken:
+            if one.claim is None:
+                self.count(one.channel, DONE)
+        return ends_of(taken)
 
     # Upkeep
 
@@ -210,7 +318,40 @@ class ChannelLayer(ABC):
 
     @abstractmethod
     def statistics(self, channel: str) -> dict[str, int]:
-        """Counters of one shared channel since it was first used, and `pending`, the messages in it now."""
+        """Counters of one shared channel since it was first used, and `pending`, the messages in it now.
+
+        See `accounting`: how many of each kind a layer counts, and what they come to. Writes first what this
+        process has counted; other processes do so every `COUNTS_SECONDS`.
+        """
+
+    @cached_property
+    def tally(self) -> Tally:
+        """What this process counts of messages, until the layer knows it."""
+        return Tally()
+
+    def use_tally(self, tally: Tally) -> None:
+        """Count there from now on; before anything is taken."""
+        self.__dict__["tally"] = tally
+
+    def count(self, channel: str, what: str, number: int = 1) -> None:
+        """Count something of a shared channel (`accounting`). An addition in memory."""
+        self.tally.add(channel, what, number)
+
+    def write_counts(self, tally: Tally | None = None, last: bool = False) -> None:  # noqa: B027
+        """Have the layer add up what this process has counted, or what `tally` has.
+
+        Nothing is asked if nothing was counted; else one round trip, with `last` two. `last` says that this
+        tally counts no more. Raises LayerUnavailable or OutcomeUnknown; then call again, nothing is added
+        twice. A layer that does not account for messages has nothing to do.
+        """
+
+    def write_counts_if_due(self) -> None:
+        """The same, if it was not done for `COUNTS_SECONDS`, for who receives without a worker. No errors."""
+        now = time.monotonic()
+        if now >= self.__dict__.get("_counts_due", 0.0):
+            self.__dict__["_counts_due"] = now + COUNTS_SECONDS
+            with contextlib.suppress(HeadraceError):
+                self.write_counts()
 
     @abstractmethod
     def announce(self, channels: Iterable[str]) -> None:
@@ -262,6 +403,14 @@ class ChannelLayer(ABC):
         """
         return None
 
+    def open_interface_ports(self, reactor: Any, version_label: str = "") -> Sequence[InterfacePort]:
+        """The ports of one interface server: one for each place of the layer, each on its own.
+
+        None of them, if the layer has no port of its own kind. Otherwise as `open_interface_port`.
+        """
+        port = self.open_interface_port(reactor, version_label)
+        return [] if port is None else [port]
+
     @abstractmethod
     def close(self) -> None:
         """Close this process's connections; using the layer again opens new ones.
@@ -288,6 +437,8 @@ class Delivery:
     taken_at: float
     order: int | None = None
     retries: int = 0
+    #: Of a message of an acknowledged channel: it must be acknowledged by whoever took it.
+    claim: Claim | None = None
 
 
 @dataclass(slots=True)
@@ -328,24 +479,63 @@ class Finish:
 
 @dataclass(slots=True)
 class SendGroup:
-    """A message for every member of a group."""
+    """A message for every member of a group, or of several: see `ChannelLayer.send_groups`."""
 
     group: str
     #: As `envelope.pack_message` packed it when it was said.
     packed: bytes = field(repr=False)
     origin: str = ""
+    #: Further groups.
+    more: tuple[str, ...] = ()
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """All of them."""
+        return (self.group, *self.more)
 
 
-Out = Send | SendGroup | Control | Finish
+@dataclass(slots=True)
+class SendLater:
+    """A message to put on a channel when it is due, as `ChannelLayer.send_later` does."""
+
+    channel: str
+    #: As `envelope.pack_message` packed it when it was said.
+    packed: bytes = field(repr=False)
+    #: Of `ChannelLayer.new_message_id`: it can be cancelled from now on.
+    id: str
+    due: Due
+    origin: str = ""
+
+
+@dataclass(slots=True)
+class Acknowledge:
+    """The end of a try of an acknowledged delivery: it is done, or why it has to be tried again."""
+
+    channel: str
+    claim: Claim
+    place: str
+    failure: str | None = None
+
+
+Out = Send | SendGroup | Control | Finish | SendLater | Acknowledge
 RefusedHandler = Callable[[Out, Outcome], None]
 
 
-def _finishes(taken: Sequence[Delivery]) -> list[Finish]:
-    return [
+def _lacking(layer: ChannelLayer, extension: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{type(layer).__name__} has no extension {extension!r}; RedisChannelLayer, IPCChannelLayer and "
+        "InMemoryChannelLayer have it"
+    )
+
+
+def ends_of(taken: Sequence[Delivery]) -> list[Out]:
+    """What whoever takes without a worker owes for what it took: it is done."""
+    ends: list[Out] = [
         Finish(str(one.message.get("reply_channel")), one.order, one.place)
         for one in taken
         if one.order is not None
     ]
+    return ends + [Acknowledge(one.channel, one.claim, one.place) for one in taken if one.claim is not None]
 
 
 def _ignore(item: Out, outcome: Outcome) -> None:
@@ -398,10 +588,10 @@ class WorkerPort(ABC):
         """
 
     def renew(self, delivery: Delivery) -> bool:
-        """Extend the ordering lease of a delivery that runs long; False if it lapsed before.
+        """Extend the ordering lease, or the claim, of a delivery that runs long; False if it lapsed before.
 
         One round trip. A layer whose leases never lapse needs nothing here. Raises LayerUnavailable. See
-        docs/protocol.md, section 7.
+        docs/protocol.md, section 7, and of a claim docs/protocol.md, section 10.
         """
         return True
 
@@ -485,6 +675,10 @@ class InterfacePort(Protocol):
         Learnt with each beat of the process, so some seconds late; empty before the first. Does not block.
         """
         raise NotImplementedError
+
+    def new_channel(self, pattern: str) -> str:
+        """A single-reader channel that `send` reaches, never used before; `pattern` ends with `?`."""
+        return new_single_reader(pattern)
 
     def start(self, receiver: InterfaceReceiver) -> None:
         """Connect, register and begin to hear; `layer_back` follows, or `layer_lost` until it can."""

@@ -11,6 +11,7 @@ from .envelope import Message, encode, pack_message
 
 __all__ = [
     "ADD",
+    "BELL",
     "CLOSE",
     "CREDIT",
     "CREDIT_ASKED",
@@ -32,7 +33,8 @@ VERDICT = "verdict"
 ADD = "add"
 #: {group, local}: the socket leaves the group.
 DISCARD = "discard"
-#: {group, packed}: deliver to every member of the group in this process; it is packed as it was said.
+#: {group, packed, more}: deliver to every member of the group in this process, and of the further groups in
+#: `more` if there are some, once to each; it is packed as it was said.
 GROUP = "group"
 #: {group, answer, count}: put the members' full names on the single-reader channel `answer`, or only how many
 #: they are if `count` is true.
@@ -51,6 +53,9 @@ CREDIT_ASKED = "credit?"
 LAPSED = "lapsed"
 #: {}: somebody found this process unregistered: Redis lost its data. It should register itself at once.
 FORGOTTEN = "forgotten"
+#: {}: a message waits beside this list of an acknowledged channel, or for who moves what is due. The one note
+#: on a list of messages.
+BELL = "bell"
 
 
 def note(kind: str, **values: object) -> Message:

@@ -8,6 +8,10 @@
 
 All numbers are big-endian. A CONTROL entry's payload is a note between processes (see `control.py`), not a
 message for a consumer; it ignores the queue's capacity unless it is COUNTED too.
+
+Every version of a major keeps this much, as scripts and older processes read it: the header, the order number
+behind it, the channel's name behind that, and what is new behind all of these. See
+docs/decisions/0020-versions.md.
 """
 
 from __future__ import annotations
@@ -19,13 +23,15 @@ from typing import Any, Protocol, TypeGuard
 
 import msgpack
 
-from .errors import MessageTooLarge, UnreadableEntry
+from .errors import MessageTooLarge, UnknownVersion, UnreadableEntry
 from .limits import MAX_MESSAGE_BYTES
 from .names import MAX_NAME_LENGTH, non_local_name
 
 __all__ = [
+    "OLDEST_VERSION",
     "PLAIN",
     "VERSION",
+    "WRITERS",
     "Codec",
     "Encode",
     "Entry",
@@ -34,13 +40,20 @@ __all__ = [
     "decode_sealed",
     "encode",
     "pack_message",
+    "plain_codec",
+    "reply_channel_of",
     "require_place_on",
     "unpack_message",
 ]
 
 Message = dict[str, Any]
 
+#: The highest version of entries that this package reads; it reads all from the oldest on.
 VERSION = 1
+#: The lowest version of this major: who knows of no other one writes it.
+OLDEST_VERSION = 1
+#: What `encode` writes.
+_FIRST = 1
 
 ORDER = 0x01
 CHANNEL = 0x02
@@ -141,12 +154,12 @@ def encode(
     counted: bool = False,
     queue: str = "",
 ) -> bytes:
-    """Put an envelope around a packed message; `counted` is for control entries.
+    """Put an envelope of version 1 around a packed message; `counted` is for control entries.
 
     The `queue` matters to a codec that seals (see `Encode`); here it changes nothing.
     """
     if order is None and channel is None and not retries and not control:
-        return _HEAD.pack(VERSION, 0, expiry_ms) + payload
+        return _HEAD.pack(_FIRST, 0, expiry_ms) + payload
     flags = (CONTROL if control else 0) | (COUNTED if counted else 0)
     tail = b""
     if channel is not None:
@@ -157,8 +170,8 @@ def encode(
         flags |= RETRIES
         tail += bytes((min(retries, 255),))
     if order is None:
-        return _HEAD.pack(VERSION, flags, expiry_ms) + tail + payload
-    return _HEAD_ORDER.pack(VERSION, flags | ORDER, expiry_ms, order) + tail + payload
+        return _HEAD.pack(_FIRST, flags, expiry_ms) + tail + payload
+    return _HEAD_ORDER.pack(_FIRST, flags | ORDER, expiry_ms, order) + tail + payload
 
 
 def decode(entry: bytes, queue: str = "") -> Entry:
@@ -168,8 +181,8 @@ def decode(entry: bytes, queue: str = "") -> Entry:
     """
     try:
         version, flags, expiry_ms = _HEAD.unpack_from(entry)
-        if version != VERSION:
-            raise _other_version(version)
+        if version != VERSION and not OLDEST_VERSION <= version < VERSION:
+            raise _other_version(entry)
         at = _HEAD.size
         if not flags:
             return Entry(expiry_ms, None, None, 0, False, entry[at:])
@@ -185,8 +198,8 @@ def decode_sealed(entry: bytes) -> Entry:
     """
     try:
         version, flags, expiry_ms = _HEAD.unpack_from(entry)
-        if version != VERSION:
-            raise _other_version(version)
+        if version != VERSION and not OLDEST_VERSION <= version < VERSION:
+            raise _other_version(entry)
         read = _decode_flagged(entry, flags & ~SEALED, expiry_ms, _HEAD.size)
     except _BROKEN:
         raise _broken(entry) from None
@@ -199,11 +212,14 @@ def decode_sealed(entry: bytes) -> Entry:
     return read
 
 
-def _other_version(version: int) -> UnreadableEntry:
-    return UnreadableEntry(
-        f"an entry has envelope version {version}, this process reads {VERSION}: "
+def _other_version(raw: bytes) -> UnknownVersion:
+    """The error for an entry of another version, with what every version of this major says of itself."""
+    version, flags, expiry_ms = _HEAD.unpack_from(raw)
+    return UnknownVersion(
+        f"an entry has envelope version {version}, this process reads up to {VERSION}: "
         "a newer Headrace, or something else, writes to this channel; run one version, or give each "
-        "a prefix of its own"
+        "a prefix of its own",
+        _decode_flagged(raw, flags & ~_REFUSED, expiry_ms, _HEAD.size),
     )
 
 
@@ -260,21 +276,54 @@ class Encode(Protocol):
     ) -> bytes: ...
 
 
-@dataclass(frozen=True, slots=True)
+#: How an entry of each version is made that this package writes.
+WRITERS: dict[int, Encode] = {_FIRST: encode}
+
+
 class Codec:
     """How a layer makes its entries, and reads those that it took from a queue; chosen when it is made.
 
+    `encode` makes entries of the `version` that is written: the oldest one, until `write` is called.
     `decode(entry, queue)` raises UnreadableEntry. Where entries are `bound` to their queue, one that is put
     on several queues is made for each of them.
     """
 
-    encode: Encode
-    decode: Callable[[bytes, str], Entry]
-    bound: bool = False
+    __slots__ = ("_writer", "bound", "decode", "encode", "version")
+
+    def __init__(
+        self,
+        writer: Callable[[int], Encode],
+        decode: Callable[[bytes, str], Entry],
+        bound: bool = False,
+    ) -> None:
+        """`writer(version)` makes entries of a version."""
+        self._writer = writer
+        self.decode = decode
+        self.bound = bound
+        self.write(OLDEST_VERSION)
+
+    def write(self, version: int) -> None:
+        """Make entries of this version from now on, or of the highest that this package knows."""
+        self.version = min(version, VERSION)
+        self.encode = self._writer(self.version)
 
 
-#: Entries that anybody can read who can read Redis.
-PLAIN = Codec(encode, decode)
+def plain_codec() -> Codec:
+    """A codec whose entries anybody can read who can read Redis."""
+    return Codec(WRITERS.__getitem__, decode)
+
+
+#: For who only reads, or writes the oldest version.
+PLAIN = plain_codec()
+
+
+def reply_channel_of(entry: Entry) -> str:
+    """Who waits for an answer to an entry that cannot be read as a whole; "" if nobody knows."""
+    try:
+        name = unpack_message(entry.payload).get("reply_channel")
+    except UnreadableEntry:
+        name = entry.channel
+    return name if _is_socket(name) and isinstance(name, str) else ""
 
 
 def require_place_on(queue: str, entry: Entry, message: Message) -> None:

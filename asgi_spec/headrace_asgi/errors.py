@@ -95,3 +95,7 @@ class UnreadableEntry(PeerError):
     def __init__(self, text: str, entry: Any = None) -> None:
         super().__init__(text)
         self.entry = entry
+
+
+class UnknownVersion(UnreadableEntry):
+    """An entry of a version that this process cannot read: a newer Headrace wrote it, or something else."""

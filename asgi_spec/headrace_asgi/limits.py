@@ -12,6 +12,7 @@ from .errors import ConfigurationError
 __all__ = [
     "ANNOUNCED_SECONDS",
     "ANNOUNCE_SECONDS",
+    "COUNTS_SECONDS",
     "DEFAULT_CAPACITY",
     "DEFAULT_EXPIRY_SECONDS",
     "DEFAULT_GROUP_EXPIRY_SECONDS",
@@ -79,6 +80,8 @@ RESPONSE_CREDIT_BYTES = RESPONSE_WINDOW_BYTES // 4
 PROCESS_DEATH_SECONDS = 20
 #: Between two looks for such processes: as often as hearts beat.
 REAP_SECONDS = 5.0
+#: How often a process has the layer add up what it has counted of messages, in seconds, if that has changed.
+COUNTS_SECONDS = 5.0
 
 
 class Capacities:
@@ -97,12 +100,24 @@ class Capacities:
             for key, value in (rules or {}).items()
         ]
         self._known: dict[str, int] = {}
+        self._places = 1
+
+    def shared(self, places: int) -> Capacities:
+        """What each of several places may hold, so that all together hold this much, or a few more.
+
+        A channel with a single reader lies at one place only.
+        """
+        part = Capacities(self.default)
+        part._rules, part._places = self._rules, places
+        return part
 
     def of(self, channel: str) -> int:
         """Capacity of one channel."""
         known = self._known.get(channel)
         if known is None:
             known = next((n for pattern, n in self._rules if pattern.match(channel)), self.default)
+            if self._places > 1 and "?" not in channel and "!" not in channel:
+                known = -(-known // self._places)
             if len(self._known) < 10_000:  # bounds memory: names with random parts are unlimited
                 self._known[channel] = known
         return known

@@ -23,9 +23,11 @@ __all__ = [
     "new_single_reader",
     "non_local_name",
     "place_of_process",
+    "place_of_single_reader",
     "require_channel_name",
     "require_channel_names",
     "require_group_name",
+    "require_group_names",
 ]
 
 #: Characters of a name. The specification demands at least 100; reply channels need about 60.
@@ -87,6 +89,13 @@ def require_group_name(name: object) -> str:
     return name
 
 
+def require_group_names(names: Iterable[str]) -> list[str]:
+    """Return the names of groups to send to as a list, each once; raise TypeError if one is invalid."""
+    if isinstance(names, str):
+        raise TypeError(f"Send to a list of group names, not to the string {names!r}")
+    return [require_group_name(name) for name in dict.fromkeys(names)]
+
+
 def non_local_name(name: str) -> str:
     """The queue a message for `name` is put on: up to and including `!`, or the whole name."""
     at = name.find("!")
@@ -121,11 +130,20 @@ def place_of_process(name: str) -> str:
     return place
 
 
-def new_single_reader(pattern: str) -> str:
+def new_single_reader(pattern: str, place: str = "") -> str:
     """A fresh channel name for a pattern that ends with `?` or `!`, with 96 random bits.
 
-    Raises TypeError for another pattern.
+    One with `?` says at which `place` it lies, where a layer has several. Raises TypeError for another
+    pattern.
     """
     if not isinstance(pattern, str) or not pattern.endswith(("?", "!")):
         raise TypeError(f"A pattern for new_channel ends with '?' or '!', not {pattern!r}")
-    return require_channel_name(pattern + secrets.token_hex(12))
+    where = f"{place}." if place and pattern.endswith("?") else ""
+    return require_channel_name(pattern + where + secrets.token_hex(12))
+
+
+def place_of_single_reader(name: str) -> str:
+    """The place that `new_single_reader` wrote into a name; empty if there is none."""
+    _, _, rest = name.partition("?")
+    place, dot, _ = rest.partition(".")
+    return place if dot else ""

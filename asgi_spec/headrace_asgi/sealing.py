@@ -18,6 +18,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Sequence
+from functools import partial
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -25,7 +26,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from .control import FORGOTTEN_ENTRY
-from .envelope import ORDER, SEALED, VERSION, Codec, Entry, decode, decode_sealed, encode
+from .envelope import ORDER, SEALED, WRITERS, Codec, Encode, Entry, decode, decode_sealed
 from .errors import UnreadableEntry
 from .names import non_local_name
 
@@ -55,7 +56,7 @@ def sealing_codec(keys: Sequence[bytes]) -> Codec:
     The first one seals, all of them open. Raises ValueError if two of them are the same.
     """
     sealer = _Sealer(keys)
-    return Codec(sealer.seal, sealer.open, bound=True)
+    return Codec(lambda version: partial(sealer.seal, WRITERS[version]), sealer.open, bound=True)
 
 
 class _Sealer:
@@ -74,6 +75,7 @@ class _Sealer:
 
     def seal(
         self,
+        encode: Encode,
         payload: bytes,
         expiry_ms: int = 0,
         order: int | None = None,
@@ -84,12 +86,12 @@ class _Sealer:
         *,
         queue: str,
     ) -> bytes:
-        """An entry whose payload is sealed; see `envelope.Encode`."""
-        head = encode(b"", expiry_ms, order, channel, retries, control, counted)
+        """An entry whose payload is sealed, in an envelope that `encode` makes; see `envelope.Encode`."""
+        head = encode(b"", expiry_ms, order, channel, retries, control, counted, queue=queue)
         flags = head[1] | SEALED
         # Only what has a number waits in mailboxes, and a connect, whose number is 0, never does.
         start = self._moving if order else self._fixed
-        bound = _bound(start, flags, min(retries, 255), expiry_ms, channel or queue)
+        bound = _bound(start, head[0], flags, min(retries, 255), expiry_ms, channel or queue)
         nonce = os.urandom(_NONCE_BYTES)
         sealed = self._cipher.encrypt(nonce, payload, bound)
         return b"".join((head[:1], bytes((flags,)), head[2:], start, nonce, sealed))
@@ -108,7 +110,7 @@ class _Sealer:
         cipher = self._ciphers.get(start)
         if cipher is None:
             raise _foreign(entry, queue)
-        bound = _bound(start, raw[1], entry.retries, entry.expiry_ms, entry.channel or queue)
+        bound = _bound(start, raw[0], raw[1], entry.retries, entry.expiry_ms, entry.channel or queue)
         nonce = sealed[_NONCE_AT:_CIPHERTEXT_AT]
         try:
             entry.payload = cipher.decrypt(nonce, sealed[_CIPHERTEXT_AT:], bound)
@@ -123,10 +125,10 @@ def _derive(text: bytes) -> tuple[bytes, AESGCM]:
     return material[_KEY_BYTES:], AESGCM(material[:_KEY_BYTES])
 
 
-def _bound(start: bytes, flags: int, retries: int, expiry_ms: int, name: str) -> bytes:
+def _bound(start: bytes, version: int, flags: int, retries: int, expiry_ms: int, name: str) -> bytes:
     """What is authenticated with a message: `start` is its form and key id."""
     fixed_ms = expiry_ms if start[0] == _FIXED[0] else 0
-    return _HEADER.pack(VERSION, flags & _KEPT_FLAGS, retries, fixed_ms) + start + name.encode()
+    return _HEADER.pack(version, flags & _KEPT_FLAGS, retries, fixed_ms) + start + name.encode()
 
 
 def _foreign(entry: Entry, queue: str) -> UnreadableEntry:

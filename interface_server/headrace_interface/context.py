@@ -1,10 +1,11 @@
-"""What every connection of one interface process shares."""
+"""What the connections of an interface process share: all of them, or those at one place of the layer."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
 from collections.abc import Iterable
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from .connections import Connections
@@ -30,7 +31,11 @@ __all__ = ["ServerContext"]
 
 
 class ServerContext:
-    """One per process: settings, the port to the layer, who is connected, clock, log and counters."""
+    """Settings, the port to the layer, who is connected, clock, log and counters.
+
+    One for each place of the layer, as a port is: a client belongs to one of them. What is not about the
+    layer they share.
+    """
 
     #: Whether new work is taken: not while the layer is lost beyond its grace.
     accepting = True
@@ -48,12 +53,10 @@ class ServerContext:
         access_log: AccessLog | None = None,
     ) -> None:
         self.settings = settings
-        self.port = port
         #: The reactor, for what else it can do (`IReactorTime` for Autobahn).
         self.clock: Any = clock
         #: None when it is off, so that it costs nothing.
         self.access_log = access_log
-        self.connections = Connections()
         self.timers = Timers(clock)
         self.counters: Counter[str] = Counter()
         #: What the bodies of requests take.
@@ -62,21 +65,56 @@ class ServerContext:
         self.backlog = Backlog()
         #: WebSockets whose clients have yet to read.
         self.slow_sockets = SlowSockets(settings, self.timers)
-        #: Shells whose request waits for the layer, oldest first.
-        self.held: dict[Any, None] = {}
-        #: What the WebSockets have put on the channel of their frames, and those whose frames wait for room.
-        self.shares = Shares(settings)
-        self.waiting_room = WaitingRoom(self)
         self.handshakes = Handshakes(settings.max_address_handshakes)
-        self.departed = Departed()
         #: Shells of all HTTP connections, for the drain.
         self.http_shells: set[Any] = set()
-        #: Whether workers take the requests, and the handshakes.
-        self.request_watch = Watch(clock, "http.request", lambda: port.label, self._asked)
-        self.handshake_watch = Watch(clock, "websocket.connect", lambda: port.label, self._asked)
         self._episodes: dict[str, Episode] = {}
         self._date_second = -1
         self._date = b""
+        #: Those of all places; who comes next goes to the first of them that is there.
+        self.places: list[ServerContext] = []
+        self._of_place(port)
+
+    def _of_place(self, port: InterfacePort) -> None:
+        """What belongs to one place."""
+        self.port = port
+        self.connections = Connections()
+        #: Shells whose request waits for the layer, oldest first.
+        self.held: dict[Any, None] = {}
+        #: What the WebSockets have put on the channel of their frames, and those whose frames wait for room.
+        self.shares = Shares(self.settings)
+        self.waiting_room = WaitingRoom(self)
+        self.departed = Departed()
+        #: Whether workers take the requests, and the handshakes.
+        self.request_watch = Watch(self.clock, "http.request", lambda: port.label, self._asked)
+        self.handshake_watch = Watch(self.clock, "websocket.connect", lambda: port.label, self._asked)
+        self.places.append(self)
+
+    def at(self, port: InterfacePort) -> ServerContext:
+        """A context for one more place of the layer, of the same process."""
+        another = copy(self)
+        another._of_place(port)
+        return another
+
+    def next_place(self) -> ServerContext:
+        """The context for a new client: that of the next place which is there."""
+        places = self.places
+        if len(places) > 1:
+            for _ in places:
+                places.append(places.pop(0))
+                if places[0].layer_up:
+                    break
+        return places[0]
+
+    @property
+    def named(self) -> str:
+        """Which place of the layer this is, for a log line; nothing where there is no other."""
+        return "" if len(self.places) == 1 else f" at {self.port.label}"
+
+    @property
+    def socket_count(self) -> int:
+        """How many WebSockets there are, at all places."""
+        return sum(place.connections.socket_count for place in self.places)
 
     def full(self, channel: str) -> None:
         """A client was answered 503 because its message was refused."""

@@ -83,9 +83,10 @@ class Inbox:
         context.counters["layer_lost"] += 1
         grace = context.settings.deadlines.layer_grace
         logger.warning(
-            "The channel layer cannot be reached (%s). New requests wait %s, open WebSockets %s; "
-            "it is tried again until it answers.",
+            "The channel layer cannot be reached (%s). %s %s, open WebSockets %s; it is tried again until it "
+            "answers.",
             reason,
+            "New requests wait" if len(context.places) == 1 else "New requests go elsewhere, or wait",
             spoken(context.settings.deadlines.layer),
             spoken(grace),
         )
@@ -96,7 +97,7 @@ class Inbox:
         """Send what waited."""
         context = self._context
         if self._told:
-            logger.warning("The channel layer is back.")
+            logger.warning("The channel layer%s is back.", context.named)
         self._told = True
         context.layer_up = True
         context.accepting = True
@@ -138,8 +139,9 @@ class Inbox:
         """Requests that no worker had taken will not be answered: say so as soon as that is sure."""
         requests = self._context.connections.requests()
         logger.error(
-            "The channel layer lost its data. Of %d open requests, those that no worker has taken are "
+            "The channel layer%s lost its data. Of %d open requests, those that no worker has taken are "
             "answered 503; WebSockets stay open.",
+            self._context.named,
             len(requests),
         )
         for request in requests:
@@ -155,7 +157,11 @@ class Inbox:
         self._grace = None
         self._context.accepting = False
         count = self._context.connections.socket_count
-        logger.error("The channel layer is still away: %d WebSockets are closed with 1013.", count)
+        logger.error(
+            "The channel layer%s is still away: %d WebSockets are closed with 1013.",
+            self._context.named,
+            count,
+        )
         self._close_sockets(TRY_AGAIN_LATER, "service unavailable")
 
     def _close_sockets(self, code: int, reason: str) -> None:

@@ -48,7 +48,7 @@ class HttpFactory(protocol.Factory):
         return [b"http/1.1"]
 
     def buildProtocol(self, address: Any) -> Any:
-        return HttpProtocol(self._context, self._make_socket)
+        return HttpProtocol(self._context.next_place(), self._make_socket)
 
 
 def make_endpoints(

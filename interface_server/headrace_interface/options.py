@@ -60,7 +60,8 @@ def _add_layer(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--layer",
         metavar="URL",
-        help="redis://host:port/db, rediss://, unix:///path, ipc://NAME, or module:attribute",
+        help="redis://host:port/db, rediss://, redis+sentinel://, redis+cluster://, unix:///path, "
+        "ipc://NAME, or module:attribute",
     )
     group.add_argument(
         "channel_layer", nargs="?", metavar="module:attribute", help="the same, as in daphne 1.x"

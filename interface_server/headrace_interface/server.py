@@ -24,6 +24,7 @@ from headrace_asgi.errors import ConfigurationError
 from headrace_asgi.limits import STOP_SECONDS
 
 from .access_log import AccessLog
+from .connections import SocketShell
 from .context import ServerContext
 from .inbox import Inbox
 from .listeners import HttpFactory, Refusals, accept_waiting, describe, listen
@@ -52,20 +53,25 @@ class Server:
     def __init__(
         self,
         reactor: Any,
-        port: InterfacePort,
+        ports: Sequence[InterfacePort],
         settings: InterfaceSettings,
         endpoints: Sequence[tuple[str, Any]],
         access_log: AccessLog | None,
         when_stopped: Callable[[int], None],
     ) -> None:
-        self.context = ServerContext(settings, port, reactor, access_log)
-        self.inbox = Inbox(self.context)
+        self.context = ServerContext(settings, ports[0], reactor, access_log)
+        for port in ports[1:]:
+            self.context.at(port)
+        #: One for each place of the layer.
+        self.places = tuple(self.context.places)
+        self.inboxes = [Inbox(place) for place in self.places]
         self._reactor = reactor
         self._endpoints = endpoints
         self._when_stopped = when_stopped
-        self._ports: list[Any] = []
+        self._listening: list[Any] = []
         self._stop_by = 0.0
-        self._stopped = False
+        #: How many ports have not ended; None before they are to end.
+        self._running: int | None = None
         self._closed: set[str] = set()
 
     async def start(self) -> list[str]:
@@ -76,12 +82,13 @@ class Server:
         factory = HttpFactory(self.context, WebSocketShell)
         try:
             for endpoint in self._endpoints:
-                self._ports.append(await listen(endpoint, factory))
+                self._listening.append(await listen(endpoint, factory))
         except ConfigurationError:
             await self._stop_listening()
             raise
-        self.context.port.start(self.inbox)
-        return [describe(port) for port in self._ports]
+        for place, inbox in zip(self.places, self.inboxes, strict=True):
+            place.port.start(inbox)
+        return [describe(port) for port in self._listening]
 
     def stop(self, seconds: float | None = None) -> None:
         """Begin to end, or if it is ending, end within `seconds` (the drain deadline)."""
@@ -91,13 +98,12 @@ class Server:
             self._stop_by = min(self._stop_by, by)
             return
         self._stop_by = by
-        context.draining = True
-        logger.info(
-            "Stopping: %d WebSockets and %d requests are open.",
-            context.connections.socket_count,
-            len(context.connections) - context.connections.socket_count,
-        )
-        for port in self._ports:
+        for place in self.places:
+            place.draining = True
+        sockets = context.socket_count
+        requests = sum(len(place.connections) for place in self.places) - sockets
+        logger.info("Stopping: %d WebSockets and %d requests are open.", sockets, requests)
+        for port in self._listening:
             accept_waiting(port)
         defer.ensureDeferred(self._stop_listening())
         for shell in list(context.http_shells):
@@ -105,21 +111,21 @@ class Server:
         self._drain()
 
     async def _stop_listening(self) -> None:
-        ports, self._ports = self._ports, []
-        for port in ports:
+        listening, self._listening = self._listening, []
+        for port in listening:
             await defer.maybeDeferred(port.stopListening)
 
     def _drain(self) -> None:
         """One turn: close some sockets; when all is gone or it is too late, stop the port."""
         context = self.context
-        if not (context.http_shells or context.connections.socket_count):
-            self._stop_port()
+        if not (context.http_shells or context.socket_count):
+            self._stop_ports()
             return
         if context.clock.seconds() >= self._stop_by:
             self._abort_all()
             return
         # Sockets that are already closing ignore it, and stay listed until their client has answered.
-        waiting = [shell for shell in context.connections.sockets() if shell.local not in self._closed]
+        waiting = [shell for shell in self._sockets() if shell.local not in self._closed]
         for shell in waiting[:_CLOSE_BATCH]:
             self._closed.add(shell.local)
             shell.close(SERVICE_RESTART, "server restarts")
@@ -127,7 +133,7 @@ class Server:
 
     def _abort_all(self) -> None:
         context = self.context
-        sockets = list(context.connections.sockets())
+        sockets = self._sockets()
         shells = list(context.http_shells)
         late = len(sockets) + sum(shell.busy for shell in shells)
         if late:
@@ -135,16 +141,24 @@ class Server:
         for shell in (*sockets, *shells):
             shell.abort()
         # Their `connectionLost` comes in a later turn, and tells the disconnects.
-        context.clock.callLater(_CLOSE_INTERVAL_SECONDS, self._stop_port)
+        context.clock.callLater(_CLOSE_INTERVAL_SECONDS, self._stop_ports)
 
-    def _stop_port(self) -> None:
-        if not self._stopped:
-            self._stopped = True
-            self.inbox.stop()
-            left = self._stop_by - self.context.clock.seconds()
-            self.context.port.stop(self._port_stopped, max(_PORT_SECONDS, min(left, STOP_SECONDS)))
+    def _sockets(self) -> list[SocketShell]:
+        return [shell for place in self.places for shell in place.connections.sockets()]
+
+    def _stop_ports(self) -> None:
+        if self._running is not None:
+            return
+        self._running = len(self.places)
+        seconds = max(_PORT_SECONDS, min(self._stop_by - self.context.clock.seconds(), STOP_SECONDS))
+        for place, inbox in zip(self.places, self.inboxes, strict=True):
+            inbox.stop()
+            place.port.stop(self._port_stopped, seconds)
 
     def _port_stopped(self) -> None:
+        self._running = (self._running or 0) - 1
+        if self._running > 0:
+            return
         if self.context.access_log is not None:
             self.context.access_log.close()
         logger.info("Stopped.")
@@ -194,7 +208,7 @@ class _Process:
             logger.exception("The server could not start.")
             self.end(1)
             return
-        where = server.context.port.label
+        where = ", ".join(place.port.label for place in server.places)
         logger.info("Listening on %s; the channel layer is %s", ", ".join(addresses), where)
         if lifeline:
             threading.Thread(target=self._watch_lifeline, name="lifeline", daemon=True).start()
@@ -253,13 +267,13 @@ def run(
     """
     from twisted.internet import reactor as the_reactor
 
-    from headrace_asgi.layers.from_config import interface_port
+    from headrace_asgi.layers.from_config import interface_ports
 
     reactor: Any = the_reactor
     # Twisted's clock is the wall clock: a jump of it would expire every deadline at once, or none.
     reactor.seconds = time.monotonic
     globalLogPublisher.addObserver(cast(ILogObserver, Refusals(reactor)))
     process = _Process(reactor)
-    port = interface_port(layer, reactor)
-    server = Server(reactor, port, settings, make_endpoints(reactor), open_access_log(reactor), process.end)
+    ports = interface_ports(layer, reactor)
+    server = Server(reactor, ports, settings, make_endpoints(reactor), open_access_log(reactor), process.end)
     return process.run(server, ready_fd, lifeline)

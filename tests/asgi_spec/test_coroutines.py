@@ -15,7 +15,7 @@ from headrace_asgi.contract import Delivery, Outcome, RefusedHandler
 from headrace_asgi.errors import LayerUnavailable
 from headrace_asgi.layers.memory.layer import InMemoryChannelLayer
 from headrace_asgi.layers.memory.worker_port import MemoryWorkerPort
-from headrace_asgi.layers.redis.blocking.layer import RedisChannelLayer
+from headrace_asgi.layers.redis.blocking.layer import RedisPlaceLayer
 from tests.support.services import RedisServer
 
 
@@ -183,7 +183,7 @@ def test_the_next_message_of_an_ordered_socket_goes_out_when_a_coroutine_has_one
 
 
 def test_a_connection_that_ended_while_nobody_waited_is_no_error(private_redis_server: RedisServer) -> None:
-    layer = RedisChannelLayer([private_redis_server.url])
+    layer = RedisPlaceLayer([private_redis_server.url])
 
     async def main() -> None:
         assert await layer.areceive(["test"]) == (None, None)
@@ -196,7 +196,7 @@ def test_a_connection_that_ended_while_nobody_waited_is_no_error(private_redis_s
 
 
 def test_a_layer_that_is_away_is_an_error_where_it_is_awaited(private_redis_server: RedisServer) -> None:
-    layer = RedisChannelLayer([private_redis_server.url])
+    layer = RedisPlaceLayer([private_redis_server.url])
 
     async def main() -> None:
         private_redis_server.stop()

@@ -11,7 +11,8 @@ import msgpack
 import pytest
 
 from headrace_asgi import envelope
-from headrace_asgi.errors import MessageTooLarge, UnreadableEntry
+from headrace_asgi.errors import MessageTooLarge, UnknownVersion, UnreadableEntry
+from headrace_asgi.sealing import sealing_codec
 
 MESSAGE: dict[str, Any] = {
     "bytes": b"\x00\xff", "text": "ä\n", "int": -(2**63), "float": 0.1, "none": None, "list": [[b"a", "b"]],
@@ -110,8 +111,45 @@ def test_what_is_sealed_cannot_be_read_but_its_envelope_can() -> None:
 
 @pytest.mark.parametrize("decode", [envelope.decode, envelope.decode_sealed])
 def test_another_version_is_named(decode: Any) -> None:
-    with pytest.raises(UnreadableEntry, match="version 2, this process reads 1"):
+    with pytest.raises(UnreadableEntry, match="version 2, this process reads up to 1"):
         decode(b"\x02\x00" + bytes(8))
+
+
+def test_an_entry_of_another_version_still_says_what_every_version_says() -> None:
+    raw = b"\x02" + envelope.encode(envelope.pack_message({"reply_channel": "hr1.0.5f!a"}), 5, order=7)[1:]
+    with pytest.raises(UnknownVersion) as raised:
+        envelope.decode(raw)
+    assert (raised.value.entry.order, envelope.reply_channel_of(raised.value.entry)) == (7, "hr1.0.5f!a")
+    with_more = bytes((2, raw[1] | 0x04)) + raw[2:]
+    with pytest.raises(UnknownVersion) as raised:
+        envelope.decode(with_more)
+    assert raised.value.entry.order == 7
+    named = envelope.Entry(0, None, "hr1.0.5f!b", 0, False, b"\xc1")
+    assert envelope.reply_channel_of(named) == "hr1.0.5f!b"
+    assert envelope.reply_channel_of(envelope.Entry(0, None, "work", 0, False, b"\xc1")) == ""
+
+
+@pytest.mark.parametrize("codec", [envelope.plain_codec(), sealing_codec([b"a key of the tests"])])
+def test_a_codec_writes_the_version_that_it_is_told_and_reads_all_up_to_its_own(
+    codec: envelope.Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = codec.encode(b"one", queue="test")
+    codec.write(2)
+    assert codec.version == 1, "no higher one than it knows"
+    monkeypatch.setattr(envelope, "VERSION", 2)
+    monkeypatch.setitem(
+        envelope.WRITERS, 2, lambda *args, **more: b"\x02" + envelope.encode(*args, **more)[1:]
+    )
+    codec.write(2)
+    second = codec.encode(b"two", 9, 7, queue="test")
+    assert (first[0], second[0]) == (1, 2)
+    assert bytes(codec.decode(first, "test").payload) == b"one"
+    assert bytes(codec.decode(second, "test").payload) == b"two"
+    codec.write(1)
+    monkeypatch.undo()
+    assert codec.encode(b"x", queue="test")[0] == 1
+    with pytest.raises(UnknownVersion):
+        codec.decode(second, "test")
 
 
 def test_a_header_cut_anywhere_is_unreadable() -> None:

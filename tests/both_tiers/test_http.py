@@ -158,4 +158,5 @@ def test_a_request_waits_for_a_worker_until_its_deadline(seconds: int) -> None:
         tiers.reactor.advance(0.25)
     assert client.answers[0].status == 503
     tiers.run()
-    assert tiers.layer.statistics("http.request")["taken"] == 0
+    account = tiers.layer.statistics("http.request")
+    assert (account["expired"], account["done"], account["failed"]) == (1, 0, 0)

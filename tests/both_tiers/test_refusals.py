@@ -155,15 +155,18 @@ def test_a_replica_is_named_at_the_start_and_when_it_became_one(
 
 
 def test_a_node_of_a_cluster_is_named(reactor: HandReactor, caplog: pytest.LogCaptureFixture) -> None:
-    told = "a Redis Cluster is not in this version; name a Redis that is in none in hosts or --layer"
+    told = (
+        "is a node of a Cluster; in hosts or --layer write that, with some of its nodes: "
+        "redis+cluster://host1:7000,host2:7000/"
+    )
     # By default its bus is 10,000 above the port, where there may be no port any more.
     cluster = ["--cluster-enabled", "yes", "--cluster-port", str(free_port())]
     with RedisServer(valkey_binary(), cluster) as server:
         for said in (
             told_to_a_worker(server.url),
-            told_to_an_interface_server(server.url, reactor, caplog, "CLUSTERDOWN"),
+            told_to_an_interface_server(server.url, reactor, caplog, "is a node"),
         ):
-            assert said.endswith(f"; {told}")
+            assert said.endswith(f"Redis at {server.url} {told}")
 
 
 def test_another_eviction_policy_is_warned_of_where_config_is_forbidden(

@@ -31,6 +31,7 @@ READERS_FILES = {
     "manage.py",
     "test_X.py",
     "X.py",
+    "test_shelf.py",
 }
 #: Options of other programs, and of what only developers run.
 FOREIGN_OPTIONS = {"--deploy", "--strict", "--check", "--list", "--long", "--only"}

@@ -49,7 +49,7 @@ end
 _GET = b"""#!lua
 local ways = {
   string = { 'GET' }, list = { 'LRANGE', 0, -1 }, hash = { 'HGETALL' }, set = { 'SMEMBERS' },
-  zset = { 'ZRANGE', 0, -1 },
+  zset = { 'ZRANGE', 0, -1, 'WITHSCORES' },
 }
 local data = {}
 for i, key in ipairs(KEYS) do

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from . import acknowledged
+from .acknowledged import Acknowledged
 from .deaths import Deaths
+from .delays import Delays
 from .explorer import Model, Report, Server, explore
 from .groups import Groups
 from .ordering import Bounds, Ordering
@@ -47,6 +50,8 @@ def _protocols(small: bool) -> list[Task]:
             Task(Groups((("a",), ("b",)), kills=1, name="groups, 2 workers, 1 killed")),
             Task(Groups((("a", "c"), ("b",)), breaks=1, name="groups, 2 workers, 1 broken connection")),
             Task(Deaths(1, breaks=0, name="deaths, 1 socket, 2 observers")),
+            Task(Acknowledged(acknowledged.Bounds(messages=1, movers=2), name="acknowledged, 1 message")),
+            Task(Delays(name="later, 2 messages, 2 movers")),
         ]
     return [
         Task(Ordering(Bounds())),
@@ -69,6 +74,16 @@ def _protocols(small: bool) -> list[Task]:
         Task(Groups((("a", "c"), ("b", "d")), breaks=2, name="groups, 2 workers, 2 broken connections")),
         Task(Deaths(1, name="deaths, 1 socket, 2 observers, 1 breaks off")),
         Task(Deaths(2, observers=1, name="deaths, 2 sockets, 1 observer that breaks off")),
+        Task(
+            Acknowledged(
+                acknowledged.Bounds(messages=1, movers=2, releases=1, repeats=1),
+                name="acknowledged, 1 message, 2 movers",
+            )
+        ),
+        Task(Acknowledged(acknowledged.Bounds(lapses=0), name="acknowledged, 2 messages, deaths")),
+        Task(Acknowledged(acknowledged.Bounds(kills=0, losses=0), name="acknowledged, 2 messages, a lapse")),
+        Task(Delays(name="later, 2 messages, 2 movers")),
+        Task(Delays(movers=3, kills=2, name="later, 2 messages, 3 movers")),
     ]
 
 
@@ -83,6 +98,7 @@ def _repeats(frames: int, breaks: int) -> list[Task]:
 def _variants() -> list[Task]:
     few = Bounds(frames=2)
     pair = (("a", "c"), ("b",))
+    one = acknowledged.Bounds(messages=1, movers=2)
 
     def mutant(model: Model, script: str, text: str, instead: str) -> Task:
         return Task(model, True, {script: (text, instead)})
@@ -126,15 +142,15 @@ def _variants() -> list[Task]:
         ),
         mutant(
             Repeats(ordered=False, name="repeated frames, plain, numbers not looked at"),
-            "frames", "tonumber(ARGV[4]) > tonumber(before)", "true",
+            "frames", "tonumber(ARGV[4]) > before", "true",
         ),
         mutant(
             Repeats(ordered=False, name="repeated frames, several, numbers not looked at"),
-            "frames", "tonumber(ARGV[i + 1]) <= tonumber(before[k])", "false",
+            "frames", "tonumber(ARGV[i + 1]) <= last", "false",
         ),
         mutant(
             Repeats(ordered=True, name="repeated frames, ordered, numbers not looked at"),
-            "frame_ordered", "tonumber(order) <= tonumber(before)", "false",
+            "frame_ordered", "tonumber(order) <= before", "false",
         ),
         mutant(
             Repeats(ordered=False, name="repeated frames, registered again over what Redis knows"),
@@ -183,4 +199,51 @@ def _variants() -> list[Task]:
             "fence", "redis.call('HSET', KEYS[3], ARGV[1], redis.call('HGET', KEYS[1], ARGV[1]) or '')", "",
         ),
         Task(Deaths(1, 1, 0, unmarks_first=False, name="deaths, the marks go after the disconnects"), True),
+        Task(
+            Acknowledged(one, repairs=False, name="acknowledged, nobody looks whether bells are missing"),
+            True,
+        ),
+        mutant(
+            Acknowledged(one, name="acknowledged, finish without fence"),
+            "ack_finish", "if is_stale(due, tries, id, attempt) then", "if false then",
+        ),
+        mutant(
+            Acknowledged(one, name="acknowledged, a failure without fence"),
+            "ack_fail", "if is_stale(due, tries, id, attempt) then", "if false then",
+        ),
+        mutant(
+            Acknowledged(one._replace(releases=1), name="acknowledged, given back without fence"),
+            "ack_release", "if is_stale(due, tries, id, attempt) then", "if false then",
+        ),
+        mutant(
+            Acknowledged(one, name="acknowledged, a claim without a lease"),
+            "ack_claim", "redis.call('ZADD', due, now + lease_ms, 'a' .. id)", "",
+        ),
+        mutant(
+            Acknowledged(one, name="acknowledged, moved without a look whether it is due"),
+            "move", "if score and tonumber(score) <= now then", "if true then",
+        ),
+        mutant(
+            Acknowledged(
+                one._replace(kills=0, losses=0, repeats=1),
+                name="acknowledged, what was done is forgotten at once",
+            ),
+            "ack_finish", "redis.call('SET', fin, 1, 'PX', remembered_ms)", "",
+        ),
+        mutant(
+            Delays(1, name="later, moved and still due"),
+            "move", "redis.call('ZREM', due, member)\n  redis.call('HDEL'", "redis.call('HDEL'",
+        ),
+        mutant(
+            Delays(1, name="later, taken back when it was moved"),
+            "cancel", "if redis.call('ZREM', KEYS[1], 'd' .. id) == 0 then", "if false then",
+        ),
+        mutant(
+            Delays(1, kills=0, cancels=0, name="later, nobody hears of what is due first"),
+            "later", "redis.call('RPUSH', movers, bell)", "",
+        ),
+        mutant(
+            Delays(cancels=0, name="later, full channels are not looked at"),
+            "move", "redis.call('LLEN', list) >= capacity", "false",
+        ),
     ]  # fmt: skip

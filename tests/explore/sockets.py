@@ -67,7 +67,7 @@ def canonical(at: int, kind: bytes, content: Any) -> Any:
     if kind == b"string":
         return content
     if kind == b"zset":
-        return tuple(part for member in content for part in (0, member))
+        return tuple(part for member in content[::2] for part in (0, member))
     if kind == b"list":
         return tuple(_timeless(raw, 3 if at == MAILBOX else 2) for raw in content)
     return tuple(content)

@@ -12,7 +12,7 @@ import pytest
 
 from tests.faults.load import running
 from tests.support.services import RedisServer
-from tests.support.stack import Stack
+from tests.support.stack import Stack, eventually
 
 #: Shorter than shipped, so that what is lost shows within the test; the promise is the same.
 QUEUE_SECONDS, RESPONSE_SECONDS, LAYER_SECONDS = 15, 20, 10
@@ -37,6 +37,8 @@ class Fault:
     #: Ordered sockets of which a take in flight held a message: they wait for its lease, or until their
     #: mailbox has been full for the queue timeout, and are closed then.
     may_stand_still: int = 0
+    #: Why no accounts can balance after it.
+    unaccounted: str = ""
 
 
 def paused_for(seconds: float) -> Callable[[RedisServer], None]:
@@ -66,6 +68,16 @@ def demote(server: RedisServer) -> None:
     server.command("REPLICAOF", "NO", "ONE")
 
 
+def restart_with_its_data(server: RedisServer) -> None:
+    """Kill it, and start it again with what its append-only file holds."""
+    server.command("CONFIG", "SET", "appendonly", "yes")
+    eventually(lambda: b"aof_rewrite_in_progress:0" in server.command("INFO", "persistence"))
+    server.options += ["--appendonly", "yes"]
+    server.kill()
+    time.sleep(1)
+    server.start()
+
+
 def flush(server: RedisServer) -> None:
     for _ in range(3):
         server.command("FLUSHALL")
@@ -84,7 +96,8 @@ FAULTS = [
     Fault("Redis hangs for 7 s", paused_for(7)),
     Fault("Redis hangs for 15 s", paused_for(15)),
     Fault("Redis restarts empty", RedisServer.restart, may_lose=100),
-    Fault("Redis is flushed three times", flush, may_lose=100),
+    Fault("Redis restarts with its data", restart_with_its_data, may_lose=4, may_stand_still=2),
+    Fault("Redis is flushed three times", flush, may_lose=100, unaccounted="the counters are gone too"),
     Fault("Redis is out of memory for 10 s", fill_memory),
     Fault("Redis forgets its scripts", forget_scripts),
     Fault("Redis is a replica for 3 s", demote),
@@ -101,6 +114,7 @@ def test_a_fault_of_redis_closes_no_socket_doubles_nothing_and_is_over_within_2_
     marks = tmp_path / "marks"
     marks.touch()
     with Stack.over(private_redis_server.url) as stack:
+        stack.unaccounted = fault.unaccounted
         stack.env["JOURNEY_MARKS"] = str(marks)
         stack.interface(*OPTIONS)
         stack.worker(processes=2)

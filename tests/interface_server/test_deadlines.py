@@ -13,7 +13,7 @@ import pytest
 from twisted.internet import defer
 
 from headrace_asgi.contract import ChannelLayer
-from headrace_asgi.layers.from_config import interface_port, layer_from_url
+from headrace_asgi.layers.from_config import interface_ports, layer_from_url
 from headrace_interface.deadlines import OFF, Deadlines, rows, takeable_seconds
 from headrace_interface.listeners import make_endpoints
 from headrace_interface.options import make_parser, settings_from
@@ -60,7 +60,7 @@ class Served:
         self.ended: list[int] = []
         self.server = Server(
             reactor,
-            interface_port(layer, reactor),
+            interface_ports(layer, reactor),
             settings_from(make_parser().parse_args(options)),
             make_endpoints(reactor, port=0),
             None,

@@ -39,7 +39,7 @@ class Running:
         self.clients: list[socket.socket] = []
         self.server = Server(
             reactor,
-            self.port,
+            [self.port],
             settings or InterfaceSettings(),
             make_endpoints(reactor, port=0),
             None,
@@ -91,7 +91,7 @@ class Running:
         before = len(self.port.of("websocket.connect"))
         client = self.connect(UPGRADE)
         self.reactor.until(lambda: len(self.port.of("websocket.connect")) > before)
-        self.server.inbox.reply(self.port.of("websocket.connect")[-1].local, {"accept": True})
+        self.server.inboxes[0].reply(self.port.of("websocket.connect")[-1].local, {"accept": True})
         self.read(client, lambda data: data.endswith(b"\r\n\r\n"))
         return client
 
@@ -120,7 +120,7 @@ def _end(this: Running) -> None:
 def test_a_request_over_a_real_socket(running: Running) -> None:
     client = running.connect(GET)
     running.requested(1)
-    running.server.inbox.reply(running.port.requests[0].local, response(b"hello"))
+    running.server.inboxes[0].reply(running.port.requests[0].local, response(b"hello"))
     received = running.read(client, lambda data: data.endswith(b"hello"))
     assert [answer.body for answer in answers(received)] == [b"hello"]
 
@@ -141,13 +141,13 @@ def test_an_error_at_the_second_endpoint_gives_up_the_first(reactor: HandReactor
         texts = ["tcp:0:interface=127.0.0.1", f"tcp:{taken.getsockname()[1]}:interface=127.0.0.1"]
         port = RecordingPort(reactor)
         endpoints = make_endpoints(reactor, strings=texts)
-        server = Server(reactor, port, InterfaceSettings(), endpoints, None, lambda status: None)
+        server = Server(reactor, [port], InterfaceSettings(), endpoints, None, lambda status: None)
         done: list[Any] = []
         defer.ensureDeferred(server.start()).addBoth(done.append)
         reactor.until(lambda: done)
         assert done[0].check(ConfigurationError)
         assert port.receiver is None
-        assert server._ports == []
+        assert server._listening == []
 
 
 def test_an_idle_server_ends_at_once(reactor: HandReactor) -> None:
@@ -170,7 +170,7 @@ def test_a_request_on_the_wire_is_answered_by_a_server_that_ends(reactor: HandRe
     client.sendall(GET)
     this.server.stop()
     this.requested(1)
-    this.server.inbox.reply(this.port.requests[0].local, response(b"done"))
+    this.server.inboxes[0].reply(this.port.requests[0].local, response(b"done"))
     [answer] = answers(this.read(client, lambda data: False))
     assert (answer.body, answer.header("Connection")) == (b"done", "close")
     client.close()
@@ -185,7 +185,7 @@ def test_connections_that_only_the_kernel_has_accepted_are_served_by_a_server_th
     this.server.stop()
     this.requested(40)
     for asked in this.port.requests:
-        this.server.inbox.reply(asked.local, response(b"done"))
+        this.server.inboxes[0].reply(asked.local, response(b"done"))
     for client in clients:
         assert [answer.body for answer in answers(this.read(client, lambda data: False))] == [b"done"]
         client.close()
@@ -198,7 +198,7 @@ def test_a_request_behind_the_last_answer_does_not_reset_it(reactor: HandReactor
     this.requested(1)
     this.server.stop()
     client.sendall(GET)
-    this.server.inbox.reply(this.port.requests[0].local, response(b"done"))
+    this.server.inboxes[0].reply(this.port.requests[0].local, response(b"done"))
     reactor.turn(0.2)
     client.sendall(GET)
     reactor.turn(0.2)
@@ -242,7 +242,7 @@ def test_the_drain_refuses_new_ends_old_and_tells_every_socket_rt4(reactor: Hand
     reactor.until(lambda: len(this.port.of("websocket.disconnect")) == 60)
     assert {asked.message["code"] for asked in this.port.of("websocket.disconnect")} == {1012}, told
     assert this.server.context.connections.socket_count == 0
-    this.server.inbox.reply(this.port.requests[0].local, response(b"done"))
+    this.server.inboxes[0].reply(this.port.requests[0].local, response(b"done"))
     [answer] = answers(this.read(busy, lambda data: False))
     assert (answer.body, answer.header("Connection")) == (b"done", "close")
     reactor.until(lambda: this.statuses)
@@ -311,10 +311,10 @@ def test_a_stream_that_ends_during_the_drain_closes_its_connection(reactor: Hand
     client = this.connect(GET)
     this.requested(1)
     local = this.port.requests[0].local
-    this.server.inbox.reply(local, response(b"first", more_content=True))
+    this.server.inboxes[0].reply(local, response(b"first", more_content=True))
     this.read(client, lambda data: b"first" in data)
     this.server.stop()
-    this.server.inbox.reply(local, {"content": b"last", "more_content": False})
+    this.server.inboxes[0].reply(local, {"content": b"last", "more_content": False})
     reactor.until(lambda: this.statuses, 5)
     assert this.statuses == [0]
     client.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 from collections.abc import Iterator
@@ -13,10 +14,14 @@ import redis
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from headrace_asgi.envelope import encode, pack_message
-from headrace_asgi.layers.from_config import layer_from_config
+from headrace_asgi.layers.redis.blocking.layer import RedisPlaceLayer
+from tests.support.every_key import Spoiler, documented_kinds
+from tests.support.rubbish import Rubbish
 from tests.support.stack import Process, Stack, eventually
 from tests.support.wsclient import open_socket
 
+#: Rounds of rubbish in all keys, each of some thousand pieces.
+ROUNDS = 200 if os.environ.get("HEADRACE_FULL") else 6
 #: Bytes that are no entry, in every way there is.
 GARBAGE = [
     b"",
@@ -44,9 +49,7 @@ class Scene:
 
     def __init__(self, stack: Stack, interface: Process, worker: Process) -> None:
         self.stack, self.interface, self.worker = stack, interface, worker
-        self.layer: Any = layer_from_config(
-            {"BACKEND": "headrace_asgi.RedisChannelLayer", "CONFIG": stack.config}
-        )
+        self.layer = RedisPlaceLayer(**stack.config)
         self.redis: Any = redis.Redis.from_url(stack.config["hosts"][0])
 
     def exchange(self, data: bytes) -> bytes:
@@ -107,6 +110,7 @@ class Scene:
 @pytest.fixture(scope="module")
 def running(redis_server: Any) -> Iterator[Scene]:
     with Stack.over(f"{redis_server.url}?prefix=badinput") as stack:
+        stack.unaccounted = "the tests write to the channels themselves"
         interface = stack.interface("--max-body-size", "1000000")
         scene = Scene(stack, interface, stack.worker())
         yield scene
@@ -253,6 +257,28 @@ def test_unreadable_entries_of_the_interface_process_are_counted_and_told_once(s
         client.send("next")
         assert client.recv(timeout=10) == "next"
     scene.logs(scene.interface, "Discarded from the process queue, further ones are only counted")
+
+
+@pytest.mark.seeds(1)
+def test_rubbish_in_every_key_ends_no_process_and_does_not_flood_the_log_st12(
+    scene: Scene, seed: int
+) -> None:
+    rubbish, kinds = Rubbish(seed), documented_kinds()
+    before = [process.output().count("\n") for process in (scene.interface, scene.worker)]
+    for _ in range(ROUNDS):
+        (up,) = scene.redis.scan_iter(scene.layer.plan.key("0", "up", "*"))
+        spoiler = Spoiler(scene.redis, scene.layer.plan, up.decode().rpartition(":")[2])
+        for kind, type_ in kinds.items():
+            for key in spoiler.keys(kind):
+                spoiler.fill(key, type_, rubbish, 25)
+        scene.serves()
+    for process, lines in zip((scene.interface, scene.worker), before, strict=True):
+        output = process.output()
+        # Consumers may fail over what passes for a message: nothing of ours does.
+        assert output.count("Traceback") == output.count(" failed on ")
+        assert output.count("\n") - lines < 100 + 20 * ROUNDS
+    for kind in ("r", "x", "body", "due", "tries", "why", "f", "n"):
+        scene.redis.delete(*spoiler.keys(kind))
 
 
 REQUEST = {"http_version": "1.1", "method": "GET", "path": "/hello", "query_string": b"", "headers": []}

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 
+from tests.support.fake_redis import FakeRedis
+from tests.support.services import RedisServer, valkey_binary
 from tests.support.stack import PROJECT, SOURCES, Process, Stack, eventually
 
 NOWHERE = "redis://127.0.0.1:1"
@@ -52,7 +55,7 @@ def started(name: str, env: dict[str, str], *arguments: str, cwd: Path = PROJECT
 def told(process: Process) -> str:
     """The one line of a process that could not start."""
     try:
-        status = process.popen.wait(20)
+        status = process.popen.wait(60)
     except subprocess.TimeoutExpired:
         process.end(signal.SIGKILL)
         raise AssertionError(f"it runs:\n{process.output()}") from None
@@ -227,3 +230,85 @@ def test_a_redis_that_refuses_the_login_later_ends_nobody_and_is_told_once(priva
         for process in (interface, worker):
             assert process.output().count("refused the login") == 1
         assert "Traceback" not in worker.output() + interface.output()
+
+
+TOO_OLD = b"redis_version:5.0.14\r\nrun_id:abc\r\n"
+#: Those that can never serve, and what both tiers say of each: what it is, and what to change.
+REFUSED = {
+    "too old": "is version 5.0.14; Headrace needs Redis 7.0 or Valkey 7.2: upgrade it, or name another",
+    "replica": "is a read-only replica; name the primary in hosts or --layer",
+    "database": "the db in hosts or --layer (the number at the end of the URL) must be that of a database",
+    "access list": "no permissions to run the 'script|load' command); a user of an ACL needs: ~hr*:*",
+    "no password": "refused the login (NOAUTH Authentication required.); check user and password in hosts",
+    "a password too much": "it has none: leave the password out of hosts or --layer, or set requirepass",
+}
+#: Those that may come to serve by themselves: both tiers say it and try again.
+AWAITED = {
+    "tls to a plain port": "or that port does not speak TLS: then write redis:// in hosts or --layer",
+    "wrong port": "nobody listens there; start it, or correct where it is in hosts or --layer",
+}
+
+
+@pytest.fixture
+def wrong_servers(private_redis_server: RedisServer, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """URLs of those servers."""
+    main = private_redis_server
+    main.command("ACL", "SETUSER", "few", "on", ">pw", "+@all", "~*", "-script")
+    follow = ["--replicaof", "127.0.0.1", str(main.port)]
+    info = {b"INFO": b"$%d\r\n%b\r\n" % (len(TOO_OLD), TOO_OLD)}
+    with (
+        FakeRedis(greeting=info) as old,
+        RedisServer(valkey_binary(), follow) as replica,
+        RedisServer(valkey_binary(), ["--requirepass", "sesame"]) as locked,
+    ):
+        yield {
+            "too old": f"redis://{old.address}",
+            "replica": replica.tcp_url,
+            "database": f"redis://127.0.0.1:{main.port}/99",
+            "access list": f"redis://few:pw@127.0.0.1:{main.port}",
+            "no password": locked.tcp_url,
+            "a password too much": f"redis://:sesame@127.0.0.1:{main.port}",
+            "tls to a plain port": f"rediss://127.0.0.1:{main.port}",
+            "wrong port": NOWHERE,
+        }
+
+
+@pytest.fixture
+def both_tiers(broken: dict[str, str], tmp_path: Path) -> Iterator[Callable[[str, str], dict[str, Process]]]:
+    """Starts both tiers over a layer, by a name and its URL; ends what still runs."""
+    running: list[Process] = []
+
+    def start(case: str, url: str) -> dict[str, Process]:
+        name = f"at_{case.replace(' ', '_')}"
+        layer = f"{{'BACKEND': 'headrace_asgi.RedisChannelLayer', 'CONFIG': {{'hosts': [{url!r}]}}}}"
+        change = f"CHANNEL_LAYERS['default'].update({layer})"
+        (tmp_path / f"{name}.py").write_text(f"from journey.settings import *\n{change}\n")
+        env = {**broken, "DJANGO_SETTINGS_MODULE": name}
+        interface = started("interface", broken, "-m", "headrace_interface", "-p", "0", "--layer", url)
+        running.append(interface)
+        worker = started("worker", env, "manage.py", "runworker")
+        running.append(worker)
+        return {"interface": interface, "worker": worker}
+
+    yield start
+    for process in running:
+        if process.popen.poll() is None:
+            process.end(signal.SIGKILL)
+
+
+def test_a_redis_that_can_never_serve_ends_both_tiers_with_what_to_change(
+    both_tiers: Callable[[str, str], dict[str, Process]], wrong_servers: dict[str, str]
+) -> None:
+    for case, said in REFUSED.items():
+        tiers = both_tiers(case, wrong_servers[case])
+        told_in_turn({f"{tier}, {case}": (process, said) for tier, process in tiers.items()})
+
+
+def test_a_redis_that_may_come_to_serve_is_told_of_with_what_to_change_and_waited_for(
+    both_tiers: Callable[[str, str], dict[str, Process]], wrong_servers: dict[str, str]
+) -> None:
+    for case, said in AWAITED.items():
+        for process in both_tiers(case, wrong_servers[case]).values():
+            process.wait_for(re.escape(said), seconds=60)
+            assert process.end(signal.SIGTERM) == 0
+            assert process.output().count(said) == 1

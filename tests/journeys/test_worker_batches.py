@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from headrace_asgi import RedisChannelLayer
+from headrace_asgi.layers.redis.blocking.layer import RedisPlaceLayer
 from headrace_asgi.layers.redis.plan.command import RedisCommand, as_is
 from tests.journeys.test_worker_restart import get
 from tests.support.stack import Process, Stack, eventually
@@ -22,17 +22,17 @@ STOP_DEADLINE_SECONDS = 2.0
 
 
 @contextlib.contextmanager
-def large_takes(redis_url: str) -> Iterator[tuple[Stack, RedisChannelLayer]]:
+def large_takes(redis_url: str) -> Iterator[tuple[Stack, RedisPlaceLayer]]:
     """A stack whose workers take as much as they may, and its layer."""
     with Stack.over(redis_url) as stack:
         settings = {"TAKE_SECONDS": 60, "STOP_DEADLINE_SECONDS": STOP_DEADLINE_SECONDS}
         stack.env["JOURNEY_HEADRACE"] = json.dumps({"ORIGIN_CHECK": False, **settings})
-        layer = RedisChannelLayer(**stack.config)
+        layer = RedisPlaceLayer(**stack.config)
         yield stack, layer
         layer.close()
 
 
-def marked(layer: RedisChannelLayer, count: int, seconds: float) -> list[Any]:
+def marked(layer: RedisPlaceLayer, count: int, seconds: float) -> list[Any]:
     """What `count` messages on journey.mark left, or those that did so in time."""
     marks: list[Any] = []
     deadline = time.monotonic() + seconds
@@ -41,7 +41,7 @@ def marked(layer: RedisChannelLayer, count: int, seconds: float) -> list[Any]:
     return marks
 
 
-def warm(layer: RedisChannelLayer) -> None:
+def warm(layer: RedisPlaceLayer) -> None:
     """Let the worker learn that its messages are quick: then it takes many at once."""
     layer.send("journey.mark", {"from": "warm up"})
     assert marked(layer, 1, 10) == ["warm up"]

@@ -41,6 +41,12 @@ def test_the_cells_are_what_is_promised(matrix: Any, monkeypatch: pytest.MonkeyP
     ):
         promised = {each.split(" :: ")[-1] for each in given["classifiers"] if each.startswith(prefix)}
         assert promised == versions
+    allowed = [requirement.split(",")[0] for requirement in given["install_requires"]]
+    (oldest,) = [cell for cell in cells if cell.pins]
+    for pin in oldest.pins:
+        lowest = pin.removesuffix(".*").removesuffix(".0").replace("==", ">=")
+        assert lowest in allowed, f"{pin} is not the oldest of {allowed}"
+    assert oldest.tests != next(cell for cell in cells if not cell.pins).tests
 
 
 def test_a_missing_python_is_named_and_a_failure_unless_that_is_allowed(

@@ -314,7 +314,7 @@ class TwoTiers:
         self._endpoint = _Endpoint()
         self.server = Server(
             self.reactor,
-            self.port,
+            [self.port],
             settings or InterfaceSettings(),
             [("memory", self._endpoint)],
             None,

@@ -45,6 +45,26 @@ class OnRedis:
         self.url = redis7_url
 
 
+class OverSentinel:
+    """Gives a class of cases the `url` of a Valkey server that Sentinels name."""
+
+    url: str
+
+    @pytest.fixture(autouse=True)
+    def _server(self, sentinel_url: str) -> None:
+        self.url = sentinel_url
+
+
+class OnCluster:
+    """Gives a class of cases the `url` of a Redis Cluster."""
+
+    url: str
+
+    @pytest.fixture(autouse=True)
+    def _server(self, cluster_url: str) -> None:
+        self.url = cluster_url
+
+
 class AsTheLeastUser:
     """Gives a class of cases the `url` of a Valkey server for a user who may do no more than is needed."""
 
@@ -86,6 +106,9 @@ def failed_cases(
 
         def let_leases_lapse(self) -> None:
             self.clock.now += 1000
+
+        def pass_time(self, seconds: float) -> None:
+            self.clock.now += seconds
 
         def open_process(self) -> MemoryProcess:
             return self.channel_layer.open_process()

@@ -10,7 +10,7 @@ from types import TracebackType
 
 from hiredis import Reader
 
-__all__ = ["LETS_IN", "FakeRedis"]
+__all__ = ["LETS_IN", "FakeRedis", "naming"]
 
 
 def _bulk(text: bytes) -> bytes:
@@ -110,3 +110,9 @@ class FakeRedis:
 def _end(peer: socket.socket) -> None:
     with contextlib.suppress(OSError):
         peer.shutdown(socket.SHUT_RDWR)
+
+
+def naming(*ports: int) -> FakeRedis:
+    """A sentinel that names one port after the other, and the last one for ever."""
+    answers = [b"*2\r\n$9\r\n127.0.0.1\r\n$%d\r\n%d\r\n" % (len(str(port)), port) for port in ports]
+    return FakeRedis(script=answers)

@@ -19,6 +19,7 @@ class ScriptedLink:
     def __init__(self) -> None:
         self.sent: list[tuple[tuple[Any, ...], Callable[[Any], None]]] = []
         self.dropped: list[LayerUnavailable] = []
+        self.left: list[LayerUnavailable] = []
 
     @property
     def unanswered(self) -> int:
@@ -29,6 +30,9 @@ class ScriptedLink:
 
     def drop(self, error: LayerUnavailable) -> None:
         self.dropped.append(error)
+
+    def leave(self, error: LayerUnavailable) -> None:
+        self.left.append(error)
 
     @property
     def commands(self) -> list[tuple[Any, ...]]:

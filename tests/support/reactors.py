@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +17,15 @@ __all__ = ["HandReactor", "hand_reactor"]
 
 class HandReactor(EPollReactor):
     """A reactor that runs only while somebody waits for something."""
+
+    def __init__(self) -> None:
+        #: A thread may still be waking the reactor when what it said has been heard, and the test is over.
+        self.waking = threading.Lock()
+        super().__init__()
+
+    def wakeUp(self) -> None:  # noqa: N802
+        with self.waking:
+            super().wakeUp()
 
     def until(self, what: Callable[[], Any], seconds: float = 10.0) -> Any:
         """Turn until `what()` is true, and return that; fails the test after `seconds`."""
@@ -48,7 +58,8 @@ def hand_reactor() -> Iterator[HandReactor]:
                 selectable.connectionLost(Failure(ConnectionDone()))
         if reactor.threadpool is not None:  # names of hosts were looked up
             reactor.threadpool.stop()
-        waker = reactor.waker
+        with reactor.waking:
+            waker, reactor.waker = reactor.waker, None
         reactor._internalReaders.discard(waker)
         with suppress(Exception):
             waker.connectionLost(Failure(ConnectionDone()))

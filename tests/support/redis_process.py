@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from headrace_asgi import control
 from headrace_asgi.contract import Outcome
 from headrace_asgi.envelope import Message, pack_message, unpack_message
-from headrace_asgi.layers.redis.blocking.layer import RedisChannelLayer
-from headrace_asgi.layers.redis.plan.command import Accepted, RedisCommand, names
+from headrace_asgi.layers.redis.blocking.layer import RedisPlaceLayer
+from headrace_asgi.layers.redis.blocking.shards import RedisChannelLayer
+from headrace_asgi.layers.redis.plan.command import Accepted, RedisCommand, as_is, names
 from headrace_asgi.layers.redis.plan.plan import ORDERED_CHANNELS
 from headrace_asgi.names import local_part, new_process_queue
 
-__all__ = ["Heard", "RedisProcess", "let_leases_lapse"]
+__all__ = ["Heard", "OverShards", "RedisProcess", "bring_forward", "let_leases_lapse"]
 
 
-def let_leases_lapse(layer: RedisChannelLayer) -> None:
+def bring_forward(layer: RedisPlaceLayer, seconds: float) -> None:
+    """Do to all that becomes due what time does that passes."""
+    for place in layer.places.names:
+        due = layer.plan.key(place, "due")
+        members = layer.ask(RedisCommand(place, (b"ZRANGE", due, 0, -1), names))
+        earlier = [(b"ZINCRBY", due, -int(seconds * 1000), member) for member in members]
+        layer.run([RedisCommand(place, args, as_is) for args in earlier])
+
+
+def let_leases_lapse(layer: RedisPlaceLayer) -> None:
     """Do to all ordered messages in flight what the end of their leases does."""
     place, plan = layer.places.home, layer.plan
     keys = layer.ask(RedisCommand(place, (b"KEYS", plan.flushed_sockets(place)), names))
@@ -36,7 +47,7 @@ class Heard:
 class RedisProcess:
     """A registered process, its queue and its sockets."""
 
-    def __init__(self, layer: RedisChannelLayer) -> None:
+    def __init__(self, layer: RedisPlaceLayer) -> None:
         self._layer = layer
         self._plan = layer.plan
         self._codec = layer.plan.codec
@@ -102,3 +113,28 @@ class RedisProcess:
 
     def _ask(self, call: Any) -> Outcome:
         return Outcome(self._layer.ask(call))
+
+
+class OverShards:
+    """Gives cases about worker ports what they need of a layer over several places."""
+
+    layer: RedisChannelLayer
+    addCleanup: Callable[..., Any]  # noqa: N815
+
+    def pass_time(self, seconds: float) -> None:
+        for shard in self.layer.shards.values():
+            bring_forward(shard, seconds)
+
+    def open_process(self) -> RedisProcess:
+        process = RedisProcess(self.layer.in_turn()[0])
+        self.addCleanup(process.close)
+        return process
+
+    def let_leases_lapse(self) -> None:
+        for shard in self.layer.shards.values():
+            let_leases_lapse(shard)
+
+    def put_raw(self, channel: str, entry: bytes) -> None:
+        shard = self.layer.in_turn()[0]
+        key = shard.plan.queue_key(shard.place, channel)
+        shard.ask(RedisCommand(shard.place, (b"RPUSH", key, entry), as_is))

@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 import pytest
 
-__all__ = ["RedisServer", "free_port", "in_ci", "redis_binary", "skip_or_fail", "valkey_binary"]
+__all__ = [
+    "RedisServer",
+    "SentinelSet",
+    "StartedInBlock",
+    "free_port",
+    "in_ci",
+    "redis_binary",
+    "skip_or_fail",
+    "valkey_binary",
+]
 
 START_SECONDS = 10.0
+#: Below those that Linux, macOS and the BSDs give to outgoing connections.
+LISTENING_PORTS = (20_000, 32_000)
 
 
 def in_ci() -> bool:
@@ -33,11 +48,13 @@ def skip_or_fail(reason: str) -> None:
 
 
 def free_port() -> int:
-    """A port of the loopback interface that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A free port of the loopback interface, none of those that outgoing connections are given."""
+    while True:
+        # Not the common generator: tests seed it, and others choose at the same time.
+        port = random.SystemRandom().randrange(*LISTENING_PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def valkey_binary() -> str:
@@ -58,17 +75,41 @@ def redis_binary() -> str | None:
     return path if (int(major), int(minor)) >= (7, 0) else None
 
 
-class RedisServer:
+class StartedInBlock(ABC):
+    """Servers that `with` starts, and that end with the block, also where one of them did not start."""
+
+    @abstractmethod
+    def start(self) -> Self:
+        """Start, and wait until all answer."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End all that was started."""
+
+    def __enter__(self) -> Self:
+        try:
+            return self.start()
+        except BaseException:
+            self.close()
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class RedisServer(StartedInBlock):
     """One server on a unix socket and a loopback port, with a directory of its own."""
 
-    def __init__(self, binary: str, options: Sequence[str] = ()) -> None:
+    def __init__(self, binary: str, options: Sequence[str] = (), port: int | None = None) -> None:
         """Prepare a server that runs `binary` with further command line `options`; `start` starts it."""
         self.binary = binary
         self.options = list(options)
         # Not pytest's directory: the path of a unix socket must stay below 100 bytes.
         self.directory = Path(tempfile.mkdtemp(prefix="headrace-test-"))
         self.path = str(self.directory / "r.sock")
-        self.port = free_port()
+        self.port = port or free_port()
         self.url = f"unix://{self.path}"
         self.tcp_url = f"redis://127.0.0.1:{self.port}/0"
         self._process: subprocess.Popen[bytes] | None = None
@@ -80,6 +121,11 @@ class RedisServer:
         return self._process.pid
 
     @property
+    def is_running(self) -> bool:
+        """Whether it was started and not ended."""
+        return self._process is not None
+
+    @property
     def log(self) -> str:
         """Everything the server wrote."""
         return (self.directory / "log").read_text(errors="replace")
@@ -89,13 +135,7 @@ class RedisServer:
         assert self._process is None, "the server runs already"
         with (self.directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [
-                    self.binary,
-                    *("--bind", "127.0.0.1", "--port", str(self.port), "--unixsocket", self.path),
-                    *("--save", "", "--appendonly", "no", "--dir", str(self.directory)),
-                    *("--maxmemory-policy", "noeviction"),
-                    *self.options,
-                ],
+                [self.binary, *self._arguments(), *self.options],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -106,6 +146,13 @@ class RedisServer:
                 raise RuntimeError(f"{self.binary} did not start:\n{self.log[-2000:]}")
             time.sleep(0.01)
         return self
+
+    def _arguments(self) -> list[str]:
+        return [
+            *("--bind", "127.0.0.1", "--port", str(self.port), "--unixsocket", self.path),
+            *("--save", "", "--appendonly", "no", "--dir", str(self.directory)),
+            *("--maxmemory-policy", "noeviction"),
+        ]
 
     def command(self, *words: str | bytes | int) -> bytes:
         """Run one command over a connection of its own and return the raw beginning of the answer."""
@@ -146,14 +193,6 @@ class RedisServer:
         self.kill()
         shutil.rmtree(self.directory, ignore_errors=True)
 
-    def __enter__(self) -> RedisServer:
-        return self.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def _answers(self) -> bool:
         try:
             # A server with a password answers too.
@@ -168,3 +207,142 @@ class RedisServer:
             b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in parts)
         )
         return link.recv(65536)
+
+
+class Sentinel(RedisServer):
+    """One sentinel; its periods are shortened so that a failover takes a second, not ten."""
+
+    #: Milliseconds. A replica that did not say how it is for five times `ping-period` is not promoted, and is
+    #: asked once a second while the primary is down.
+    PERIODS = {"info-period": 200, "ping-period": 300, "ask-period": 100, "publish-period": 200}
+
+    def __init__(
+        self,
+        binary: str,
+        service: str,
+        primary_port: int,
+        lines: Sequence[str] = (),
+        down_after_ms: int = 500,
+    ) -> None:
+        """Prepare one that watches the server on a port, with further lines of its configuration."""
+        super().__init__(binary, port=free_port())
+        self.tcp_url = f"redis://127.0.0.1:{self.port}"
+        self._lines = [
+            f"port {self.port}",
+            "bind 127.0.0.1",
+            f"unixsocket {self.path}",
+            f"dir {self.directory}",
+            f"sentinel monitor {service} 127.0.0.1 {primary_port} 2",
+            f"sentinel down-after-milliseconds {service} {down_after_ms}",
+            f"sentinel failover-timeout {service} 2000",
+            *lines,
+        ]
+
+    def start(self) -> Sentinel:
+        (self.directory / "sentinel.conf").write_text("\n".join(self._lines) + "\n")
+        super().start()
+        self.tune(**{name.replace("-", "_"): value for name, value in self.PERIODS.items()})
+        return self
+
+    def tune(self, **milliseconds: int) -> None:
+        """Set some of its periods."""
+        words = [word for name, value in milliseconds.items() for word in (name.replace("_", "-"), value)]
+        self.command("SENTINEL", "DEBUG", *words)
+
+    def _arguments(self) -> list[str]:
+        return [str(self.directory / "sentinel.conf"), "--sentinel"]
+
+
+class SentinelSet(StartedInBlock):
+    """A primary, a replica and three sentinels that may fail over between them."""
+
+    SERVICE = "main"
+
+    def __init__(self, binary: str, lines: Sequence[str] = (), options: Sequence[str] = ()) -> None:
+        """Take further lines of each sentinel's configuration, and options of both servers."""
+        quick = ["--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1", *options]
+        self.servers = [RedisServer(binary, quick, free_port())]
+        replica_of = ("--replicaof", "127.0.0.1", str(self.servers[0].port))
+        self.servers.append(RedisServer(binary, [*quick, *replica_of], free_port()))
+        port = self.servers[0].port
+        # The last one is late: if all voted at once, each would vote for itself, and again 4 s later.
+        self.sentinels = [Sentinel(binary, self.SERVICE, port, lines, after) for after in (400, 500, 1000)]
+        self.hosts = [("127.0.0.1", one.port) for one in self.sentinels]
+        where = ",".join(f"{host}:{port}" for host, port in self.hosts)
+        self.url = f"redis+sentinel://{where}/{self.SERVICE}/0"
+
+    def start(self) -> SentinelSet:
+        """Start all, and wait until a failover could begin."""
+        for each in (*self.servers, *self.sentinels):
+            each.start()
+        wait_until(self._is_ready, "the sentinels did not find each other")
+        self.primary.command("SET", "replicated", "yes")
+        wait_until(lambda: b"yes" in self.replica.command("GET", "replicated"), "nothing is replicated")
+        return self
+
+    def _is_ready(self) -> bool:
+        states = [fields(one.command("SENTINEL", "MASTER", self.SERVICE)) for one in self.sentinels]
+        known = [(state.get("num-slaves"), state.get("num-other-sentinels")) for state in states]
+        replicas = [one.command("SENTINEL", "REPLICAS", self.SERVICE) for one in self.sentinels]
+        # One whose link was not up when it was looked at is not promoted.
+        linked = all(b"master-link-status\r\n$2\r\nok" in answer for answer in replicas)
+        return linked and known == [("1", "2")] * 3
+
+    @property
+    def primary(self) -> RedisServer:
+        """The one that the sentinels name."""
+        return self._named()[0]
+
+    @property
+    def replica(self) -> RedisServer:
+        """The other one."""
+        return next(one for one in self.servers if one is not self.primary)
+
+    def _named(self) -> list[RedisServer]:
+        """The one that each sentinel names, of those that run."""
+        asked = [one for one in self.sentinels if one.is_running]
+        answers = [one.command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.SERVICE) for one in asked]
+        return [one for answer in answers for one in self.servers if str(one.port).encode() in answer]
+
+    def fail_over(self) -> RedisServer:
+        """Let the sentinels promote the replica of a primary that is well; the new one, once it serves."""
+        replica = self.replica
+        asked = next(one for one in self.sentinels if one.is_running)
+        assert asked.command("SENTINEL", "FAILOVER", self.SERVICE) == b"+OK\r\n"
+        return self.until_primary(replica)
+
+    def kill_primary(self) -> RedisServer:
+        """Kill the primary; the new one, once it serves."""
+        primary, replica = self.primary, self.replica
+        primary.kill()
+        return self.until_primary(replica)
+
+    def until_primary(self, server: RedisServer) -> RedisServer:
+        """Wait until each sentinel names a server and it takes commands."""
+        wait_until(
+            lambda: (
+                set(self._named()) == {server} and b"role:master" in server.command("INFO", "replication")
+            ),
+            "there was no failover",
+        )
+        return server
+
+    def close(self) -> None:
+        """End all of them."""
+        for each in (*self.sentinels, *self.servers):
+            each.close()
+
+
+def fields(answer: bytes) -> dict[str, str]:
+    """The answer to `SENTINEL MASTER`, which is raw: every other line is a length."""
+    words = answer.decode().split("\r\n")[2::2]
+    return dict(zip(words[::2], words[1::2], strict=False))
+
+
+def wait_until(what: Callable[[], bool], otherwise: str) -> None:
+    """Wait for what the servers do by themselves."""
+    deadline = time.monotonic() + START_SECONDS
+    while not what():
+        if time.monotonic() > deadline:
+            raise RuntimeError(otherwise)
+        time.sleep(0.02)

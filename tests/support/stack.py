@@ -15,6 +15,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.support.accounts import layer_of, losses_in, require_balance, run_ids
+
 __all__ = ["Process", "Stack", "children_of", "eventually"]
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -98,35 +100,59 @@ class Process:
 class Stack:
     """An interface server and workers of the journeys' project, started and stopped apart."""
 
-    def __init__(self, redis_url: str, config: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        redis_url: str,
+        config: dict[str, Any] | None = None,
+        backend: str = "headrace_asgi.RedisChannelLayer",
+        routing: str = "routes",
+    ) -> None:
+        """Take a Redis; for another `backend` its whole `config`, and no URL."""
         url, _, query = redis_url.partition("?")
         prefix = dict(part.split("=") for part in query.split("&") if part).get("prefix", "")
-        self.config = {"hosts": [url], "prefix": prefix, **(config or {})}
-        self.env = {"JOURNEY_CONFIG": json.dumps(self.config)}
+        self.backend = backend
+        self.config = {**({"hosts": [url], "prefix": prefix} if url else {}), **(config or {})}
+        self.env = {
+            "JOURNEY_BACKEND": backend,
+            "JOURNEY_CONFIG": json.dumps(self.config),
+            "JOURNEY_ROUTING": f"journey.routing.{routing}",
+        }
         self.processes: list[Process] = []
         self.port = 0
+        #: Why the accounts of the layer cannot balance in the end, such as a test that writes to it itself.
+        self.unaccounted = "" if _is_plain_redis(backend, self.config) else "another layer"
+        #: Takes that a killed process or a broken connection may have cost.
+        self._losses = 0
+        self._run_ids = [] if self.unaccounted else run_ids(self.config)
 
     def interface(self, *options: str) -> Process:
         """Start an interface server on a free port, and wait until it says where it listens."""
+        process = self.start_interface(*options)
+        self.port = int(process.wait_for(r"127\.0\.0\.1:(\d+)")[1])
+        return process
+
+    def start_interface(self, *options: str) -> Process:
+        """Start an interface server on a free port."""
         read, write = os.pipe()
-        os.write(
-            write, json.dumps({"BACKEND": "headrace_asgi.RedisChannelLayer", "CONFIG": self.config}).encode()
-        )
+        os.write(write, json.dumps({"BACKEND": self.backend, "CONFIG": self.config}).encode())
         os.close(write)
         arguments = [sys.executable, "-m", "headrace_interface", "-b", "127.0.0.1", "-p", str(self.port)]
         arguments += ["--layer-config-fd", str(read), *options]
         process = self._start(arguments, "interface", pass_fds=(read,))
         os.close(read)
-        self.port = int(process.wait_for(r"127\.0\.0\.1:(\d+)")[1])
         return process
 
     def worker(self, *options: str, processes: int = 1, threads: int = 1) -> Process:
         """Start `runworker`, and wait until it says that it listens."""
-        arguments = [sys.executable, "manage.py", "runworker", *options]
-        arguments += ["--processes", str(processes), "--threads", str(threads)]
-        process = self._start(arguments, "worker")
+        process = self.start_worker(*options, processes=processes, threads=threads)
         process.wait_for(r"Taking from")
         return process
+
+    def start_worker(self, *options: str, processes: int = 1, threads: int = 1) -> Process:
+        """Start `runworker`."""
+        arguments = [sys.executable, "manage.py", "runworker", *options]
+        arguments += ["--processes", str(processes), "--threads", str(threads)]
+        return self._start(arguments, "worker")
 
     def manage(self, *arguments: str) -> str:
         """Run a management command to its end and return what it wrote."""
@@ -154,20 +180,40 @@ class Stack:
                     process.end()
                 except AssertionError as error:
                     errors.append(error)
+            self._losses += losses_in(process.output()) + (process.popen.returncode == -signal.SIGKILL)
             process.log.close()
+        self.processes.clear()
         if errors:
             raise errors[0]
 
+    def require_balance(self) -> None:
+        """All processes have ended: every message is accounted for, unless the data was lost meanwhile."""
+        if self.unaccounted or not self._run_ids or run_ids(self.config) != self._run_ids:
+            return
+        layer = layer_of(self.config)
+        try:
+            require_balance(layer, self._losses)
+        finally:
+            layer.close()
+
     @classmethod
     @contextlib.contextmanager
-    def over(cls, redis_url: str, config: dict[str, Any] | None = None) -> Iterator[Stack]:
-        """A stack that ends with the block; its logs are shown if the block fails."""
-        stack = cls(redis_url, config)
+    def over(cls, redis_url: str, config: dict[str, Any] | None = None, **more: str) -> Iterator[Stack]:
+        """A stack that ends with the block, with balanced accounts; its logs are shown if the block fails."""
+        stack = cls(redis_url, config, **more)
         try:
             yield stack
         except BaseException:
             for process in stack.processes:
                 sys.stderr.write(f"--- {process.name} {process.pid}\n{process.output()[-4000:]}\n")
             raise
+        else:
+            stack.close()
+            stack.require_balance()
         finally:
             stack.close()
+
+
+def _is_plain_redis(backend: str, config: dict[str, Any]) -> bool:
+    hosts = config.get("hosts", ())
+    return backend.endswith(".RedisChannelLayer") and not any("sentinel" in str(host) for host in hosts)

@@ -1,4 +1,4 @@
-"""TLS in front of a unix socket, for servers that speak none: one certificate, made for the test."""
+"""TLS in front of a unix socket or port, for servers that speak none: one certificate, made for the test."""
 
 from __future__ import annotations
 
@@ -56,15 +56,15 @@ def _general_name(name: str) -> x509.GeneralName:
 
 
 @contextmanager
-def tls_in_front(unix_path: str, pem: Path, ask_certificate: bool = False) -> Iterator[int]:
-    """A port of the loopback interface that speaks TLS and passes everything on to `unix_path`."""
+def tls_in_front(address: str | tuple[str, int], pem: Path, ask_certificate: bool = False) -> Iterator[int]:
+    """A port of the loopback interface that speaks TLS and passes everything on to `address`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem)
     if ask_certificate:
         context.verify_mode = ssl.CERT_REQUIRED
         context.load_verify_locations(pem)
     listener = socket.create_server(("127.0.0.1", 0))
-    threading.Thread(target=_accept, args=(listener, context, unix_path), daemon=True).start()
+    threading.Thread(target=_accept, args=(listener, context, address), daemon=True).start()
     try:
         yield listener.getsockname()[1]
     finally:
@@ -73,20 +73,21 @@ def tls_in_front(unix_path: str, pem: Path, ask_certificate: bool = False) -> It
         listener.close()
 
 
-def _accept(listener: socket.socket, context: ssl.SSLContext, unix_path: str) -> None:
+def _accept(listener: socket.socket, context: ssl.SSLContext, address: str | tuple[str, int]) -> None:
     while True:
         try:
             raw, _ = listener.accept()
         except OSError:
             return
-        threading.Thread(target=_serve, args=(raw, context, unix_path), daemon=True).start()
+        threading.Thread(target=_serve, args=(raw, context, address), daemon=True).start()
 
 
-def _serve(raw: socket.socket, context: ssl.SSLContext, unix_path: str) -> None:
+def _serve(raw: socket.socket, context: ssl.SSLContext, address: str | tuple[str, int]) -> None:
     with raw, suppress(OSError):
         client = context.wrap_socket(raw, server_side=True)
-        with client, socket.socket(socket.AF_UNIX) as server:
-            server.connect(unix_path)
+        family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+        with client, socket.socket(family) as server:
+            server.connect(address)
             back = threading.Thread(target=_pass_on, args=(server, client), daemon=True)
             back.start()
             _pass_on(client, server)

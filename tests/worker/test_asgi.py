@@ -68,6 +68,10 @@ def test_a_wrapper_stands_in_for_its_layer_in_an_event_loop_too() -> None:
         await layer.asend("x", {"n": 2})
         assert await layer.areceive(["x"]) == ("x", {"n": 1})
         assert await layer.areceive_many(["x"], 5) == [("x", {"n": 2})]
+        await layer.agroup_add("g", "x")
+        await layer.asend_groups(["g", "h"], {"n": 3})
+        layer.send_groups(["h", "g"], {"n": 4})
+        assert await layer.areceive_many(["x"], 5) == [("x", {"n": 3}), ("x", {"n": 4})]
 
     asyncio.run(main())
     layer.announce(["x"])

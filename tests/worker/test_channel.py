@@ -5,16 +5,27 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextvars import copy_context
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
 
-from headrace import Channel, Group, channel, channel_layers, outbox, route
+from headrace import (
+    Channel,
+    Group,
+    asend_to_groups,
+    channel,
+    channel_layers,
+    outbox,
+    route,
+    send_to_groups,
+)
+from headrace.asgi import ChannelLayerWrapper
 from headrace.log import LimitedLog
-from headrace_asgi.contract import ChannelLayer
-from headrace_asgi.errors import ChannelFull
-from tests.support.workers import layer_with, work_off, worker_for
+from headrace_asgi.contract import ChannelLayer, SendGroup
+from headrace_asgi.errors import ChannelFull, ConfigurationError
+from tests.support.workers import Clock, layer_with, work_off, worker_for
 
 REPLY = "hr1.0.feed!abc"
 
@@ -71,6 +82,44 @@ def test_a_group_reaches_its_members_until_they_leave() -> None:
     group.send({"n": 2})
     assert [message["n"] for _, message in layer.receive_many(["one"], 5)] == [1, 2]
     assert [message["n"] for _, message in layer.receive_many(["two"], 5)] == [1]
+
+
+def test_one_call_reaches_the_members_of_several_groups_once_at_each_layer() -> None:
+    layer, other = layer_with([]), layer_with([])
+    old = channel_layers.set("default", layer)
+    try:
+        for group in ("one", "two"):
+            Group(group).add("in-both")
+        Group("two").add("in-two")
+        Group("far", channel_layer=other).add("far")
+        groups = ["one", Group("two"), Group("far", channel_layer=other), "one"]
+        send_to_groups(groups, {"n": 1})
+        send_to_groups([], {"n": "nobody"})
+        asyncio.run(asend_to_groups(groups, {"n": 2}, immediately=True))
+        for channel, where in (("in-both", layer), ("in-two", layer), ("far", other)):
+            assert [message["n"] for _, message in where.receive_many([channel], 5)] == [1, 2]
+        with pytest.raises(TypeError, match="not to the string"):
+            send_to_groups("one", {"n": 3})
+        with pytest.raises(ValueError, match="dict"):
+            send_to_groups(["one"], [3])  # type: ignore[arg-type]
+    finally:
+        channel_layers.set("default", old)
+
+
+def test_what_a_consumer_sends_to_several_groups_leaves_when_it_returns() -> None:
+    layer = layer_with([])
+    for group in ("g", "h"):
+        Group(group, channel_layer=layer).add("member")
+    collected = outbox.Outbox(layer, "chat.consumers.said")
+    before = outbox.enter(collected)
+    try:
+        send_to_groups([Group(name, channel_layer=layer) for name in ("g", "h")], {"n": 1})
+    finally:
+        outbox.leave(before)
+    assert layer.receive(["member"]) == (None, None)
+    ((item),) = collected.items
+    assert isinstance(item, SendGroup)
+    assert item.groups == ("g", "h")
 
 
 def test_a_channel_is_called_by_its_name() -> None:
@@ -205,3 +254,82 @@ def test_what_is_said_in_the_context_of_a_consumer_that_has_returned_is_sent_at_
     outbox.leave(before)
     kept.run(Channel("work", channel_layer=layer).send, {"n": 1})
     assert layer.receive(["work"]) == ("work", {"n": 1})
+
+
+def test_outside_of_consumers_a_message_for_later_is_kept_at_once_and_can_be_taken_back() -> None:
+    clock = Clock()
+    layer = layer_with([], clock=clock)
+    channel = Channel("work", channel_layer=layer)
+    channel.send_later({"n": 1}, delay=60)
+    taken_back = channel.send_later({"n": 2}, delay=timedelta(minutes=1))
+    clock.sleep(59)
+    assert layer.receive(["work"]) == (None, None)
+    assert channel.cancel(taken_back)
+    clock.sleep(2)
+    assert layer.receive_many(["work"], 5) == [("work", {"n": 1})]
+
+
+def test_a_consumer_says_what_is_for_later_when_it_returns_and_knows_its_id_before() -> None:
+    ids: list[str] = []
+
+    def consumer(message: Any) -> None:
+        ids.append(message.channel.send_later({"n": message["n"] + 1}, delay=10))
+        assert not message.channel.cancel(ids[-1])
+        if message["n"] < 0:
+            raise ValueError
+
+    clock = Clock()
+    worker = worker_for([route("work", consumer)], clock=clock)
+    layer = worker.channel_layer
+    for number in (1, -5):
+        Channel("work", channel_layer=layer).send({"n": number})
+    work_off(worker)
+    clock.sleep(11)
+    assert layer.receive_many(["work"], 5) == [("work", {"n": 2})]
+    Channel("work", channel_layer=layer).send({"n": 1})
+    work_off(worker)
+    assert Channel("work", channel_layer=layer).cancel(ids[-1])
+
+
+def test_what_is_for_later_on_another_layer_goes_there() -> None:
+    clock = Clock()
+    there = layer_with([], "there", clock=clock)
+
+    def consumer(message: Any) -> None:
+        Channel("other", channel_layer=there).send_later({"n": 1}, delay=10)
+        Channel("other", channel_layer=there).send_later({"n": 2}, at=0)
+
+    worker = worker_for([route("work", consumer)])
+    Channel("work", channel_layer=worker.channel_layer).send({})
+    work_off(worker)
+    assert there.receive_many(["other"], 5) == [("other", {"n": 2})]
+    clock.sleep(11)
+    assert there.receive_many(["other"], 5) == [("other", {"n": 1})]
+
+
+def test_a_wrong_time_is_an_error_in_the_line_that_says_it() -> None:
+    layer = layer_with([])
+    with pytest.raises(TypeError, match="delay or a time"):
+        Channel("work", channel_layer=layer).send_later({})
+    with pytest.raises(TypeError, match="dict"):
+        Channel("work", channel_layer=layer).send_later([1], delay=1)  # type: ignore[arg-type]
+
+
+def test_a_layer_that_keeps_nothing_for_later_says_so() -> None:
+    class Plain(ChannelLayerWrapper):
+        def send_later(self, *args: Any, **more: Any) -> str:
+            return ChannelLayer.send_later(self, *args, **more)
+
+    layer = Plain(layer_with([]).channel_layer, "default", [])
+    with pytest.raises(ConfigurationError, match="no extension 'delay'"):
+        Channel("work", channel_layer=layer).send_later({}, delay=1)
+
+
+def test_coroutines_send_for_later_too() -> None:
+    layer = layer_with([])
+
+    async def kept_and_taken_back() -> bool:
+        channel = Channel("work", channel_layer=layer)
+        return await channel.acancel(await channel.asend_later({}, delay=10))
+
+    assert asyncio.run(kept_and_taken_back())

@@ -19,8 +19,11 @@ from headrace.checks import (
 )
 from headrace.generic import BaseConsumer
 from headrace.generic.websockets import WebsocketConsumer
-from headrace.sessions import channel_session
+from headrace.sessions import channel_session, enforce_ordering
 from headrace.synchronous import AsyncConsumer
+
+REDIS = "headrace_asgi.RedisChannelLayer"
+SENTINELS = {"hosts": [("s", 26379)], "services": ["main"]}
 
 
 def ids(found: list[checks.CheckMessage]) -> list[str | None]:
@@ -234,12 +237,20 @@ def test_deploying_a_layer_of_one_process_is_an_error(settings: Any) -> None:
         ({"hosts": ["rediss://r"]}, []),
         ({"hosts": ["redis://r"]}, []),
         ({"hosts": ["rediss://r?ssl_cert_reqs=what"]}, []),
+        ({"hosts": ["rediss+sentinel://s/main"]}, []),
+        ({"hosts": ["rediss+sentinel://:secret@s/main?sentinel_ssl_cert_reqs=none"]}, ["headrace.W005"]),
+        ({"hosts": ["rediss://a", "rediss://:secret@b?ssl_cert_reqs=none"]}, ["headrace.W005"]),
+        ({"hosts": ["rediss://a", "rediss://b"]}, []),
+        ({**SENTINELS, "connection_kwargs": {"ssl": True}}, []),
+        ({**SENTINELS, "connection_kwargs": {"ssl": True, "ssl_cert_reqs": None}}, ["headrace.W005"]),
+        ({**SENTINELS, "sentinel_kwargs": {"ssl": True, "ssl_cert_reqs": None}}, ["headrace.W005"]),
+        ({**SENTINELS, "services": "main"}, []),
     ],
 )
 def test_deploying_with_a_certificate_that_is_not_checked_is_warned_of(
     settings: Any, config: dict[str, Any], found: list[str]
 ) -> None:
-    backend = "headrace_asgi.RedisChannelLayer"
+    backend = "headrace_asgi.RedisSentinelChannelLayer" if "services" in config else REDIS
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": backend, "CONFIG": config, "ROUTING": []}}
     said = check_production(None)
     assert ids(said) == found
@@ -276,6 +287,10 @@ DJANGO_CACHE = "django.core.cache.backends.redis.RedisCache"
         ([{"host": "localhost", "db": 1}], {"LOCATION": "redis://localhost"}, []),
         (["redis://localhost"], {"LOCATION": "redis://localhost:6380"}, []),
         (["redis://localhost"], {"LOCATION": "redis://localhost", "BACKEND": "some.LocMemCache"}, []),
+        (["redis://a", "redis://localhost"], {"LOCATION": "redis://localhost"}, ["headrace.W004"]),
+        (["redis://a", "redis://localhost/1"], {"LOCATION": "redis://localhost"}, []),
+        (["redis+sentinel://s/main/0"], {"LOCATION": "redis://main/0"}, ["headrace.W004"]),
+        (["redis+sentinel://s/main/1"], {"LOCATION": "redis://main/0"}, []),
         (["nothing"], {"LOCATION": "nothing"}, []),
         ("nothing", {}, []),
     ],
@@ -284,12 +299,22 @@ def test_a_cache_whose_clear_would_empty_the_layer_is_found(
     settings: Any, hosts: Any, cache: dict[str, Any], found: list[str]
 ) -> None:
     options = {} if hosts is None else {"hosts": hosts}
-    backend = "headrace_asgi.RedisChannelLayer"
-    settings.CHANNEL_LAYERS = {"default": {"BACKEND": backend, "CONFIG": options, "ROUTING": []}}
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": REDIS, "CONFIG": options, "ROUTING": []}}
     settings.CACHES = {"default": {"BACKEND": DJANGO_CACHE, **cache}}
     said = check_caches(None)
     assert ids(said) == found
     assert all("secret" not in str(one) and "FLUSHDB" not in str(one.hint) for one in said)
+
+
+def test_a_cache_behind_the_same_sentinels_is_found_for_their_own_layer(settings: Any) -> None:
+    backend = "headrace_asgi.RedisSentinelChannelLayer"
+    for database, found in ((2, ["headrace.W004"]), (0, [])):
+        config = {**SENTINELS, "connection_kwargs": {"db": database}}
+        settings.CHANNEL_LAYERS = {"default": {"BACKEND": backend, "CONFIG": config, "ROUTING": []}}
+        settings.CACHES = {
+            "default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": "redis://main/2"}
+        }
+        assert ids(check_caches(None)) == found
 
 
 def test_a_cache_beside_the_embedded_server_or_wrong_layers_needs_no_warning(settings: Any) -> None:
@@ -297,3 +322,41 @@ def test_a_cache_beside_the_embedded_server_or_wrong_layers_needs_no_warning(set
     for layers in ({"default": {"ROUTING": []}}, "x"):
         settings.CHANNEL_LAYERS = layers
         assert check_caches(None) == []
+
+
+class InOrder(WebsocketConsumer):
+    """Wants its frames in order."""
+
+    strict_ordering = True
+
+
+@enforce_ordering(slight=True)
+def behind_the_connect(message: Any) -> None:
+    """Wants its frames behind the connect."""
+
+
+@pytest.mark.parametrize(
+    ("routes", "name"),
+    [
+        ([InOrder.as_route()], "test_checks.InOrder"),
+        ([include([route("websocket.receive", behind_the_connect)], path="^/x")], "behind_the_connect"),
+    ],
+)
+def test_a_consumer_that_wants_order_of_a_layer_without_it_is_an_error(
+    settings: Any, routes: Any, name: str
+) -> None:
+    rabbitmq = {"BACKEND": "headrace_asgi.RabbitMQChannelLayer", "ROUTING": routes}
+    settings.CHANNEL_LAYERS = {"default": rabbitmq}
+    (found,) = check_layers(None)
+    assert (found.id, found.level) == ("headrace.E008", checks.ERROR)
+    assert found.msg.startswith("RabbitMQChannelLayer cannot keep the messages of a socket in order, as ")
+    assert name in found.msg
+    assert "RedisChannelLayer" in str(found.hint)
+    settings.CHANNEL_LAYERS = layers_with(routes)
+    assert check_layers(None) == []
+
+
+def test_a_layer_without_order_is_fine_for_consumers_that_do_not_ask_for_it(settings: Any) -> None:
+    rabbitmq = {"BACKEND": "headrace_asgi.RabbitMQChannelLayer", "ROUTING": [WebsocketConsumer.as_route()]}
+    settings.CHANNEL_LAYERS = {"default": rabbitmq}
+    assert check_layers(None) == []

@@ -61,7 +61,7 @@ def test_the_layers_size_limit_holds_where_something_is_said() -> None:
     with pytest.raises(MessageTooLarge):
         Outbox(layer, "").send(layer, "work", {"x": b"x" * 200})
     with pytest.raises(MessageTooLarge):
-        Outbox(layer, "").send_group(layer, "group", {"x": b"x" * 200})
+        Outbox(layer, "").send_groups(layer, ["group"], {"x": b"x" * 200})
 
 
 def test_what_was_committed_stands_whatever_the_consumer_does_next() -> None:

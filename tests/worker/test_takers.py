@@ -11,13 +11,13 @@ from headrace import Channel, outbox, takers
 from headrace.asgi import ChannelLayerWrapper
 from headrace_asgi import InMemoryChannelLayer
 from headrace_asgi.errors import LayerUnavailable
-from headrace_asgi.layers.redis.blocking.layer import RedisChannelLayer
+from headrace_asgi.layers.redis.blocking.layer import RedisPlaceLayer
 from headrace_asgi.layers.redis.plan.command import RedisCommand, as_is
 from headrace_asgi.limits import ANNOUNCED_SECONDS
 from tests.support.conformance import HandClock
 
 
-class Layer(RedisChannelLayer):
+class Layer(RedisPlaceLayer):
     """Counts how often it is asked who takes what; may be away for that."""
 
     asked = 0

@@ -10,7 +10,7 @@ from __future__ import annotations
 from headrace_asgi import __version__
 
 from .asgi import DEFAULT_CHANNEL_LAYER, channel_layers
-from .channel import Channel, Group
+from .channel import Channel, Group, asend_to_groups, send_to_groups
 from .routing import include, route, route_class
 
 __all__ = [
@@ -18,8 +18,10 @@ __all__ = [
     "Channel",
     "Group",
     "__version__",
+    "asend_to_groups",
     "channel_layers",
     "include",
     "route",
     "route_class",
+    "send_to_groups",
 ]

@@ -10,9 +10,12 @@ import threading
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 
+from headrace_asgi.acknowledgement import DeadLetter
 from headrace_asgi.contract import ChannelLayer, Outcome, RefusedHandler, WorkerPort
 from headrace_asgi.errors import ConfigurationError
+from headrace_asgi.later import Delay, Moment
 from headrace_asgi.layers.from_config import layer_from_config
+from headrace_asgi.tally import Tally
 
 from . import conf
 from .django_private import tests_are_running
@@ -32,6 +35,8 @@ DEFAULT_CHANNEL_LAYER = "default"
 
 #: Messages that a channel holds while tests run: nobody takes what the tests of a whole suite send.
 _TEST_CAPACITY = 100_000
+#: Options of a layer that the one in its place has too while tests run: what consumers can tell.
+_KEPT_IN_TESTS = ("acknowledged", "acknowledged_attempts")
 
 
 class InvalidChannelLayerError(ValueError):
@@ -78,6 +83,10 @@ class ChannelLayerWrapper(ChannelLayer):
         """As the layer's."""
         return self.channel_layer.new_channel(pattern)
 
+    def new_channel_beside(self, pattern: str, channel: str) -> str:
+        """As the layer's."""
+        return self.channel_layer.new_channel_beside(pattern, channel)
+
     def send_many(self, messages: Sequence[tuple[str, Content]]) -> list[Outcome]:
         """As the layer's."""
         return self.channel_layer.send_many(messages)
@@ -108,6 +117,53 @@ class ChannelLayerWrapper(ChannelLayer):
         """As the layer's."""
         self.channel_layer.send_group(group, message)
 
+    def send_groups(self, groups: Iterable[str], message: Content) -> None:
+        """As the layer's."""
+        self.channel_layer.send_groups(groups, message)
+
+    def send_later(
+        self,
+        channel: str,
+        message: Content,
+        delay: Delay | None = None,
+        at: Moment | None = None,
+        message_id: str | None = None,
+    ) -> str:
+        """As the layer's."""
+        return self.channel_layer.send_later(channel, message, delay, at, message_id)
+
+    def new_message_id(self, channel: str) -> str:
+        """As the layer's."""
+        return self.channel_layer.new_message_id(channel)
+
+    def cancel(self, message_id: str) -> bool:
+        """As the layer's."""
+        return self.channel_layer.cancel(message_id)
+
+    def move_due(self, channels: Iterable[str] = ()) -> float:
+        """As the layer's."""
+        return self.channel_layer.move_due(channels)
+
+    def is_acknowledged(self, channel: str) -> bool:
+        """As the layer's."""
+        return self.channel_layer.is_acknowledged(channel)
+
+    def rouse(self, channels: Iterable[str] = ()) -> None:
+        """As the layer's."""
+        self.channel_layer.rouse(channels)
+
+    def dead_letters(self, channel: str, limit: int = 100) -> list[DeadLetter]:
+        """As the layer's."""
+        return self.channel_layer.dead_letters(channel, limit)
+
+    def replay(self, channel: str, message_ids: Iterable[str] | None = None) -> int:
+        """As the layer's."""
+        return self.channel_layer.replay(channel, message_ids)
+
+    def drop_dead_letters(self, channel: str, message_ids: Iterable[str] | None = None) -> int:
+        """As the layer's."""
+        return self.channel_layer.drop_dead_letters(channel, message_ids)
+
     async def asend(self, channel: str, message: Content) -> None:
         """As the layer's."""
         await self.channel_layer.asend(channel, message)
@@ -136,6 +192,10 @@ class ChannelLayerWrapper(ChannelLayer):
         """As the layer's."""
         await self.channel_layer.asend_group(group, message)
 
+    async def asend_groups(self, groups: Iterable[str], message: Content) -> None:
+        """As the layer's."""
+        await self.channel_layer.asend_groups(groups, message)
+
     def flush(self) -> None:
         """As the layer's."""
         self.channel_layer.flush()
@@ -143,6 +203,23 @@ class ChannelLayerWrapper(ChannelLayer):
     def statistics(self, channel: str) -> dict[str, int]:
         """As the layer's."""
         return self.channel_layer.statistics(channel)
+
+    @property
+    def tally(self) -> Tally:
+        """As the layer's."""
+        return self.channel_layer.tally
+
+    def use_tally(self, tally: Tally) -> None:
+        """As the layer's."""
+        self.channel_layer.use_tally(tally)
+
+    def count(self, channel: str, what: str, number: int = 1) -> None:
+        """As the layer's."""
+        self.channel_layer.count(channel, what, number)
+
+    def write_counts(self, tally: Tally | None = None, last: bool = False) -> None:
+        """As the layer's."""
+        self.channel_layer.write_counts(tally, last)
 
     def announce(self, channels: Iterable[str]) -> None:
         """As the layer's."""
@@ -214,7 +291,9 @@ class ChannelLayerManager:
             config = conf.channel_layer_config(name, key)
             backend, options = config.backend, config.options
             if in_memory and not str(backend).endswith(".InMemoryChannelLayer"):
-                backend, options = "headrace_asgi.InMemoryChannelLayer", {"capacity": _TEST_CAPACITY}
+                backend = "headrace_asgi.InMemoryChannelLayer"
+                kept = {name: options[name] for name in _KEPT_IN_TESTS if name in options}
+                options = {"capacity": _TEST_CAPACITY, **kept}
             layer = layer_from_config({"BACKEND": backend, "CONFIG": options})
         except ConfigurationError as error:
             raise InvalidChannelLayerError(f"CHANNEL_LAYERS[{name!r}]: {error}") from error

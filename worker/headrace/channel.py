@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import difflib
 import logging
+from collections.abc import Iterable
 
 from headrace_asgi import messages
 from headrace_asgi.contract import ChannelLayer
+from headrace_asgi.later import Delay, Moment
 from headrace_asgi.names import PROCESS_PREFIX, require_channel_name, require_group_name
 
 from . import outbox, takers
@@ -19,7 +21,7 @@ from .asgi import DEFAULT_CHANNEL_LAYER, channel_layers
 from .log import LimitedLog
 from .types import Content
 
-__all__ = ["Channel", "Group"]
+__all__ = ["Channel", "Group", "asend_to_groups", "send_to_groups"]
 
 #: The keys of what an interface server understands.
 _REPLIES = (messages.HTTP_RESPONSE, messages.HTTP_RESPONSE_CHUNK, messages.WEBSOCKET_SEND)
@@ -66,6 +68,48 @@ class Channel:
             see = takers.look if immediately or outbox.current() is None else takers.note
             see(self.channel_layer, self.name)
         outbox.send(self.channel_layer, self.name, content, immediately)
+
+    def send_later(
+        self,
+        content: Content,
+        delay: Delay | None = None,
+        at: Moment | None = None,
+        immediately: bool = False,
+    ) -> str:
+        """Send a message when it is due: after `delay` seconds, or `at` a time; the id to `cancel` it by.
+
+        `delay` counts from when the message leaves, which is when a `send` would. `at` is a datetime with a
+        time zone, or seconds since 1970, on the clock of the layer; what is past is due at once. Some worker
+        process must run when it is due. Raises what `send` does; TypeError or ValueError for a wrong time,
+        ConfigurationError on a layer that cannot do this.
+        """
+        if not isinstance(content, dict):
+            raise TypeError(f"A message is a dict, not {type(content).__name__}")
+        if self.name not in takers.settled and not self.name.startswith(PROCESS_PREFIX):
+            see = takers.look if immediately or outbox.current() is None else takers.note
+            see(self.channel_layer, self.name)
+        return outbox.send_later(self.channel_layer, self.name, content, delay, at, immediately)
+
+    def cancel(self, message_id: str) -> bool:
+        """Take a message back that was sent for later, at once; whether that was in time.
+
+        One that the running consumer sent has not left: this is False then. Raises LayerUnavailable.
+        """
+        return self.channel_layer.cancel(message_id)
+
+    async def asend_later(
+        self,
+        content: Content,
+        delay: Delay | None = None,
+        at: Moment | None = None,
+        immediately: bool = False,
+    ) -> str:
+        """`send_later` for a coroutine; leaves when an `asend` would."""
+        return await asyncio.to_thread(self.send_later, content, delay, at, immediately)
+
+    async def acancel(self, message_id: str) -> bool:
+        """`cancel` for a coroutine."""
+        return await asyncio.to_thread(self.cancel, message_id)
 
     async def asend(self, content: Content, immediately: bool = False) -> None:
         """`send` for a coroutine: in a thread, while the event loop goes on. Raises the same.
@@ -117,7 +161,7 @@ class Group:
         """
         if not isinstance(content, dict):
             raise ValueError(f"A message is a dict, not {type(content).__name__}")
-        outbox.send_group(self.channel_layer, self.name, content, immediately)
+        outbox.send_groups(self.channel_layer, (self.name,), content, immediately)
 
     async def aadd(self, channel: Channel | str) -> None:
         """`add` for a coroutine."""
@@ -136,6 +180,29 @@ class Group:
 
     def __repr__(self) -> str:
         return f"<Group {self.name}>"
+
+
+def send_to_groups(groups: Iterable[Group | str], content: Content, immediately: bool = False) -> None:
+    """Send a copy to every member of several groups: one to who is in several of them.
+
+    A name stands for the group of the default layer. Leaves when a `Channel.send` would, in as many round
+    trips as for one group. Raises what `Group.send` does; no groups are no error.
+    """
+    if not isinstance(content, dict):
+        raise ValueError(f"A message is a dict, not {type(content).__name__}")
+    if isinstance(groups, str):
+        raise TypeError(f"Send to a list of groups, not to the string {groups!r}")
+    by_layer: dict[ChannelLayer, list[str]] = {}
+    for each in groups:
+        group = each if isinstance(each, Group) else Group(each)
+        by_layer.setdefault(group.channel_layer, []).append(group.name)
+    for layer, names in by_layer.items():
+        outbox.send_groups(layer, list(dict.fromkeys(names)), content, immediately)
+
+
+async def asend_to_groups(groups: Iterable[Group | str], content: Content, immediately: bool = False) -> None:
+    """`send_to_groups` for a coroutine; leaves when a `Channel.asend` would. Raises the same."""
+    await asyncio.to_thread(send_to_groups, list(groups), content, immediately)
 
 
 def _tell_unknown(name: str, content: Content) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from django.apps import AppConfig
 from django.conf import settings as django_settings
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 
+from headrace_asgi.contract import ChannelLayer
 from headrace_asgi.errors import ConfigurationError
-from headrace_asgi.layers.options import hosts_option, mapping_option
 from headrace_asgi.layers.redis.address import ServerAddress, parse_address
 from headrace_asgi.messages import KINDS
 from headrace_asgi.names import require_channel_name
@@ -19,6 +20,9 @@ from headrace_asgi.names import require_channel_name
 from . import conf
 from .synchronous import AsyncConsumer
 from .types import Options
+
+if TYPE_CHECKING:
+    from .routing import Router
 
 __all__ = [
     "check_app_order",
@@ -32,13 +36,14 @@ __all__ = [
 #: Apps with a `runserver` of their own: the first one in INSTALLED_APPS wins, without a word.
 _OTHER_RUNSERVERS = ("django.contrib.staticfiles", "daphne", "channels", "whitenoise.runserver_nostatic")
 
-_REDIS_BACKEND = "headrace_asgi.RedisChannelLayer"
 #: Cache backends whose `clear` empties the whole database of their Redis (FLUSHDB), whatever the KEY_PREFIX.
 _FLUSHING_CACHES = (
     "django.core.cache.backends.redis.RedisCache",
     "django_redis.cache.RedisCache",
     "redis_cache.RedisCache",
 )
+#: The port of a URL that names none.
+_REDIS_PORT = 6379
 #: The channels that interface servers send to.
 _SENT = [
     kind.channel
@@ -83,9 +88,11 @@ def check_layers(app_configs: Apps, **kwargs: object) -> Found:
         try:
             config = conf.channel_layer_config(alias)
             setting = f"CHANNEL_LAYERS[{alias!r}]['ROUTING']"
+            router = Router(config.routing, setting)
             if config.backend != conf.EMBEDDED_BACKEND:  # which makes a folder for its server
-                layer_from_config({"BACKEND": config.backend, "CONFIG": config.options})
-            found += _check_channel_names(setting, Router(config.routing, setting).channels)
+                layer = layer_from_config({"BACKEND": config.backend, "CONFIG": config.options})
+                found += _check_extensions(router, layer)
+            found += _check_channel_names(setting, router.channels)
         except ConfigurationError as error:
             found.append(checks.Error(f"CHANNEL_LAYERS[{alias!r}]: {error}", id="headrace.E002"))
         except AsyncConsumer as error:
@@ -94,6 +101,15 @@ def check_layers(app_configs: Apps, **kwargs: object) -> Found:
         except (ImproperlyConfigured, ValueError) as error:
             found.append(checks.Error(str(error), id="headrace.E003"))
     return found
+
+
+def _check_extensions(router: Router, layer: ChannelLayer) -> Found:
+    """What consumers ask of a layer that does not have it."""
+    lacks = router.unserved(layer.extensions, type(layer).__name__)
+    if not lacks:
+        return []
+    hint = "Set BACKEND to 'headrace_asgi.RedisChannelLayer', or let the consumers do without."
+    return [checks.Error(lacks, hint=hint, id="headrace.E008")]
 
 
 def _check_channel_names(setting: str, names: set[str]) -> Found:
@@ -174,8 +190,7 @@ def _check_layer(alias: str, config: Options) -> Found:
                 id="headrace.E005",
             )
         ]
-    addresses = _layer_addresses(config) if backend == _REDIS_BACKEND else []
-    if any(address.tls is not None and not address.tls.verify for address in addresses):
+    if any(one.tls is not None and not one.tls.verify for one in _layer_addresses(config)):
         return [
             checks.Warning(
                 f"CHANNEL_LAYERS[{alias!r}] does not check the certificate of its Redis: whoever stands "
@@ -202,7 +217,6 @@ def check_caches(app_configs: Apps, **kwargs: object) -> Found:
             id="headrace.W004",
         )
         for alias, layer in layers.items()
-        if layer.get("BACKEND") == _REDIS_BACKEND
         for name, cache in caches.items()
         if cache.get("BACKEND") in _FLUSHING_CACHES and _layer_databases(layer) & _cache_databases(cache)
     ]
@@ -213,14 +227,22 @@ def _layer_databases(config: Options) -> set[tuple[str, int, int]]:
 
 
 def _layer_addresses(config: Options) -> list[ServerAddress]:
-    """Where the Redis servers of a layer are; none if that is wrong, which is for `check_layers` to say."""
-    options = config.get("CONFIG") or {}
+    """Where each server and Sentinel of a layer is; none if that is wrong: `check_layers` says it."""
+    from headrace_asgi.layers.from_config import layer_from_config
+    from headrace_asgi.layers.redis.blocking.shards import RedisChannelLayer
+
+    backend = config.get("BACKEND", conf.EMBEDDED_BACKEND)
+    if backend == conf.EMBEDDED_BACKEND:
+        return []
     try:
-        common = mapping_option("connection_kwargs", options.get("connection_kwargs"))
-        hosts, _ = hosts_option(options.get("hosts", ["redis://127.0.0.1:6379/0"]), "")
-        return [parse_address(host.url, {**common, **host.options}, all_options=True) for host in hosts]
+        layer = layer_from_config({"BACKEND": backend, "CONFIG": config.get("CONFIG") or {}})
     except ConfigurationError:
         return []
+    if not isinstance(layer, RedisChannelLayer):
+        return []
+    found = [shard.executor(shard.place).address.address for shard in layer.shards.values()]
+    asked = [each.sentinels or each.cluster for each in found]
+    return found + [one for who in asked if who for one in who.addresses]
 
 
 def _cache_databases(config: Options) -> set[tuple[str, int, int]]:
@@ -244,4 +266,7 @@ def _databases(urls: Sequence[str], options: Options) -> set[tuple[str, int, int
 def _database(target: ServerAddress) -> tuple[str, int, int]:
     if target.path is not None:
         return target.path, 0, target.db
+    if target.sentinels is not None:
+        # As caches write it: redis://<what Sentinels call it>/<db>.
+        return target.sentinels.service, _REDIS_PORT, target.db
     return "127.0.0.1" if target.host == "localhost" else target.host, target.port, target.db

@@ -29,7 +29,7 @@ class ConsumeLater(Exception):
     """Put the message back at the end of its channel: it cannot be handled yet.
 
     It is tried again after a short, growing pause, up to `HEADRACE["MESSAGE_RETRIES"]` times; then it is
-    counted, logged and dropped.
+    counted, logged and dropped. On an acknowledged channel this is one of its tries, as a failure is.
     """
 
 

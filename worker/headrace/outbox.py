@@ -8,15 +8,26 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 
-from headrace_asgi.contract import ChannelLayer, Out, Send, SendGroup
+from headrace_asgi.contract import ChannelLayer, Out, Send, SendGroup, SendLater
 from headrace_asgi.envelope import Message, pack_message, unpack_message
+from headrace_asgi.later import Delay, Moment, due
 
 from .log import worker_log
 
-__all__ = ["RETRY_INTERVAL_SECONDS", "Outbox", "commit", "current", "enter", "leave", "send", "send_group"]
+__all__ = [
+    "RETRY_INTERVAL_SECONDS",
+    "Outbox",
+    "commit",
+    "current",
+    "enter",
+    "leave",
+    "send",
+    "send_groups",
+    "send_later",
+]
 
 #: Pause between two tries of what was refused: short against a client's patience, long against a turn.
 RETRY_INTERVAL_SECONDS = 0.05
@@ -59,13 +70,35 @@ def send(layer: ChannelLayer, channel: str, content: Message, immediately: bool 
         collecting.send(layer, channel, content)
 
 
-def send_group(layer: ChannelLayer, group: str, content: Message, immediately: bool = False) -> None:
-    """Send a message to a group, at the time and with the errors of `send`."""
-    collecting = _collecting(group, immediately)
-    if collecting is None:
-        layer.send_group(group, content)
+def send_groups(
+    layer: ChannelLayer, groups: Sequence[str], content: Message, immediately: bool = False
+) -> None:
+    """Send a message to who is in one of these groups, at the time and with the errors of `send`."""
+    collecting = _collecting(groups[0], immediately)
+    if collecting is not None:
+        collecting.send_groups(layer, groups, content)
+    elif len(groups) == 1:
+        layer.send_group(groups[0], content)
     else:
-        collecting.send_group(layer, group, content)
+        layer.send_groups(groups, content)
+
+
+def send_later(
+    layer: ChannelLayer,
+    channel: str,
+    content: Message,
+    delay: Delay | None,
+    at: Moment | None,
+    immediately: bool = False,
+) -> str:
+    """Send a message when it is due, counted from when it leaves; the id to cancel it by.
+
+    It leaves at the time of `send`, with its errors, and TypeError or ValueError for a wrong time.
+    """
+    collecting = _collecting(channel, immediately)
+    if collecting is None:
+        return layer.send_later(channel, content, delay, at)
+    return collecting.send_later(layer, channel, content, delay, at)
 
 
 def commit(channel: str) -> None:
@@ -121,7 +154,7 @@ class Outbox:
         self.origin = origin
         self.items: list[Out] = []
         #: Sends for other layers than the worker's own.
-        self.elsewhere: list[tuple[ChannelLayer, Send | SendGroup]] = []
+        self.elsewhere: list[tuple[ChannelLayer, Send | SendGroup | SendLater]] = []
 
     def send(self, layer: ChannelLayer, channel: str, content: Message) -> None:
         """Collect a message. Raises TypeError or MessageTooLarge, in the consumer's own line."""
@@ -137,13 +170,27 @@ class Outbox:
         else:
             self.elsewhere.append((layer, item))
 
-    def send_group(self, layer: ChannelLayer, group: str, content: Message) -> None:
-        """Collect a message for a group. Raises as `send` does."""
-        item = SendGroup(group, pack_message(content, self._limit_bytes), self.origin)
+    def send_groups(self, layer: ChannelLayer, groups: Sequence[str], content: Message) -> None:
+        """Collect a message for one group or several. Raises as `send` does."""
+        first, *more = groups
+        item = SendGroup(first, pack_message(content, self._limit_bytes), self.origin, tuple(more))
         if layer is self._layer:
             self.items.append(item)
         else:
             self.elsewhere.append((layer, item))
+
+    def send_later(
+        self, layer: ChannelLayer, channel: str, content: Message, delay: Delay | None, at: Moment | None
+    ) -> str:
+        """Collect a message for later; the id to cancel it by. Raises as the module's `send_later` does."""
+        message_id = layer.new_message_id(channel)
+        packed = pack_message(content, self._limit_bytes)
+        item = SendLater(channel, packed, message_id, due(delay, at), self.origin)
+        if layer is self._layer:
+            self.items.append(item)
+        else:
+            self.elsewhere.append((layer, item))
+        return message_id
 
     def has_said_to(self, channel: str) -> bool:
         """Whether the consumer said something to `channel`, to be sent or sent before."""
@@ -176,13 +223,17 @@ class Outbox:
 
 
 def _send_now(
-    layer: ChannelLayer, item: Send | SendGroup, retry_seconds: float, counters: Counter[str]
+    layer: ChannelLayer, item: Send | SendGroup | SendLater, retry_seconds: float, counters: Counter[str]
 ) -> None:
     deadline = time.monotonic() + retry_seconds
     while True:
         try:
             if isinstance(item, SendGroup):
-                layer.send_group(item.group, unpack_message(item.packed))
+                layer.send_groups(item.groups, unpack_message(item.packed))
+            elif isinstance(item, SendLater):
+                seconds, content = item.due.ms / 1000, unpack_message(item.packed)
+                delay, at = (seconds, None) if item.due.from_now else (None, seconds)
+                layer.send_later(item.channel, content, delay, at, item.id)
             else:
                 layer.send(item.channel, unpack_message(item.packed))
         except layer.ChannelFull as error:

@@ -238,6 +238,23 @@ class Router:
             known = self._ordering[path] = self._ordering_of(path)
         return known
 
+    def unserved(self, extensions: Iterable[str], layer: str) -> str:
+        """What the consumers need and a layer with these extensions lacks, in a sentence; "" for nothing."""
+        if "ordering" in extensions:
+            return ""
+        found = {
+            consumer_name(consumer)
+            for table in self._tables.values()
+            for consumer in (entry.consumer or entry.foreign for entry in table)
+            if getattr(consumer, "headrace_ordering", False)
+        }
+        if not found:
+            return ""
+        return (
+            f"{layer} cannot keep the messages of a socket in order, as {', '.join(sorted(found))} in "
+            f"{self._setting} wants it (enforce_ordering, strict_ordering or slight_ordering)"
+        )
+
     def _ordering_of(self, path: str) -> bool | str:
         found: bool | str = False
         for channel in ("websocket.connect", *_LATER):

@@ -38,8 +38,13 @@ class ConformanceCase(_Base):
     message_limit_bytes = MAX_MESSAGE_BYTES
     #: How often a non-blocking receive may find nothing on a shared channel that is not empty.
     receive_tries = 1
+    #: Whether a shared channel keeps the order of one sender, as it cannot where it lies at several places.
+    keeps_order = True
     #: Seconds that a case waits before it fails.
     patience_seconds = 10.0
+    #: Whether the cases of an extension that the layer does not declare are skipped; else one of them fails,
+    #: as its mix-in claims it.
+    skip_undeclared = False
     #: Whether processes that open a layer with the same configuration share its channels.
     several_processes = False
 
@@ -65,6 +70,16 @@ class ConformanceCase(_Base):
         for name in extensions:
             if name not in self.channel_layer.extensions:
                 self.skipTest(f"the layer does not declare the extension {name!r}")
+
+    def assert_declared(self, extension: str) -> None:
+        """The layer declares the extension whose mix-in this is; see `skip_undeclared`."""
+        if self.skip_undeclared:
+            self.need(extension)
+        self.assertIn(
+            extension,
+            self.channel_layer.extensions,
+            f"the layer does not declare the extension {extension!r}: declare it, or leave out its mix-in",
+        )
 
     def capacity(self) -> int:
         """`capacity_limit`; skips the case without one."""
@@ -93,6 +108,11 @@ class ConformanceCase(_Base):
     def assert_next(self, channels: list[str], channel: str, message: Message) -> None:
         """The next message is this one."""
         self.assertEqual(self.take(channels), (channel, message))
+
+    def assert_in_order(self, numbers: Iterable[int], expected: Iterable[int]) -> None:
+        """These came from a shared channel: in this order, if the layer keeps it."""
+        came = list(numbers)
+        self.assertEqual(came if self.keeps_order else sorted(came), list(expected))
 
     def assert_nothing(self, channels: list[str]) -> None:
         """There is no message."""
@@ -123,16 +143,19 @@ class ConformanceCase(_Base):
             self.send_patiently(channel, {"stop": True})
 
     def take_until_stop(self, channel: str) -> list[int]:
-        """Take batches until there was a stop among them; the numbers that came before."""
+        """Take batches until there was a stop among them; the numbers that came before.
+
+        Where the order is not kept, until there was a stop and nothing is left.
+        """
         numbers: list[int] = []
         stops = 0
         give_up = time.monotonic() + self.patience_seconds
-        while not stops and time.monotonic() < give_up:
-            for _, message in self.channel_layer.receive_many([channel], 3, 0.5):
-                if "stop" in message:
-                    stops += 1
-                else:
-                    numbers.append(message["number"])
+        while not (stops and self.keeps_order) and time.monotonic() < give_up:
+            batch = self.channel_layer.receive_many([channel], 3, 0.5)
+            stops += sum("stop" in message for _, message in batch)
+            numbers += [message["number"] for _, message in batch if "number" in message]
+            if stops and not batch:
+                break
         for _ in range(stops - 1):
             self.send_patiently(channel, {"stop": True})
         return numbers

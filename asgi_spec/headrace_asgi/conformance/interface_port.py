@@ -30,7 +30,7 @@ from typing import Any, TypeVar
 from ..contract import Control, Delivery, Finish, InterfacePort, Outcome, Send, WorkerPort
 from ..control import CLOSE, RUNNING, note
 from ..envelope import Message, pack_message
-from ..layers.threaded_port import open_interface_port
+from ..layers.threaded_port import open_interface_ports
 from ..messages import WEBSOCKET_CONNECT, WEBSOCKET_DISCONNECT, WEBSOCKET_RECEIVE
 from .case import ConformanceCase
 from .port_case import numbers
@@ -78,7 +78,7 @@ class InterfaceCase(ConformanceCase):
 
     def open_port(self, receiver: Recorder) -> InterfacePort:
         """A port that is up; it is stopped with the test."""
-        port = open_interface_port(self.channel_layer, self.reactor)
+        port = open_interface_ports(self.channel_layer, self.reactor)[0]
         self.addCleanup(self.stop, port, receiver)
         port.start(receiver)
         self.until(lambda: receiver.of("back"))
@@ -295,10 +295,24 @@ class HearConformance(InterfaceCase):
 
     def test_a_group_message_is_one_and_the_same_for_all_members(self) -> None:
         self.need_native()
+        self.need("groups")
         self._join("test-group", "a", "b")
         self.channel_layer.send_group("test-group", {"number": 1})
         self.until(lambda: self.receiver.of("group"))
         self.assertEqual(self.receiver.of("group"), [("test-group", ("a", "b"), {"number": 1})])
+
+    def test_who_is_in_several_groups_gets_one_copy_of_what_is_sent_to_them(self) -> None:
+        self.need_native()
+        self.need("groups")
+        self._join("test-group", "a", "b")
+        self._join("test-other", "b", "c")
+        self.channel_layer.send_groups(["test-group", "test-other", "test-nobody"], {"number": 1})
+        self.until(lambda: self.receiver.of("group"))
+        ((_, members, message),) = self.receiver.of("group")
+        self.assertEqual((sorted(members), message), (["a", "b", "c"], {"number": 1}))
+        self.channel_layer.send_groups(["test-nobody", "test-other"], {"number": 2})
+        self.until(lambda: len(self.receiver.of("group")) == 2)
+        self.assertEqual(sorted(self.receiver.of("group")[1][1]), ["b", "c"])
 
     def test_a_group_message_and_a_reply_keep_their_order(self) -> None:
         self.need("groups")
@@ -320,6 +334,7 @@ class HearConformance(InterfaceCase):
 
     def test_who_ended_is_in_no_group_any_more(self) -> None:
         self.need_native()
+        self.need("groups")
         self._join("test-group", "a", "request")
         self.connect("a")
         self.port.leave_groups("request")
@@ -330,6 +345,7 @@ class HearConformance(InterfaceCase):
 
     def test_who_is_gone_can_join_no_group(self) -> None:
         self.need_native()
+        self.need("groups")
         self.in_thread(self.channel_layer.group_add, "test-group", self.port.process + "gone")
         self.turn_quietly()
         self.assertEqual(self.in_thread(self.channel_layer.group_channels, "test-group"), [])

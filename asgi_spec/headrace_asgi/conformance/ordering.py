@@ -21,6 +21,12 @@ class OrderConformance(PortCase):
 
     channels = (WEBSOCKET_CONNECT.channel, WEBSOCKET_RECEIVE.channel, WEBSOCKET_DISCONNECT.channel)
 
+    def test_ordering_is_declared(self) -> None:
+        self.assert_declared("ordering")
+        if not self.skip_undeclared:
+            given = type(self).open_process is not PortCase.open_process
+            self.assertTrue(given, "give open_process: without it no ordered socket is tested")
+
     def open_socket(self) -> tuple[ProcessUnderTest, str]:
         """A process and the reply channel of its socket `client`, whose connect is sent."""
         self.need("ordering")

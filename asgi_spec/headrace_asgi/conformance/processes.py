@@ -78,6 +78,13 @@ class ProcessConformance(ConformanceCase):
         self.addCleanup(child.end)
         return child
 
+    def test_several_processes_are_claimed(self) -> None:
+        if not self.several_processes and self.skip_undeclared:
+            self.skipTest("several_processes is not set")
+        self.assertTrue(
+            self.several_processes, "set several_processes = True, or leave out ProcessConformance"
+        )
+
     def test_a_message_goes_from_process_to_process(self) -> None:
         self.channel_layer.send("test.there", {"value": "blue"})
         child = self.fork(self._answer, "test.there", "test.process!back")

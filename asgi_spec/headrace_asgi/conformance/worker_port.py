@@ -13,11 +13,12 @@
             ...
 
 Without `open_process` the cases about sockets are skipped, without `put_raw` the one about rubbish, and
-without `let_leases_lapse` those about lost messages of ordered sockets.
+without `let_leases_lapse` those about lost messages of ordered sockets. Those about acknowledged channels
+want `acknowledged_channel`; they wait for some seconds, unless `pass_time` turns a clock.
 """
 
 # Shipped to be run by unittest as well, and under -O, where an assert statement is not there.
-# ruff: noqa: PT009
+# ruff: noqa: PT009, PT027
 
 from __future__ import annotations
 
@@ -29,10 +30,18 @@ from typing import Any
 
 from ..contract import Control, Outcome, Send, SendGroup
 from ..envelope import Message, encode, pack_message
+from .acknowledged import AcknowledgedConformance
+from .later import LaterConformance
 from .ordering import OrderConformance
 from .port_case import HeardUnderTest, PortCase, ProcessUnderTest, numbers
 
-__all__ = ["HeardUnderTest", "ProcessUnderTest", "WorkerPortConformance"]
+__all__ = [
+    "HeardUnderTest",
+    "ProcessUnderTest",
+    "TakeConformance",
+    "WakeConformance",
+    "WorkerPortConformance",
+]
 
 
 class TakeConformance(PortCase):
@@ -52,7 +61,7 @@ class TakeConformance(PortCase):
         first = self.port.turn([], ["test.one"], 2, 0)
         self.assertLessEqual(len(first), 2)
         rest = self.turns(["test.one"], 3 - len(first))
-        self.assertEqual(numbers(first + rest), [0, 1, 2])
+        self.assert_in_order(numbers(first + rest), range(3))
 
     def test_a_busy_channel_never_hides_a_quiet_one_from_a_port(self) -> None:
         for number, order in enumerate((1, -1)):
@@ -82,6 +91,17 @@ class TakeConformance(PortCase):
         self.port.turn([SendGroup("test-group", pack_message({"number": 1}))], [], 1, 0)
         self.assertEqual(self.take_all(["test.one"], 1), [("test.one", {"number": 1})])
         self.assertEqual(self.take_all(["test.process!"], 1), [("test.process!one", {"number": 1})])
+
+    def test_a_message_for_several_groups_reaches_the_members_of_each(self) -> None:
+        self.need("groups")
+        self.channel_layer.group_add("test-group", "test.one")
+        self.channel_layer.group_add("test-other", "test.process!one")
+        said = SendGroup("test-group", pack_message({"number": 1}), more=("test-other", "test-nobody"))
+        self.port.turn([said], [], 1, 0)
+        self.assertEqual(self.take_all(["test.one"], 1), [("test.one", {"number": 1})])
+        self.assertEqual(self.take_all(["test.process!"], 1), [("test.process!one", {"number": 1})])
+        with self.assertRaises(TypeError):
+            self.port.turn([SendGroup("test-group", pack_message({}), more=("te st",))], [], 1, 0)
 
     def test_what_was_refused_is_told_once_with_its_outcome_and_the_rest_arrives(self) -> None:
         capacity = self.capacity()
@@ -125,6 +145,7 @@ class TakeConformance(PortCase):
         self.assertEqual(self.refused, [(lost, Outcome.GONE)])
 
     def test_a_group_message_is_what_it_was_when_it_was_said(self) -> None:
+        self.need("groups")
         self.channel_layer.group_add("test-group", "test.one")
         message = {"number": 1}
         first = SendGroup("test-group", pack_message(message))
@@ -247,7 +268,7 @@ class WakeConformance(PortCase):
             while len(taken) < count and time.monotonic() < give_up:
                 taken += numbers(self.port.turn([], ["test.race"], 2, 0.5))
             sending.result()
-        self.assertEqual(taken, list(range(count)))
+        self.assert_in_order(taken, range(count))
 
     def _send_and_wake(self, count: int) -> None:
         for number in range(count):
@@ -255,5 +276,9 @@ class WakeConformance(PortCase):
             self.port.wake()
 
 
-class WorkerPortConformance(TakeConformance, WakeConformance, OrderConformance):
+class WorkerPortConformance(
+    TakeConformance, WakeConformance, OrderConformance, LaterConformance, AcknowledgedConformance
+):
     """Everything a worker's port must show. Mix it into a `unittest.TestCase`."""
+
+    skip_undeclared = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..envelope import PLAIN, Codec
+from ..envelope import Codec, plain_codec
 from ..errors import ConfigurationError
 
 __all__ = ["codec_option", "refuse_keys_in"]
@@ -22,7 +22,7 @@ def codec_option(keys: Any) -> Codec:
     The texts of errors hold no key.
     """
     if keys is None:
-        return PLAIN
+        return plain_codec()
     if isinstance(keys, str | bytes):
         raise ConfigurationError(f"{_KEYS} must be a list of keys, not one string; put it into [ ]")
     if not isinstance(keys, Sequence):

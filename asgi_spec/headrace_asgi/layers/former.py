@@ -10,22 +10,29 @@ from ..errors import ConfigurationError
 
 __all__ = [
     "BACKENDS",
-    "MISSING_BACKENDS",
+    "FORMER_LAYERS",
     "MISSING_OPTIONS",
     "RETIRED_OPTIONS",
     "refuse_backend",
     "still_meant",
+    "warn_of_layer",
 ]
 
 log = logging.getLogger("headrace.layer")
 
 _REDIS = "headrace_asgi.RedisChannelLayer"
+_SENTINEL = "headrace_asgi.RedisSentinelChannelLayer"
 _MEMORY = "headrace_asgi.InMemoryChannelLayer"
+_RABBITMQ = "headrace_asgi.RabbitMQChannelLayer"
 #: What to write in place of a former BACKEND.
 BACKENDS = {
     "asgi_redis.RedisChannelLayer": _REDIS,
     "asgi_redis.core.RedisChannelLayer": _REDIS,
     "asgi_redis.RedisLocalChannelLayer": _REDIS,
+    "asgi_redis.RedisSentinelChannelLayer": _SENTINEL,
+    "asgi_redis.sentinel.RedisSentinelChannelLayer": _SENTINEL,
+    "asgi_rabbitmq.RabbitmqChannelLayer": _RABBITMQ,
+    "asgi_rabbitmq.RabbitmqLocalChannelLayer": _RABBITMQ,
     "asgi_ipc.IPCChannelLayer": "headrace_asgi.IPCChannelLayer",
     "asgiref.inmemory.ChannelLayer": _MEMORY,
     "channels_redis.core.RedisChannelLayer": _REDIS,
@@ -33,25 +40,23 @@ BACKENDS = {
     "channels.layers.InMemoryChannelLayer": _MEMORY,
 }
 _NOT_TOLD = "consumers are not told: sockets stay, and what they say is sent once Redis is back"
-_NO_SENTINEL = "Sentinel is not in this version"
-#: Former BACKENDs that have nothing in their place, and why.
-MISSING_BACKENDS = {
-    "asgi_redis.RedisSentinelChannelLayer": f"{_NO_SENTINEL}; write {_REDIS} and name the primary in hosts",
-    "asgi_rabbitmq.RabbitmqChannelLayer": f"RabbitMQ is not in this version; write {_REDIS}",
-    "asgi_rabbitmq.RabbitmqLocalChannelLayer": f"RabbitMQ is not in this version; write {_REDIS}",
+#: Layers that are there by their former name only, and why they are not what they were.
+FORMER_LAYERS = {
+    "RedisLocalChannelLayer": "it is RedisChannelLayer here, and messages for workers are not kept on one "
+    "machine: workers of every machine that use this Redis take them",
 }
 #: Options that a layer of ours need not heed, and why.
 RETIRED_OPTIONS = {
     "stats_prefix": "what is counted lies under the `prefix` of the layer, with everything else",
     "serializer_format": "messages are always msgpack, which both tiers read",
     "random_prefix_length": "messages of the same content are told apart anyway",
+    "sentinel_refresh_interval": "Sentinels are asked with each connection, and once a second",
     "on_disconnect": _NOT_TOLD,
     "on_reconnect": _NOT_TOLD,
 }
 #: Options without which a layer would be another one than is meant.
 MISSING_OPTIONS = {
-    "services": f"{_NO_SENTINEL}; name the primary in hosts",
-    "sentinel_refresh_interval": f"{_NO_SENTINEL}; name the primary in hosts",
+    "services": f"it is for Sentinels; with BACKEND {_SENTINEL} hosts are those",
 }
 _said: set[str] = set()
 
@@ -59,9 +64,17 @@ _said: set[str] = set()
 def refuse_backend(backend: str) -> None:
     """Raise ConfigurationError for a BACKEND of Channels 1.x, Channels 2 to 4 or channels_redis."""
     if backend in BACKENDS:
-        raise ConfigurationError(f"BACKEND {backend} is of Channels; write {BACKENDS[backend]}")
-    if backend in MISSING_BACKENDS:
-        raise ConfigurationError(f"BACKEND {backend} is of Channels; {MISSING_BACKENDS[backend]}")
+        why = FORMER_LAYERS.get(backend.rpartition(".")[2])
+        raise ConfigurationError(
+            f"BACKEND {backend} is of Channels; write {BACKENDS[backend]}{f' ({why})' if why else ''}"
+        )
+
+
+def warn_of_layer(name: str) -> None:
+    """Log why a layer of `FORMER_LAYERS` is not what it was, once in a process."""
+    if name not in _said:
+        _said.add(name)
+        log.warning("headrace_asgi.%s has no meaning of its own: %s", name, FORMER_LAYERS[name])
 
 
 def still_meant(options: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode
@@ -13,10 +14,10 @@ from ..contract import ChannelLayer, InterfacePort
 from ..errors import ConfigurationError
 from .encryption_keys import refuse_keys_in
 from .former import refuse_backend, still_meant
-from .options import refuse_several
-from .threaded_port import open_interface_port
+from .options import CLUSTER_SCHEMES, SENTINEL_SCHEMES, refuse_several
+from .threaded_port import open_interface_ports
 
-__all__ = ["interface_port", "layer_from_config", "layer_from_url"]
+__all__ = ["interface_ports", "layer_from_config", "layer_from_url"]
 
 #: Options of a layer that may stand in its URL, and what they are.
 _URL_OPTIONS: dict[str, Callable[[str], Any]] = {
@@ -27,8 +28,13 @@ _URL_OPTIONS: dict[str, Callable[[str], Any]] = {
     "max_message_bytes": int,
     "ordering_lease_seconds": float,
 }
+#: What stands between the URLs of several Redis: a comma before a scheme.
+_BETWEEN = re.compile(r",(?=(?:rediss?(?:\+sentinel|\+cluster)?|unix)://)")
 _FORMS = (
-    "redis://user:password@host:6379/0, rediss://…, unix:///path/to/socket, ipc://NAME or module:attribute; "
+    "redis://user:password@host:6379/0, rediss://…, unix:///path/to/socket, "
+    "redis+sentinel://host:26379,host2:26379/mymaster/0 (several with a comma between them), "
+    "redis+cluster://host:7000,host2:7000/?buckets=4, ipc://NAME, "
+    "amqp://user:password@host:5672/vhost, amqps://… or module:attribute; "
     "options follow as ?prefix=x&capacity=100"
 )
 
@@ -45,10 +51,11 @@ def layer_from_url(url: str) -> ChannelLayer:
     if not separator:
         return _from_path(url)
     refuse_several(url)
-    if scheme not in ("redis", "rediss", "unix", "ipc"):
+    if scheme not in ("redis", "rediss", "unix", "ipc", "amqp", "amqps", *SENTINEL_SCHEMES, *CLUSTER_SCHEMES):
         raise ConfigurationError(f"a layer is one of {_FORMS}; there is no {scheme!r}")
     refuse_keys_in(url)
-    url, options = _split_options(url)
+    first, *others = _BETWEEN.split(url)
+    url, options = _split_options(first)
     if scheme == "ipc":
         name = unquote(url.partition("://")[2])
         if not name:
@@ -56,8 +63,17 @@ def layer_from_url(url: str) -> ChannelLayer:
         return layer_from_config(
             {"BACKEND": "headrace_asgi.IPCChannelLayer", "CONFIG": {"name": name, **options}}
         )
+    if scheme in ("amqp", "amqps"):
+        return layer_from_config(
+            {"BACKEND": "headrace_asgi.RabbitMQChannelLayer", "CONFIG": {"url": url, **options}}
+        )
+    hosts = [url]
+    for other in others:
+        url, more = _split_options(other)
+        hosts.append(url)
+        options |= more
     return layer_from_config(
-        {"BACKEND": "headrace_asgi.RedisChannelLayer", "CONFIG": {"hosts": [url], **options}}
+        {"BACKEND": "headrace_asgi.RedisChannelLayer", "CONFIG": {"hosts": hosts, **options}}
     )
 
 
@@ -171,8 +187,8 @@ def _near(name: Any, known: Mapping[str, Any]) -> str:
     return f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(known)}"
 
 
-def interface_port(layer: ChannelLayer, reactor: Any, version_label: str = "") -> InterfacePort:
-    """The port of an interface server in a process of its own; see `ChannelLayer.open_interface_port`.
+def interface_ports(layer: ChannelLayer, reactor: Any, version_label: str = "") -> Sequence[InterfacePort]:
+    """The ports of an interface server in a process of its own; see `ChannelLayer.open_interface_ports`.
 
     Raises ConfigurationError for a layer that only lives in one process: no worker would be in that one.
     """
@@ -181,4 +197,4 @@ def interface_port(layer: ChannelLayer, reactor: Any, version_label: str = "") -
             f"{type(layer).__name__} lives in one process only, so an interface server cannot use it; "
             "take RedisChannelLayer (redis://…), or IPCChannelLayer (ipc://NAME) for one machine"
         )
-    return open_interface_port(layer, reactor, version_label)
+    return open_interface_ports(layer, reactor, version_label)

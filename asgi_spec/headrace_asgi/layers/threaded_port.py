@@ -20,7 +20,7 @@ import logging
 import secrets
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -34,7 +34,7 @@ from ..limits import STOP_LOOK_SECONDS, STOP_SECONDS
 from ..messages import WEBSOCKET_CONNECT, WEBSOCKET_DISCONNECT, WEBSOCKET_RECEIVE
 from ..names import local_part
 
-__all__ = ["ThreadedPort", "open_interface_port"]
+__all__ = ["ThreadedPort", "open_interface_ports"]
 
 log = logging.getLogger("headrace.layer")
 
@@ -71,9 +71,11 @@ class _Sockets:
         self.refused.pop(local, None)
 
 
-def open_interface_port(layer: ChannelLayer, reactor: Any, version_label: str = "") -> InterfacePort:
-    """The port of an interface server: the layer's own, or one over its blocking methods."""
-    return layer.open_interface_port(reactor, version_label) or ThreadedPort(layer, reactor)
+def open_interface_ports(
+    layer: ChannelLayer, reactor: Any, version_label: str = ""
+) -> Sequence[InterfacePort]:
+    """The ports of an interface server: the layer's own, or one over its blocking methods."""
+    return layer.open_interface_ports(reactor, version_label) or [ThreadedPort(layer, reactor)]
 
 
 class ThreadedPort(InterfacePort):

@@ -1,6 +1,8 @@
-"""What is measured: an echo, a group, and requests that are held until something releases them."""
+"""What is measured: an echo, a group, requests that are held until released, and fast and slow work."""
 
-from headrace import Group, route, route_class
+import time
+
+from headrace import Channel, Group, route, route_class
 from headrace.generic.websockets import JsonWebsocketConsumer
 
 
@@ -22,9 +24,18 @@ def release(message):
     Group("held").send({"status": 200, "headers": [], "content": b"released"})
 
 
+def work(message):
+    """Run for as long as the message says, or say when this began."""
+    if message["seconds"]:
+        time.sleep(message["seconds"])
+    else:
+        Channel("bench.report").send({"sent": message["sent"], "began": time.monotonic()})
+
+
 routes = [
     route_class(Echo, path=r"^/ws/echo$"),
     route_class(Member, path=r"^/ws/group$"),
     route("http.request", hold, path=r"^/hold$"),
     route("bench.release", release),
+    route("bench.work", work),
 ]

@@ -27,12 +27,13 @@ if os.environ.get("BENCH_MW") == "default":  # what startproject writes
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
-REDIS_URL = f"redis://127.0.0.1:{os.environ.get('BENCH_REDIS_PORT', '6390')}/0"
+#: One port, or several with commas between them.
+PORTS = os.environ.get("BENCH_REDIS_PORT", "6390").split(",")
 CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "headrace_asgi.RedisChannelLayer",
         "ROUTING": "bench.routing.routes",
-        "CONFIG": {"hosts": [REDIS_URL]},
+        "CONFIG": {"hosts": [f"redis://127.0.0.1:{port}/0" for port in PORTS]},
     }
 }
 LOGGING_CONFIG = None

@@ -145,6 +145,8 @@ class HttpProtocol:
 
     def _advance(self, backlogged: bool) -> None:
         """Go on as far as possible. `backlogged` is what the write buffer says, asked as seldom as may be."""
+        if self._call is None and not self._context.layer_up:
+            self._context = self._context.next_place()
         context, connection, write_buffer = self._context, self._connection, self.write_buffer
         while True:
             action = connection.next_action(context.accepting, backlogged)

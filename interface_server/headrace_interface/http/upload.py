@@ -8,7 +8,6 @@ from functools import partial
 from headrace_asgi import messages
 from headrace_asgi.contract import Outcome
 from headrace_asgi.envelope import Message
-from headrace_asgi.names import new_single_reader
 
 from ..context import ServerContext
 from ..deadlines import OFF
@@ -52,7 +51,7 @@ class Upload:
         self._when_lost = when_lost
         self._started = False
         self._stopped = self._tells = False
-        self.channel = new_single_reader(messages.HTTP_BODY_CHUNK.channel)
+        self.channel = context.port.new_channel(messages.HTTP_BODY_CHUNK.channel)
 
     @property
     def full(self) -> bool:

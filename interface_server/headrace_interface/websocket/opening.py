@@ -77,7 +77,7 @@ class Opening:
         if isinstance(offer, HandshakeRefusal):
             return Deny(offer.status, offer.text, offer.headers)
         self.offer = offer
-        full = settings.max_websockets and context.connections.socket_count >= settings.max_websockets
+        full = settings.max_websockets and context.socket_count >= settings.max_websockets
         may_not_wait = not context.layer_up and len(context.held) >= settings.max_held
         if full or may_not_wait or context.draining or not context.accepting:
             return BUSY

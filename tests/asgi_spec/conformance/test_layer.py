@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from headrace_asgi.conformance.layer import ChannelLayerConformance
 from headrace_asgi.contract import Outcome
@@ -32,17 +32,6 @@ def test_a_layer_in_which_a_busy_channel_hides_a_quiet_one_is_caught() -> None:
     assert "test_a_busy_channel_never_hides_a_quiet_one" in failed_cases(
         ChannelLayerConformance, HidesQuietChannels
     )
-
-
-class ReversesBatches(InMemoryChannelLayer):
-    def send_many(self, messages: Sequence[tuple[str, Message]]) -> list[Outcome]:
-        return super().send_many(messages[::-1])[::-1]
-
-
-def test_a_layer_that_turns_batches_round_is_caught() -> None:
-    failed = failed_cases(ChannelLayerConformance, ReversesBatches)
-    assert "test_a_batch_is_sent_in_order_with_one_outcome_each" in failed
-    assert "test_what_does_not_fit_of_a_batch_is_full_and_the_rest_is_sent" in failed
 
 
 class DeliversTwice(InMemoryChannelLayer):

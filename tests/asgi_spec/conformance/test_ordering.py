@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from headrace_asgi.conformance.ordering import OrderConformance
+from headrace_asgi.conformance.port_case import PortCase
 from headrace_asgi.contract import Control, Delivery, Finish, Out, Outcome, RefusedHandler, Send
 from headrace_asgi.envelope import pack_message
 from headrace_asgi.layers.memory.layer import InMemoryChannelLayer
@@ -19,6 +20,10 @@ from tests.support.conformance import failed_cases, only
 
 def test_a_good_port_fails_nothing() -> None:
     assert failed_cases(OrderConformance, patience_seconds=10) == set()
+
+
+def test_who_claims_ordering_and_gives_no_process_to_test_it_with_is_caught() -> None:
+    assert failed_cases(OrderConformance, open_process=PortCase.open_process) == {"test_ordering_is_declared"}
 
 
 class AlwaysDrains(MemoryWorkerPort):

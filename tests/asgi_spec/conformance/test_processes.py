@@ -42,5 +42,6 @@ def test_a_layer_of_one_process_is_caught_if_it_claims_more() -> None:
         assert case in failed_cases(only(ProcessConformance, case), several_processes=True)
 
 
-def test_without_the_claim_nothing_is_forked() -> None:
-    assert failed_cases(ProcessConformance) == set()
+def test_without_several_processes_nothing_is_forked_and_the_claim_alone_fails() -> None:
+    assert failed_cases(ProcessConformance) == {"test_several_processes_are_claimed"}
+    assert failed_cases(ProcessConformance, skip_undeclared=True) == set()

@@ -14,9 +14,9 @@ from headrace_asgi.layers.memory.layer import InMemoryChannelLayer
 from tests.support.conformance import failed_cases, only
 
 
-def test_there_are_eighteen_cases_and_a_good_layer_passes_them() -> None:
+def test_there_are_eleven_cases_and_a_good_layer_passes_them() -> None:
     cases = [name for name in dir(SpecificationConformance) if name.startswith("test_")]
-    assert len(cases) == 18
+    assert len(cases) == 11
     assert failed_cases(SpecificationConformance, patience_seconds=10) == set()
 
 
@@ -28,11 +28,6 @@ class NothingExpires(InMemoryChannelLayer):
 class NothingIsEverFull(InMemoryChannelLayer):
     def __init__(self, **options: Any) -> None:
         super().__init__(**{**options, "capacity": 1000})
-
-
-class FlushesNothing(InMemoryChannelLayer):
-    def flush(self) -> None:
-        pass
 
 
 class TextIsBytes(InMemoryChannelLayer):
@@ -53,17 +48,6 @@ class ForgetsLocalParts(InMemoryChannelLayer):
         return [(channel.partition("!")[0], message) for channel, message in received]
 
 
-class NeverLeavesAGroup(InMemoryChannelLayer):
-    def group_discard(self, group: str, channel: str) -> None:
-        pass
-
-
-class RaisesForAFullMember(InMemoryChannelLayer):
-    def send_group(self, group: str, message: Message) -> None:
-        for channel in self.group_channels(group):
-            self.send(channel, message)
-
-
 class ChangesTheMessage(InMemoryChannelLayer):
     def send(self, channel: str, message: Message) -> None:
         super().send(channel, message)
@@ -74,16 +58,10 @@ class ChangesTheMessage(InMemoryChannelLayer):
     ("layer", "case"),
     [
         (NothingExpires, "test_a_message_that_nobody_read_expires"),
-        (NothingExpires, "test_a_member_that_is_not_added_again_leaves_after_group_expiry"),
         (NothingIsEverFull, "test_a_full_channel_refuses_and_accepts_again_when_it_was_read"),
         (NothingIsEverFull, "test_capacity_is_that_of_all_channels_of_one_process"),
-        (FlushesNothing, "test_flush_removes_messages"),
-        (FlushesNothing, "test_flush_removes_groups"),
         (TextIsBytes, "test_every_kind_of_value_arrives_as_it_was_sent"),
         (ForgetsLocalParts, "test_a_process_channel_is_received_by_the_part_up_to_the_exclamation_mark"),
-        (NeverLeavesAGroup, "test_a_group_message_reaches_every_member"),
-        (NeverLeavesAGroup, "test_group_channels_names_the_members"),
-        (RaisesForAFullMember, "test_a_group_message_to_a_full_channel_is_dropped_for_that_member_only"),
         (ChangesTheMessage, "test_changing_a_message_after_it_was_sent_changes_nothing_at_the_receiver"),
     ],
 )

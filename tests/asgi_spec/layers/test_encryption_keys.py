@@ -16,7 +16,9 @@ KEY = "a secret that nobody may see"
 
 
 def test_without_keys_entries_are_plain_and_with_keys_they_are_sealed() -> None:
-    assert codec_option(None) is PLAIN
+    plain = codec_option(None)
+    assert plain.encode(b"x", queue="test") == PLAIN.encode(b"x", queue="test")
+    assert plain is not codec_option(None), "each layer learns for itself which version is written"
     as_text, as_bytes = codec_option([KEY]), codec_option((KEY.encode(),))
     assert as_bytes.decode(as_text.encode(b"x", queue="test"), "test").payload == b"x"
 

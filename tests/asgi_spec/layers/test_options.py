@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import ssl
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -17,10 +18,11 @@ from headrace_asgi.layers.options import (
     hosts_option,
     mapping_option,
     number_option,
+    optional_seconds_option,
     seconds_option,
 )
-from headrace_asgi.layers.redis.address import ServerAddress, Tls, parse_address
-from headrace_asgi.layers.redis.blocking.connection import RedisAddress
+from headrace_asgi.layers.redis.address import Sentinels, ServerAddress, Tls, parse_address
+from headrace_asgi.layers.redis.blocking.finder import whereabouts
 
 UNCHECKED = Tls(verify=False, check_hostname=False)
 SECRET = "s3cr3t-of-the-test"
@@ -83,8 +85,16 @@ def address(entry: Any) -> ServerAddress:
     """What one entry of `hosts` means to both executors."""
     (host,), _ = hosts_option([entry], "")
     found = parse_address(host.url, host.options)
-    assert RedisAddress(host.url, host.options).address == found
+    assert replace(whereabouts(host.url, host.options).address, bucket=None) == found
     return found
+
+
+def sentinel(host: str, port: int = 26379, **more: Any) -> ServerAddress:
+    return ServerAddress(host, port, kind="Sentinel", **{"connect_timeout_seconds": 1.0, **more})
+
+
+def named(service: str, *sentinels: ServerAddress, **more: Any) -> ServerAddress:
+    return ServerAddress("", 0, sentinels=Sentinels(sentinels, service), **more)
 
 
 URL = "redis://user:pw@host:6380/2"
@@ -124,6 +134,40 @@ FULL = ServerAddress("host", 6380, username="user", password="pw", db=2)
         ({"address": "rediss://host", "ssl_cert_reqs": ssl.CERT_NONE}, ServerAddress("host", tls=UNCHECKED)),
         ({"address": "rediss://host", "ssl_cert_reqs": ssl.CERT_REQUIRED}, ServerAddress("host", tls=Tls())),
         ({"address": "rediss://host", "ssl_cert_reqs": "optional"}, ServerAddress("host", tls=Tls())),
+        ("redis+sentinel://a,b:7/m/2", named("m", sentinel("a"), sentinel("b", 7), db=2)),
+        ("redis+sentinel://a", named("", sentinel("a"))),
+        (
+            "redis+sentinel://user:pw@[::1]:7,a/m%2Fn?sentinel_password=sp&socket_connect_timeout=2",
+            named(
+                "m/n",
+                sentinel("::1", 7, password="sp"),
+                sentinel("a", password="sp"),
+                username="user",
+                password="pw",
+                connect_timeout_seconds=2,
+            ),
+        ),
+        (
+            "rediss+sentinel://a/m?ssl_ca_certs=/c",
+            named("m", sentinel("a", tls=Tls(ca_file="/c")), tls=Tls(ca_file="/c")),
+        ),
+        (
+            {"sentinels": [("a", 26379), ["::1", "7"]], "master_name": "m/n", "db": 2, "password": "pw"},
+            named("m/n", sentinel("a"), sentinel("::1", 7), password="pw", db=2),
+        ),
+        ({"sentinels": [("a", 26379)]}, named("", sentinel("a"))),
+        (
+            {
+                "sentinels": [("a", 26379)],
+                "master_name": "m",
+                "sentinel_kwargs": {"username": "su", "password": "sp", "socket_connect_timeout": 3},
+            },
+            named("m", sentinel("a", username="su", password="sp", connect_timeout_seconds=3)),
+        ),
+        (
+            {"address": "redis+sentinel://a/m", "ssl": True, "sentinel_kwargs": {"ssl": True}},
+            named("m", sentinel("a", tls=Tls()), tls=Tls()),
+        ),
     ],
 )
 def test_every_form_of_a_host_means_the_same_to_both_tiers(entry: Any, meant: ServerAddress) -> None:
@@ -167,11 +211,76 @@ def test_every_form_that_the_reference_shows_can_be_used(form: str) -> None:
         ([{}], "needs 'address', 'host' or 'path'; its keys: none"),
         ([{7: "secret", "host": "host"}], "the keys of a host must be names of options"),
         (
-            [{"sentinels": [("s", 26379)], "master_name": "m"}],
-            "Sentinel is not in this version; name the pri",
+            [{"sentinels": "s:26379", "master_name": "m"}],
+            "sentinels of a host must be a list of .* not a str",
         ),
-        (["redis+sentinel://:secret@s:26379/m"], "redis\\+sentinel:// is not in this version"),
-        (["rediscluster://:secret@s:7000"], "rediscluster:// is not in this version"),
+        ([{"sentinels": [], "master_name": "m"}], "sentinels of a host must be a list of"),
+        ([{"master_name": "m"}], "sentinels of a host must be a list of .* not None"),
+        ([{"sentinels": ["s:26379"], "master_name": "m"}], "one of them is a str"),
+        ([{"sentinels": [("s", 26379, 1)], "master_name": "m"}], "one of them is a tuple"),
+        ([{"sentinels": [("s/:secret@x", 26379)], "master_name": "m"}], "one of them is something else"),
+        ([{"sentinels": [("s", "secret")], "master_name": "m"}], "one of them is something else"),
+        ([{"sentinels": [("s", 70000)], "master_name": "m"}], "sentinels or sentinel_kwargs: port must be"),
+        (
+            [{"sentinels": [("s", 1)], "master_name": 7}],
+            "master_name must be what the Sentinels call the pri",
+        ),
+        ([{"sentinels": [("s", 1)], "host": "h"}], "a host has 'sentinels' or 'host', not both"),
+        ([{"sentinels": [("s", 1)], "address": "redis://:secret@h"}], "'sentinels' or 'address', not both"),
+        (
+            [{"sentinels": [("s", 1)], "unix_socket_path": "/v"}],
+            "an option .* cannot work: .*unix_socket_path",
+        ),
+        (
+            [{"sentinels": [("s", 1)], "sentinel_kwargs": "secret"}],
+            "sentinel_kwargs must be a dict, not a str",
+        ),
+        ([{"sentinels": [("s", 1)], "sentinel_kwargs": {"passwrod": "secret"}}], "cannot work: .*passwrod"),
+        (
+            [{"sentinels": [("s", 1)], "sentinel_kwargs": {"ssl_ca_certs": "/c"}}],
+            "sentinels or sentinel_kwargs: connection option 'ssl_ca_certs' needs a rediss:// URL, or 'ssl'",
+        ),
+        ([{"sentinels": [("s", 1)], "min_other_sentinels": 1}], "an option .* cannot work: .*min_other_sent"),
+        (
+            [{"host": "h", "sentinel_kwargs": {"password": "secret"}}],
+            "sentinel_kwargs are for Sentinels, whi",
+        ),
+        (
+            ["sentinel://:secret@s:26379/m"],
+            "sentinel:// is no URL of a Redis; Sentinels are named as in redis",
+        ),
+        (["redis+sentinel://:secret@"], "a redis\\+sentinel:// URL names Sentinels and what they call the p"),
+        (["redis+sentinel://s,/m"], "a redis\\+sentinel:// URL names Sentinels"),
+        (["redis+sentinel://:secret/2@s/m"], "percent-encoded"),
+        (["redis+sentinel://:secret@s/m/zero"], "ends with the number of a database"),
+        (["rediscluster://:secret@s:7000"], "rediscluster:// is no URL of a Redis; a Cluster is named as"),
+        (["redis+cluster://:secret/2@s/"], "percent-encoded"),
+        (["redis+cluster://:secret@s/1"], "a Redis Cluster has database 0 only: leave out what stands behin"),
+        (["redis+cluster://:secret@s:0/"], "port must be a whole number from 1 to 65535"),
+        (["redis+cluster://:secret@s/?buckets=33"], "buckets must be a whole number from 1 to 32, not '33'"),
+        (["redis+cluster://:secret@s/?buckets="], "buckets must be a whole number from 1 to 32, not ''"),
+        ([{"cluster": ["redis://:secret@s"], "db": 2}], "has database 0 only, not 2: leave out 'db'"),
+        ([{"cluster": ["redis://s"], "path": "/r"}], "a host has 'cluster' or 'path', not both"),
+        ([{"cluster": [("s", 1)], "buckets": "many"}], "buckets must be a whole number"),
+        ([{"cluster": "redis://:secret@s"}], "cluster of a host must be a list of nodes, .* not a str"),
+        ([{"cluster": []}], "cluster of a host must be a list of nodes, .* not a list"),
+        ([{"buckets": 4}], "cluster of a host must be a list of nodes, .* not None"),
+        ([{"cluster": ["s:7000"]}], "one of them is something else"),
+        (
+            [{"cluster": ["redis://:secret@s/1"]}],
+            "Database 0 is the only one of a Cluster, and options stand",
+        ),
+        ([{"cluster": [("s", "secret")]}], "one of them is something else"),
+        (
+            [{"cluster": ["redis://:secret@s", "rediss://:secret@t"]}],
+            "the nodes of a Cluster have the same scheme, user and password",
+        ),
+        (
+            [{"cluster": ["redis://:secret@s", "redis://:other@t"]}],
+            "the nodes of a Cluster have the same scheme, user and password",
+        ),
+        ([{"cluster": [("s", 1)], "passwrod": "secret"}], "cannot work: .*passwrod"),
+        ([{"cluster": [("s", 1)]}, "redis://t"], "hosts must name one Redis Cluster and nothing beside it"),
         (["http://:secret@host"], "'http://host' is no URL of a Redis"),
         (["redis://:secret/2@host"], "percent-encoded"),
         ([{"address": "redis://:secret/2@host"}], "percent-encoded"),
@@ -179,8 +288,11 @@ def test_every_form_that_the_reference_shows_can_be_used(form: str) -> None:
         ([{"host": "host", "ssl": True, "ssl_cert_reqs": "some"}], "ssl_cert_reqs must be 'required' or"),
         ([{"host": "host", "socket_connect_timeout": "soon"}], "socket_connect_timeout must be a positive"),
         ([{"host": "host", "socket_connect_timeout": -1}], "socket_connect_timeout must be a positive"),
-        ([], "hosts must name exactly one Redis, not 0"),
-        (["redis://:secret@a", "redis://:secret@b"], "hosts must name exactly one Redis, not 2: several are"),
+        ([], "hosts must name at least one Redis"),
+        (
+            ["redis://:secret@a", "redis://:secret@a/0"],
+            "hosts must name each Redis once, not twice redis://a",
+        ),
     ],
 )
 def test_a_wrong_form_of_a_host_is_named_and_no_password_is_shown(hosts: Any, told: str) -> None:
@@ -203,3 +315,10 @@ def test_whatever_stands_in_hosts_is_used_or_refused_without_its_password(seed: 
         told = str(error)
     assert SECRET not in told
     assert "\n" not in told
+
+
+def test_an_option_of_seconds_may_be_left_out_where_that_means_something() -> None:
+    assert optional_seconds_option("lease", None) is None
+    assert optional_seconds_option("lease", 1.5) == 1.5
+    with pytest.raises(ConfigurationError, match="lease"):
+        optional_seconds_option("lease", 0)

@@ -16,7 +16,7 @@ from headrace_asgi.contract import ChannelLayer, InterfacePort, Outcome
 from headrace_asgi.envelope import Message
 from headrace_asgi.errors import LayerUnavailable, OutcomeUnknown
 from headrace_asgi.layers.memory.layer import InMemoryChannelLayer
-from headrace_asgi.layers.threaded_port import ThreadedPort, open_interface_port
+from headrace_asgi.layers.threaded_port import ThreadedPort, open_interface_ports
 from tests.support.reactors import HandReactor, hand_reactor
 
 
@@ -81,7 +81,7 @@ class Scene:
         self.reactor = reactor
         self.layer = BlockingLayer(capacity=5)
         self.receiver = Recorder()
-        self.port: InterfacePort = open_interface_port(self.layer, reactor)
+        self.port: InterfacePort = open_interface_ports(self.layer, reactor)[0]
         self.outcomes: list[Outcome] = []
 
     def start(self) -> Scene:

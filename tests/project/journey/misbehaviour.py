@@ -2,6 +2,7 @@
 
 import datetime
 import os
+import signal
 import time
 
 from headrace import Channel, Group
@@ -73,3 +74,11 @@ def stuck(message):
 def stuck_in_order(message):
     """The same for a frame of an ordered socket."""
     stuck(message)
+
+
+def poison(message):
+    """Never works: kills its process, or raises."""
+    print("poison runs", flush=True)  # noqa: T201
+    if message["kill"]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    raise ValueError("this message is poison")

@@ -9,7 +9,7 @@ from headrace import Channel, Group, route, route_class
 from headrace.generic.websockets import JsonWebsocketConsumer, WebsocketConsumer
 from headrace.sessions import enforce_ordering
 from journey.counting import count_background, count_connect, count_disconnect, count_frame, count_ordered
-from journey.misbehaviour import answer_badly, send_badly, stuck, stuck_in_order
+from journey.misbehaviour import answer_badly, poison, send_badly, stuck, stuck_in_order
 
 
 class Echo(JsonWebsocketConsumer):
@@ -35,13 +35,19 @@ class Room(JsonWebsocketConsumer):
         self.group_send("room", content)
 
 
-@enforce_ordering
-def numbered(message):
+def answer_number(message):
     """Answers a numbered frame after a random while, with who ran it."""
     started = time.monotonic()
-    time.sleep(random.random() * 0.005)
-    answer = {"n": json.loads(message["text"])["n"], "pid": os.getpid(), "started": started}
+    content = json.loads(message["text"])
+    time.sleep(random.random() * content.get("ms", 5) / 1000)
+    answer = {"n": content["n"], "pid": os.getpid(), "started": started}
     message.reply_channel.send({"text": json.dumps(answer)})
+
+
+@enforce_ordering
+def numbered(message):
+    """The same, in order."""
+    answer_number(message)
 
 
 def background(message):
@@ -55,11 +61,21 @@ def mark(message):
     Channel("journey.marks").send({"from": message["from"]})
 
 
+#: For layers without ordering.
+unordered = [
+    route_class(Echo, path=r"^/ws/echo$"),
+    route_class(Room, path=r"^/ws/room$"),
+    route("journey.background", background),
+    route("journey.mark", mark),
+    route("journey.poison", poison),
+]
+
 routes = [
     route_class(Echo, path=r"^/ws/echo$"),
     route_class(Raw, path=r"^/ws/raw$"),
     route_class(Room, path=r"^/ws/room$"),
     route("websocket.receive", numbered, path=r"^/ws/numbered$"),
+    route("websocket.receive", answer_number, path=r"^/ws/numbered/unordered$"),
     route("websocket.connect", stuck, path=r"^/ws/stuck$"),
     route("websocket.receive", stuck_in_order, path=r"^/ws/stuck/frame$"),
     route("http.request", answer_badly, path=r"^/badly/(?P<what>\w+)$"),
@@ -71,4 +87,5 @@ routes = [
     route("journey.count", count_background),
     route("journey.background", background),
     route("journey.mark", mark),
+    route("journey.poison", poison),
 ]

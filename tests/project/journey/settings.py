@@ -1,4 +1,4 @@
-"""Settings of the project that the journeys run; the environment says which Redis."""
+"""Settings of the project that the journeys run; the environment says which layer."""
 
 import json
 import os
@@ -14,8 +14,8 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 CHANNEL_LAYERS = {
     "default": {
-        "BACKEND": "headrace_asgi.RedisChannelLayer",
-        "ROUTING": "journey.routing.routes",
+        "BACKEND": os.environ.get("JOURNEY_BACKEND", "headrace_asgi.RedisChannelLayer"),
+        "ROUTING": os.environ.get("JOURNEY_ROUTING", "journey.routing.routes"),
         "CONFIG": json.loads(os.environ.get("JOURNEY_CONFIG", "{}")),
     }
 }

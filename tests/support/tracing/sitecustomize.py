@@ -18,8 +18,8 @@ HANDOVERS = {
     "HttpFactory.buildProtocol",
     "Outgoing.add",
     "RespProtocol.flush",
-    "RedisConnection.read",
-    "RedisConnection.write",
+    "RespConnection.read",
+    "RespConnection.write",
     "hello",
     "_DirectSend.write",
 }

@@ -20,7 +20,8 @@ from headrace.exceptions import (
 from headrace.message import Message
 from headrace.worker.dispatch import Dispatcher
 from headrace.worker.hooks import Hook
-from headrace_asgi.contract import Control, Delivery, Finish, Out, Send, SendGroup
+from headrace_asgi.acknowledgement import Claim
+from headrace_asgi.contract import Acknowledge, Control, Delivery, Finish, Out, Send, SendGroup
 from headrace_asgi.envelope import unpack_message
 from headrace_asgi.errors import ChannelFull
 from tests.support.workers import layer_with
@@ -444,3 +445,49 @@ def test_a_key_that_no_client_understands_is_told_with_the_name_of_the_consumer(
     bench.run("websocket.receive")
     (line,) = caplog.messages
     assert "greets sent the unknown key 'txet' to hr1.0.feed!abc: did you mean 'text'?" in line
+
+
+def acknowledged(bench: Bench, channel: str = "work", attempt: int = 1) -> list[Out] | None:
+    """Run a consumer for a message of an acknowledged channel."""
+    claim = Claim("0.feed", attempt)
+    return bench.dispatcher.run(Delivery(channel, {"n": 1}, b"", 0, "0", 0.0, claim=claim))
+
+
+def end(failure: str | None = None, attempt: int = 1) -> Acknowledge:
+    return Acknowledge("work", Claim("0.feed", attempt), "0", failure)
+
+
+def test_an_acknowledged_message_is_done_behind_what_its_consumer_said() -> None:
+    bench = Bench(lambda message: Channel("other", channel_layer=bench.layer).send({"n": 2}))
+    out = acknowledged(bench)
+    assert messages(out) == [{"n": 2}, end()]
+    assert bench.counters == {"done": 1}
+
+
+def test_an_acknowledged_message_whose_consumer_fails_is_tried_again_and_says_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(message: Message) -> None:
+        Channel("other", channel_layer=bench.layer).send({"n": 2})
+        raise ValueError("no")
+
+    bench = Bench(fail)
+    assert acknowledged(bench, attempt=3) == [end("ValueError: no", 3)]
+    assert bench.counters == {"failed": 1}
+    assert "failed on work at try 3; the message is tried again" in caplog.text
+
+
+def test_consume_later_is_a_try_of_an_acknowledged_message() -> None:
+    def later(message: Message) -> None:
+        raise ConsumeLater
+
+    bench = Bench(later)
+    assert acknowledged(bench) == [end("ConsumeLater")]
+    assert bench.counters == {"requeued": 1}
+
+
+def test_an_acknowledged_message_without_a_route_is_not_done() -> None:
+    bench = Bench(lambda message: None)
+    claim = Claim("0.feed", 1)
+    out = bench.dispatcher.run(Delivery("unknown", {}, b"", 0, "0", 0.0, claim=claim))
+    assert out == [Acknowledge("unknown", claim, "0", "no route took it")]

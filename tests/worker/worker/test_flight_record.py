@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from headrace.worker.flight_record import SLOT_BYTES, FlightRecord, HeldDelivery
+from headrace_asgi.acknowledgement import Claim
 from headrace_asgi.contract import Delivery
 from headrace_asgi.envelope import encode, pack_message
 
@@ -150,3 +151,16 @@ class OneProcess(RuleBasedStateMachine):
 
 TestOneProcess = OneProcess.TestCase
 TestOneProcess.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)
+
+
+def test_the_claim_of_an_acknowledged_message_is_left_also_if_the_message_is_large() -> None:
+    record = FlightRecord(2)
+    large = {"text": "x" * SLOT_BYTES}
+    claims = [Claim("0.feed", 3), Claim("0.cafe", 1)]
+    taken = [delivery(0, claim=claims[0], message={}), delivery(1, claim=claims[1], message=large)]
+    record.taken(taken)
+    record.started(taken[0])
+    left = record.left()
+    assert [one.delivery.claim for one in left] == claims
+    assert [one.delivery.channel for one in left] == ["work", "work"]
+    assert [(one.started, one.whole) for one in left] == [(True, True), (False, False)]

@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 
-from headrace.worker.flight_record import HeldDelivery
+from headrace.worker.flight_record import FlightRecord, HeldDelivery
 from headrace.worker.recovery import Recovery, settlement
 from headrace_asgi import InMemoryChannelLayer
 from headrace_asgi.contract import ChannelLayer, Control, Delivery, Out, WorkerPort
 from headrace_asgi.errors import LayerUnavailable, OutcomeUnknown
 from headrace_asgi.layers.memory.worker_port import MemoryWorkerPort
+from headrace_asgi.limits import COUNTS_SECONDS
 from tests.support.services import RedisServer
+from tests.support.workers import Clock
 
 SOCKET = "hr1.0.process!a"
 
@@ -236,3 +238,83 @@ def test_on_redis_too_the_rest_is_taken_in_order_and_no_connection_stays(redis_l
     redis_layer.send_many([("work", {"n": number}) for number in range(4)])
     died_holding(Recovery(redis_layer), taken(redis_layer, ["work"], 3), started=1)
     assert [one.message["n"] for one in taken(redis_layer, ["work"], 3)] == [1, 2, 3]
+
+
+def test_an_acknowledged_message_that_ran_is_tried_again_soon_and_one_that_did_not_at_once() -> None:
+    clock = Clock()
+    layer = InMemoryChannelLayer(acknowledged=["kept"], clock=clock)
+    layer.send_many([("kept", {"n": number}) for number in range(3)])
+    recovery = Recovery(layer, ["kept", "work"])
+    said = died_holding(recovery, taken(layer, ["kept"], 2), started=1)
+    assert said == "trying 1 again: A message on kept, giving back 1 that it had not started"
+    assert recovery.due is None
+    first, second = taken(layer, ["kept"], 2)
+    assert [(one.message["n"], one.claim and one.claim.attempt) for one in (first, second)] == [
+        (1, 1),
+        (2, 1),
+    ]
+    clock.sleep(0.3)
+    (again,) = taken(layer, ["kept"], 1)
+    assert (again.message["n"], again.claim and again.claim.attempt) == (0, 2)
+
+
+def test_a_message_that_kills_its_workers_is_laid_aside() -> None:
+    clock = Clock()
+    layer = InMemoryChannelLayer(acknowledged=["kept"], acknowledged_attempts=2, clock=clock)
+    layer.send("kept", {"n": 1})
+    recovery = Recovery(layer, ["kept"])
+    for _ in range(2):
+        died_holding(recovery, taken(layer, ["kept"], 1), started=1)
+        clock.sleep(1)
+    (letter,) = layer.dead_letters("kept")
+    assert (letter.attempts, letter.reason) == (2, "its worker process died")
+
+
+def test_bells_that_a_dead_process_took_along_are_rung_at_once() -> None:
+    layer = InMemoryChannelLayer(acknowledged=["kept"])
+    layer.send("kept", {"n": 1})
+    with layer._hub as store:
+        store.take_all("kept")
+    recovery = Recovery(layer, ["kept"])
+    recovery.died([], 5.0)
+    assert recovery.due == 5.0
+    recovery.settle(5.0)
+    assert recovery.due is None
+    assert [one.message["n"] for one in taken(layer, ["kept"], 1)] == [1]
+
+
+def test_what_a_dead_process_had_counted_is_added_up_and_what_it_ran_is_lost(
+    redis_layer: Any,
+) -> None:
+    record = FlightRecord(8)
+    redis_layer.send_many([("work", {"n": number}) for number in range(5)])
+    held = taken(redis_layer, ["work"], 4)
+    redis_layer.write_counts()
+    record.taken(held)
+    for one in held[:3]:
+        record.started(one)
+    for one in held[:2]:
+        record.tally.add("work", "done")
+        record.over(one)
+    record.ended(held[:1])
+    recovery = Recovery(redis_layer)
+    recovery.died(record.left(), 0.0, record.left_tally())
+    recovery.settle(0.0)
+    account = redis_layer.statistics("work")
+    assert (account["taken"], account["done"], account["lost"]) == (3, 2, 1)
+    assert (account["pending"], account["running"], account["unknown"]) == (2, 0, 0)
+
+
+def test_a_process_that_left_in_order_costs_nothing(redis_layer: Any) -> None:
+    record = FlightRecord(8)
+    recovery = Recovery(redis_layer)
+    assert recovery.died(record.left(), 0.0, record.left_tally()) == ""
+    assert recovery.due is None
+
+
+def test_nobody_waits_for_counts_while_a_layer_may_hang() -> None:
+    record = FlightRecord(8)
+    record.tally.add("work", "done")
+    recovery = Recovery(InMemoryChannelLayer())
+    recovery.died([], 10.0, record.left_tally())
+    assert recovery.due == 10.0 + COUNTS_SECONDS

@@ -12,13 +12,14 @@ import pytest
 from django.core.signals import request_finished
 
 from headrace import Channel, route
+from headrace.asgi import ChannelLayerWrapper
 from headrace.conf import WorkerSettings
 from headrace.exceptions import ConsumeLater
 from headrace.handler import ViewConsumer
 from headrace.message import Message
 from headrace.signals import consumer_finished, consumer_started, worker_ready
 from headrace.worker.single import BatchSize, Worker
-from headrace_asgi import InMemoryChannelLayer
+from headrace_asgi import InMemoryChannelLayer, RedisChannelLayer
 from headrace_asgi.contract import Delivery, Out, RefusedHandler
 from headrace_asgi.errors import LayerRefused, LayerUnavailable, OutcomeUnknown
 from headrace_asgi.layers.memory.worker_port import MemoryWorkerPort
@@ -503,3 +504,40 @@ def test_a_worker_runs_the_good_messages_among_rubbish(seed: int) -> None:
     work_off(worker)
     assert done == list(range(500))
     assert worker.counters["done"] >= 500
+
+
+def test_every_message_is_accounted_for_however_it_ends() -> None:
+    def consumer(message: Message) -> None:
+        match message["text"]:
+            case "raises":
+                raise ValueError("no")
+            case "later":
+                raise ConsumeLater
+
+    settings = WorkerSettings(message_retries=2, retry_pause_seconds=0.01)
+    worker = worker_for([route("work", consumer)], settings)
+    layer = worker.channel_layer
+    for text in ("fine", "raises", "later", "fine"):
+        layer.send("work", {"text": text})
+    layer.channel_layer.put_raw("work", b"rubbish")
+    work_off(worker, lambda: worker.counters["dead"] == 1)
+    worker.close()
+    account = {what: number for what, number in layer.statistics("work").items() if number}
+    ends = {"done": 2, "failed": 1, "dead": 1, "unreadable": 1}
+    assert account == {"offered": 5, "sent": 5, "taken": 5, **ends}
+
+
+def test_what_a_worker_counts_is_written_when_it_leaves(redis_url: str) -> None:
+    layer = ChannelLayerWrapper(
+        RedisChannelLayer([redis_url]), "default", [route("work", lambda message: None)]
+    )
+    other = RedisChannelLayer([redis_url])
+    worker = Worker(layer, settings=WorkerSettings(origin_check=False))
+    for _ in range(3):
+        other.send("work", {})
+    work_off(worker, lambda: worker.counters["done"] == 3)
+    worker.close()
+    account = other.statistics("work")
+    assert (account["sent"], account["done"], account["running"], account["unknown"]) == (3, 3, 0, 0)
+    layer.close()
+    other.close()

@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from headrace.worker.supervisor import HEALTHY_SECONDS
+
 ROOT = Path(__file__).parents[2]
 
 SCRIPT = """
@@ -172,6 +174,18 @@ def test_children_that_die_at_once_are_replaced_after_growing_pauses(start: Any)
         assert parent.wait() == 0
     finally:
         parent.end()
+
+
+def test_children_that_are_killed_every_few_seconds_are_replaced_at_once(start: Any) -> None:
+    parent = start()
+    for killed in range(1, 4):
+        victim = parent.pids()[-1]
+        time.sleep(HEALTHY_SECONDS + 0.2)
+        os.kill(victim, signal.SIGKILL)
+        parent.until(lambda killed=killed: len(parent.pids()) == 2 + killed)
+        assert any(
+            f"[{victim}] was killed by SIGKILL; starting another in 0.0 s" in line for line in parent.lines
+        )
 
 
 def test_children_that_do_not_stop_in_time_are_killed(start: Any) -> None:

@@ -9,9 +9,11 @@ import pytest
 
 from headrace.outbox import Outbox
 from headrace.worker.unsent import FINISH_SECONDS, Unsent
-from headrace_asgi.contract import Control, Finish, Out, Outcome, Send, SendGroup
+from headrace_asgi.acknowledgement import Claim
+from headrace_asgi.contract import Acknowledge, Control, Finish, Out, Outcome, Send, SendGroup, SendLater
 from headrace_asgi.envelope import pack_message
 from headrace_asgi.errors import LayerUnavailable, OutcomeUnknown
+from headrace_asgi.later import Due
 from tests.support.workers import Clock, layer_with
 
 REPLY = "hr1.0.feed!abc"
@@ -237,3 +239,34 @@ def test_w3_at_the_end_what_an_outage_kept_back_is_counted_too(caplog: pytest.Lo
     assert not kept.unsent
     assert kept.counters == {"shed": 2}
     assert "app.consumer said something to work: the layer did not take it; dropped" in caplog.text
+
+
+def test_an_acknowledgement_is_said_again_until_it_works_or_its_lease_ends_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    done = Acknowledge("kept", Claim("0.feed", 1), "0")
+    kept = Kept()
+    kept.refuse([done], Outcome.UNKNOWN)
+    assert kept.unsent.with_held([]) == [done]
+    kept.refuse([done], Outcome.STALE)
+    assert not kept.unsent
+    kept.refuse([done], Outcome.UNAVAILABLE)
+    kept.clock.sleep(FINISH_SECONDS - 1)
+    kept.refuse(kept.unsent.with_held([]), Outcome.UNAVAILABLE)
+    assert kept.unsent
+    kept.clock.sleep(2)
+    kept.refuse(kept.unsent.with_held([]), Outcome.UNAVAILABLE)
+    assert not kept.unsent
+    assert kept.counters == {}
+    assert caplog.text == ""
+
+
+def test_a_message_for_later_whose_outcome_is_unknown_is_counted_and_not_said_again() -> None:
+    kept = Kept()
+    later = SendLater("work", pack_message({}), "0.feed", Due(1000, from_now=True), "app.consumer")
+    kept.refuse([later], Outcome.FULL)
+    kept.clock.sleep(0.1)
+    assert kept.unsent.with_held([]) == [later]
+    kept.refuse([later], Outcome.UNKNOWN)
+    assert not kept.unsent
+    assert kept.counters == {"unknown": 1}

@@ -249,3 +249,22 @@ def test_it_looks_whether_anybody_takes_what_consumers_send(monkeypatch: pytest.
     scene.watcher.check()
     assert takers.settled == {"work"}
     assert takers._noted == {}
+
+
+def test_the_claim_of_an_acknowledged_message_that_runs_long_is_renewed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    scene = Scene(acknowledged=["kept"])
+    scene.layer.send("kept", {})
+    port = scene.layer.open_worker_port(lambda item, outcome: None)
+    (delivery,) = port.turn([], ["kept"], 1, 0)
+    scene.activity.running = (delivery, scene.clock())
+    for _ in range(10):
+        scene.heard(after=2.5)
+    scene.layer.move_due(["kept"])
+    assert port.turn([], ["kept"], 1, 0) == []
+    assert "claim" not in caplog.text
+    scene.clock.sleep(10)
+    assert len(port.turn([], ["kept"], 1, 0)) == 1
+    scene.heard(after=0)
+    assert "The claim of a running kept lapsed" in caplog.text

@@ -14,7 +14,7 @@ from headrace_asgi.control import CREDIT_ASKED
 from headrace_asgi.errors import LayerUnavailable
 from headrace_asgi.limits import RESPONSE_WINDOW_BYTES
 from headrace_asgi.messages import HTTP_RESPONSE_CREDIT
-from headrace_asgi.names import is_process_queue, new_single_reader
+from headrace_asgi.names import is_process_queue
 
 from ..exceptions import RequestAborted
 from .notes import NoteSender
@@ -54,9 +54,11 @@ class Window:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """Take the request that is answered."""
-        credited = is_process_queue(message.content["reply_channel"])
-        self.channel = new_single_reader(HTTP_RESPONSE_CREDIT.channel) if credited else None
         self._layer = message.channel_layer
+        reader = message.content["reply_channel"]
+        self.channel: str | None = None
+        if is_process_queue(reader):
+            self.channel = self._layer.new_channel_beside(HTTP_RESPONSE_CREDIT.channel, reader)
         self._notes = NoteSender(message)
         self._clock = clock
         self._sleep = sleep

@@ -108,7 +108,7 @@ class Client:
             if isinstance(item, Send):
                 self.channel_layer.send(item.channel, unpack_message(item.packed))
             elif isinstance(item, SendGroup):
-                self.channel_layer.send_group(item.group, unpack_message(item.packed))
+                self.channel_layer.send_groups(item.groups, unpack_message(item.packed))
         outbox.send_elsewhere(0.0, Counter())
 
 

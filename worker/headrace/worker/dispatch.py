@@ -2,7 +2,7 @@
 
 Whatever a consumer does, `Dispatcher.run` returns: nothing it raises ends a worker, not even
 SystemExit. What it returns is written in this order: the verdict on a connect, the consumer's messages, the
-finish of an ordered message.
+finish of an ordered message, or the acknowledgement.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from headrace_asgi import messages
-from headrace_asgi.contract import ChannelLayer, Control, Delivery, Finish, Out, Send
+from headrace_asgi import accounting, messages
+from headrace_asgi.contract import Acknowledge, ChannelLayer, Control, Delivery, Finish, Out, Send
 from headrace_asgi.control import FAILED, RUNNING, VERDICT, note
 from headrace_asgi.envelope import pack_message
 from headrace_asgi.errors import BadMessage
@@ -49,12 +49,16 @@ class Dispatcher:
         flush_earlier: Callable[[], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
         say: Callable[[list[Out]], object] | None = None,
+        over: Callable[[Delivery, str], object] | None = None,
     ) -> None:
         """Take what a thread needs.
 
         `flush_earlier` writes what earlier messages of this thread answered; `say` takes what is to be
-        written before `run` returns the rest.
+        written before `run` returns the rest; `over` hears how each message ended (`accounting`).
         """
+        self._over = _nobody_counts if over is None else over
+        #: How the message ends that runs now.
+        self._end = accounting.FAILED
         self._layer = layer
         self._router = router
         self._settings = settings
@@ -72,13 +76,18 @@ class Dispatcher:
         Never raises.
         """
         self._activity.running = (delivery, self._clock())
+        self._end = accounting.FAILED
         try:
-            return self._run(delivery)
+            out = self._run(delivery)
         except BaseException as error:
             # A hook's, a route's or our own bug: the message fails, the worker lives.
-            return self._broken(delivery, error)
+            self._end = accounting.FAILED
+            out = self._broken(delivery, error)
         finally:
             self._activity.running = None
+        if out is not None:
+            self._over(delivery, self._end)
+        return out
 
     def _run(self, delivery: Delivery) -> list[Out] | None:
         message = Message(delivery.message, delivery.channel, self._layer, delivery)
@@ -88,6 +97,8 @@ class Dispatcher:
         consumer, kwargs = match
         outbox = Outbox(self._layer, consumer_name(consumer), self._flush_earlier, self._say)
         _, error = self.call(message, consumer, kwargs, outbox)
+        if delivery.claim is not None:
+            return self._acknowledged(delivery, outbox, error)
         if isinstance(error, ConsumeLater) and delivery.retries < self._settings.message_retries:
             self._counters["requeued"] += 1
             return None
@@ -98,14 +109,37 @@ class Dispatcher:
         out = outbox.items
         if error is None:
             self._counters["done"] += 1
+            self._end = accounting.DONE
             if delivery.channel == "http.request":
                 out += _answered_later(delivery, outbox)
         else:
-            self._counters["dead" if isinstance(error, ConsumeLater) else "failed"] += 1
+            self._end = accounting.DEAD if isinstance(error, ConsumeLater) else accounting.FAILED
+            self._counters[self._end] += 1
             out = _no_answer(delivery, 500, "the consumer failed") + out
         if delivery.order is None and getattr(consumer, "headrace_ordering", False) is True:
             return self._untold(delivery, outbox.origin) + out
         return self._ordered(message, delivery, out)
+
+    def _acknowledged(self, delivery: Delivery, outbox: Outbox, error: BaseException | None) -> list[Out]:
+        """What is to be written for a message of an acknowledged channel: what it said, then that it is done,
+        or else that it has to be tried again."""
+        if error is None:
+            if outbox.elsewhere:
+                outbox.send_elsewhere(self._settings.send_retry_seconds, self._counters)
+            self._counters["done"] += 1
+            return outbox.items + _ended(delivery)
+        if isinstance(error, ConsumeLater):
+            self._counters["requeued"] += 1
+            return _ended(delivery, "ConsumeLater")
+        self._counters["failed"] += 1
+        worker_log.error(
+            "%s failed on %s at try %d; the message is tried again, or laid aside after its last try",
+            outbox.origin,
+            delivery.channel,
+            delivery.claim.attempt if delivery.claim else 0,
+            exc_info=error,
+        )
+        return _ended(delivery, f"{type(error).__name__}: {error}")
 
     def call(
         self, message: Message, consumer: Consumer, kwargs: Kwargs, outbox: Outbox
@@ -194,7 +228,8 @@ class Dispatcher:
             delivery.channel,
             delivery.message.get("path"),
         )
-        return self._ordered(message, delivery, _no_answer(delivery, 500, "no route"))
+        out = _no_answer(delivery, 500, "no route") + _ended(delivery, "no route took it")
+        return self._ordered(message, delivery, out)
 
     def _broken(self, delivery: Delivery, error: BaseException) -> list[Out]:
         self._counters["failed"] += 1
@@ -204,7 +239,8 @@ class Dispatcher:
             _path_of(delivery.message),
             exc_info=error,
         )
-        return _no_answer(delivery, 500, "the consumer failed") + _finish(delivery, drain=False)
+        out = _no_answer(delivery, 500, "the consumer failed") + _finish(delivery, drain=False)
+        return out + _ended(delivery, f"{type(error).__name__}: {error}")
 
     def _ordered(self, message: Message, delivery: Delivery, out: list[Out]) -> list[Out]:
         """Put the finish behind the answers, and on a connect the verdict before them.
@@ -231,6 +267,10 @@ class Dispatcher:
             delivery.message.get("reply_channel"),
         )
         return _verdict(delivery, True)
+
+
+def _nobody_counts(delivery: Delivery, end: str) -> None:
+    """Who runs a message without a worker counts it where it is received."""
 
 
 def _obeyed(error: ChannelSocketException, message: Message, outbox: Outbox) -> BaseException | None:
@@ -271,6 +311,13 @@ def _finish(delivery: Delivery, drain: bool) -> list[Out]:
     if delivery.order is None or not isinstance(reply_channel, str):
         return []
     return [Finish(reply_channel, delivery.order, delivery.place, drain)]
+
+
+def _ended(delivery: Delivery, failure: str | None = None) -> list[Out]:
+    """The end of a try of an acknowledged message; nothing for any other."""
+    if delivery.claim is None:
+        return []
+    return [Acknowledge(delivery.channel, delivery.claim, delivery.place, failure)]
 
 
 def _answered_later(delivery: Delivery, outbox: Outbox) -> list[Out]:

@@ -12,8 +12,10 @@ import struct
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from headrace_asgi.acknowledgement import Claim
 from headrace_asgi.contract import Delivery
 from headrace_asgi.names import MAX_NAME_LENGTH
+from headrace_asgi.tally import Tally
 
 __all__ = ["FlightRecord", "HeldDelivery"]
 
@@ -23,7 +25,7 @@ SLOT_BYTES = 2048
 
 #: What is noted of a slot, in its first byte; written last, so that a child that dies while it writes the
 #: rest leaves a free slot.
-_FREE, _TAKEN, _STARTED = 0, 1, 2
+_FREE, _TAKEN, _STARTED, _OVER = 0, 1, 2, 3
 #: Behind it: when it was noted, its order number (-1 for none), the lengths of its names and its entry.
 _HEAD = struct.Struct("=QqHI")
 _NAMES_AT = 1 + _HEAD.size
@@ -38,12 +40,14 @@ class HeldDelivery(NamedTuple):
     started: bool
     #: Whether its entry is known, so that it can be given back.
     whole: bool
+    #: Whether its consumer has ended, and that is counted: what it said may not be said.
+    over: bool = False
 
 
 class FlightRecord:
     """The deliveries that one process holds, at most `slots`; what finds no slot is not noted.
 
-    All methods but `left` are the child's, from any of its threads.
+    All methods but `left` and `left_tally` are the child's, from any of its threads.
     """
 
     def __init__(self, slots: int) -> None:
@@ -53,6 +57,8 @@ class FlightRecord:
         #: Where each delivery is noted, by its identity.
         self._slots: dict[int, int] = {}
         self._noted = 0
+        #: What the process counts of messages.
+        self.tally = Tally(shared=True)
 
     def taken(self, deliveries: Iterable[Delivery]) -> None:
         """Note deliveries that were taken and not started."""
@@ -77,6 +83,12 @@ class FlightRecord:
         if at is not None:
             self._memory[at] = _TAKEN
 
+    def over(self, delivery: Delivery) -> None:
+        """Its consumer has ended, and that is counted; what it said is not said yet."""
+        at = self._slots.get(id(delivery))
+        if at is not None:
+            self._memory[at] = _OVER
+
     def ended(self, deliveries: Iterable[Delivery]) -> None:
         """They are out of this process's hands: all that they said is said, or they were given back."""
         for delivery in deliveries:
@@ -94,6 +106,11 @@ class FlightRecord:
                 self._memory[at] = _FREE
         return [held for _, held in sorted(found, key=lambda one: one[0])]
 
+    def left_tally(self) -> Tally:
+        """For the parent too: what the dead child has counted. The next child counts in another one."""
+        left, self.tally = self.tally, Tally(shared=True)
+        return left
+
     def _write(self, at: int, number: int, delivery: Delivery) -> None:
         entry, order = delivery.entry, delivery.order
         names = _names(delivery)
@@ -108,7 +125,7 @@ class FlightRecord:
         number, order, names_length, entry_length = _HEAD.unpack_from(self._memory, at + 1)
         entry_at = at + _NAMES_AT + names_length
         names = self._memory[at + _NAMES_AT : entry_at].decode("ascii")
-        place, reply_channel, channel = names.split(" ", 2)
+        place, reply_channel, channel, *claim = names.split(" ")
         delivery = Delivery(
             channel,
             {"reply_channel": reply_channel} if reply_channel else {},
@@ -117,13 +134,17 @@ class FlightRecord:
             place=place,
             taken_at=0.0,
             order=None if order == _NO_ORDER else order,
+            claim=Claim(claim[0], int(claim[1])) if claim else None,
         )
-        return number, HeldDelivery(delivery, self._memory[at] == _STARTED, bool(entry_length))
+        state = self._memory[at]
+        return number, HeldDelivery(delivery, state != _TAKEN, bool(entry_length), state == _OVER)
 
 
 def _names(delivery: Delivery) -> bytes:
-    """Place, reply channel and channel. What cannot be a reply channel is nobody's."""
+    """Place, reply channel, channel, and the claim if there is one. What cannot be a reply channel is
+    nobody's."""
     reply_channel = delivery.message.get("reply_channel")
     if not isinstance(reply_channel, str) or len(reply_channel) > MAX_NAME_LENGTH or " " in reply_channel:
         reply_channel = ""
-    return f"{delivery.place} {reply_channel} {delivery.channel}".encode("ascii", "replace")
+    claim = "" if delivery.claim is None else f" {delivery.claim.id} {delivery.claim.attempt}"
+    return f"{delivery.place} {reply_channel} {delivery.channel}{claim}".encode("ascii", "replace")

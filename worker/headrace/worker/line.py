@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from headrace_asgi.accounting import DEAD, LOST
 from headrace_asgi.backoff import Backoff, pause_seconds
 from headrace_asgi.contract import ChannelLayer, Delivery, Out, Outcome, WorkerPort
 from headrace_asgi.errors import (
@@ -198,10 +199,12 @@ class Line:
                 continue
             except Exception as error:
                 self._counters["unknown"] += 1
+                self._count([delivery], LOST)
                 worker_log.error("Cannot tell whether a %s may start; dropped: %r", delivery.channel, error)
                 return False
             if not allowed:
-                self._counters["expired" if delivery.order is None else "stale"] += 1
+                late = delivery.order is not None or delivery.claim is not None
+                self._counters["stale" if late else "expired"] += 1
                 self._ended([delivery])
             return allowed
 
@@ -214,6 +217,8 @@ class Line:
                 self._opened().give_back(deliveries)
         except Exception as error:
             self._counters["unknown"] += len(deliveries)
+            if not isinstance(error, OutcomeUnknown):  # else they are perhaps back
+                self._count(deliveries, LOST)
             worker_log.error(
                 "Could not give back %d messages that were not started: %s", len(deliveries), error
             )
@@ -268,6 +273,11 @@ class Line:
         if self._record is not None:
             self._record.ended(deliveries)
 
+    def _count(self, deliveries: Sequence[Delivery], end: str) -> None:
+        for one in deliveries:
+            if one.claim is None:
+                self._layer.count(one.channel, end)
+
     def _refused(self, item: Out, outcome: Outcome) -> None:
         """The port's word, in the middle of a turn, which then must not wait for messages for long."""
         self._unsent.refused(item, outcome)
@@ -320,6 +330,7 @@ class Line:
 
     def _not_put_back(self, delivery: Delivery) -> None:
         self._counters["shed"] += 1
+        self._count([delivery], DEAD)
         self._ended([delivery])
         self._limited_log.log(
             f"later {delivery.channel}",

@@ -8,7 +8,9 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
-from headrace_asgi.contract import Out
+from headrace_asgi.contract import Delivery, Out
+from headrace_asgi.errors import HeadraceError
+from headrace_asgi.tally import Tally
 
 from .. import conf
 from ..asgi import ChannelLayerWrapper
@@ -21,6 +23,7 @@ from .dispatch import Dispatcher
 from .flight_record import FlightRecord
 from .hooks import Hook, default_hooks
 from .line import Line
+from .mover import Mover
 from .watcher import Watcher
 
 __all__ = ["AT_ONCE_SECONDS", "BLOCK_SECONDS", "WorkerLoop", "apply_channel_filters"]
@@ -65,7 +68,7 @@ class WorkerLoop(ABC):
         self.channels = apply_channel_filters(channel_layer.router.channels, only_channels, exclude_channels)
         self._settings = settings or conf.settings()
         self._clock = clock
-        self._record = record
+        self._record, self._tally = record, _tally_of(channel_layer, record)
         # One for each thread that counts: adding to a shared one is no atomic step.
         self._counters: list[Counter[str]] = []
         #: To the layer, for the thread that takes.
@@ -81,6 +84,7 @@ class WorkerLoop(ABC):
             self.channels,
             self._line.flush,
         )
+        self._mover = Mover(channel_layer, self.channels)
         self._deadline = Deadline(
             self._activities, self._settings.stop_deadline_seconds, lambda: self.counters
         )
@@ -99,6 +103,7 @@ class WorkerLoop(ABC):
         """
         self._deadline.start()
         self._watcher.start()
+        self._mover.start()
         self._start_threads()
         worker_ready.send(sender=type(self), worker=self)
         try:
@@ -123,8 +128,18 @@ class WorkerLoop(ABC):
         self.stopping = True
         self._deadline.begin()
         self._wind_up()
+        self._mover.close()
         self._watcher.close()
+        self._write_last_counts()
         self._deadline.close()
+
+    def _write_last_counts(self) -> None:
+        """Nobody is told if the layer is away: what is missing shows as unknown."""
+        if self._tally.has_said or not self._tally.is_known:
+            try:
+                self.channel_layer.write_counts(last=True)
+            except HeadraceError as error:
+                worker_log.debug("What was counted last cannot be written: %s", error)
 
     @abstractmethod
     def _assemble(self, make_hooks: Callable[[], Sequence[Hook]]) -> None:
@@ -163,8 +178,24 @@ class WorkerLoop(ABC):
     ) -> Dispatcher:
         layer = self.channel_layer
         return Dispatcher(
-            layer, layer.router, self._settings, hooks, counters, activity, flush_earlier, self._clock, say
+            layer,
+            layer.router,
+            self._settings,
+            hooks,
+            counters,
+            activity,
+            flush_earlier,
+            self._clock,
+            say,
+            self._over,
         )
+
+    def _over(self, delivery: Delivery, end: str) -> None:
+        """A consumer has ended. What is counted for a claim, the layer counts when it is settled."""
+        if delivery.claim is None:
+            self._tally.add(delivery.channel, end)
+        if self._record is not None:
+            self._record.over(delivery)
 
     def _step_guarded(self) -> None:
         """One step, whose failure ends no worker: the next message may be good."""
@@ -173,6 +204,13 @@ class WorkerLoop(ABC):
         except Exception:
             worker_log.exception("A turn of the worker failed; it goes on")
             time.sleep(AFTER_FAILURE_SECONDS)
+
+
+def _tally_of(layer: ChannelLayerWrapper, record: FlightRecord | None) -> Tally:
+    """Where the layer counts from now on: where a parent sees it, if there is one."""
+    if record is not None:
+        layer.use_tally(record.tally)
+    return layer.tally
 
 
 def apply_channel_filters(

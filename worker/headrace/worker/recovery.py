@@ -9,15 +9,27 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from headrace_asgi.accounting import LOST
 from headrace_asgi.backoff import Backoff
-from headrace_asgi.contract import ChannelLayer, Control, Delivery, Finish, Out, Outcome, WorkerPort
+from headrace_asgi.contract import (
+    Acknowledge,
+    ChannelLayer,
+    Control,
+    Delivery,
+    Finish,
+    Out,
+    Outcome,
+    WorkerPort,
+)
 from headrace_asgi.control import FAILED, LAPSED, note
 from headrace_asgi.errors import HeadraceError, OutcomeUnknown
+from headrace_asgi.limits import COUNTS_SECONDS
 from headrace_asgi.log_limit import Trouble
 from headrace_asgi.names import is_process_queue, local_part
+from headrace_asgi.tally import Tally
 
 from ..log import worker_log
 from ..message import ANSWERED
@@ -28,6 +40,8 @@ __all__ = ["Recovery", "Settlement", "settlement"]
 
 #: What a client is answered whose request ran in a process that died: Bad Gateway (RFC 9110, section 15.6.3).
 WORKER_DIED_STATUS = 502
+#: Why a message of an acknowledged channel failed that ran in such a process.
+WORKER_DIED_REASON = "its worker process died"
 #: Pauses between two tries while the layer is away: at first, and at most, in seconds.
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 2.0
 
@@ -38,12 +52,14 @@ class Settlement:
 
     #: Not started: to the head of their channels, in their order.
     give_back: list[Delivery] = field(default_factory=list)
-    #: Started, without an order: notes to those who wait.
+    #: Started, without an order: notes to those who wait, and the failures of acknowledged messages.
     notes: list[Out] = field(default_factory=list)
     #: Started and ordered: the socket is told, then its next message may start.
     ordered: list[Delivery] = field(default_factory=list)
     #: What nobody will ever finish.
     lost: list[Delivery] = field(default_factory=list)
+    #: Started, of acknowledged channels: another worker tries them soon.
+    again: list[Delivery] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         return bool(self.give_back or self.notes or self.ordered)
@@ -52,9 +68,15 @@ class Settlement:
 def settlement(left: Sequence[HeldDelivery]) -> Settlement:
     """Decide what is owed for what a dead process left."""
     owed = Settlement()
-    for delivery, started, whole in left:
-        if whole and not started:
+    for delivery, started, whole, _ in left:
+        if not started and (whole or delivery.claim is not None):
             owed.give_back.append(delivery)
+            continue
+        if delivery.claim is not None:
+            owed.again.append(delivery)
+            owed.notes.append(
+                Acknowledge(delivery.channel, delivery.claim, delivery.place, WORKER_DIED_REASON)
+            )
             continue
         owed.lost.append(delivery)
         if delivery.order is not None:
@@ -74,7 +96,7 @@ def _told(delivery: Delivery) -> list[Out]:
             FAILED,
             local=local_part(reply_channel),
             status=WORKER_DIED_STATUS,
-            reason="its worker process died",
+            reason=WORKER_DIED_REASON,
         )
     elif delivery.order is not None:
         body = note(LAPSED, local=local_part(reply_channel))
@@ -86,22 +108,46 @@ def _told(delivery: Delivery) -> list[Out]:
 class Recovery:
     """Settles with the layer for processes that died. Of the parent, which has no threads: calls block."""
 
-    def __init__(self, layer: ChannelLayer) -> None:
-        """Connects to nothing before something is owed, and to nothing afterwards."""
+    def __init__(self, layer: ChannelLayer, channels: Iterable[str] = ()) -> None:
+        """Connects to nothing before something is owed, and to nothing afterwards.
+
+        `channels` are those that the processes take.
+        """
         self._layer = layer
+        self._acknowledged = [channel for channel in channels if layer.is_acknowledged(channel)]
+        #: Whether others must look for what a dead process was about to claim, or to move.
+        self._rouses = False
         self._owed: list[Settlement] = []
+        #: What processes have counted of which the layer does not know everything.
+        self._tallies: list[Tally] = []
         self._backoff = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, random.random)
         self._outage = Trouble()
         #: When to try again, on the caller's clock; None if nothing is owed.
         self.due: float | None = None
 
-    def died(self, left: Sequence[HeldDelivery], now: float) -> str:
-        """A process died and left this; what that means, for people. Settle soon."""
+    def died(self, left: Sequence[HeldDelivery], now: float, tally: Tally | None = None) -> str:
+        """A process died and left this, counted so far; what that means, for people. Settle soon."""
         owed = settlement(left)
+        if tally is not None:
+            for held in left:
+                if held.delivery.claim is None and not held.over and (held.started or not held.whole):
+                    tally.add(held.delivery.channel, LOST)
+            if tally.has_said or not tally.is_known:
+                self._tallies.append(tally)
+                if self.due is None:  # nobody waits for it, and the layer may hang
+                    self.due = now + COUNTS_SECONDS
         if owed:
             self._owed.append(owed)
             self.due = now
+        if self._acknowledged:
+            self._rouses = True
+            self.due = now
         return _summary(owed)
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether more than counts is owed."""
+        return bool(self._owed or self._rouses)
 
     def settle(self, now: float) -> None:
         """Try to do all that is owed; `due` says when to try again. Blocks for a few round trips, or seconds
@@ -110,6 +156,10 @@ class Recovery:
             while self._owed:
                 self._settle(self._owed[0])
                 self._owed.pop(0)
+            self._write_counts()
+            if self._rouses:
+                self._layer.rouse(self._acknowledged)
+                self._rouses = False
         except HeadraceError as error:
             self.due = now + self._backoff.next_seconds()
             if self._outage.happened(now):
@@ -121,7 +171,8 @@ class Recovery:
             worker_log.exception(
                 "Settling for a worker process that died failed; deadlines and leases end it"
             )
-            self._owed.pop(0)
+            self._owed, self._tallies = self._owed[1:], []
+            self._rouses = False
             self.due = now if self._owed else None
         else:
             self._backoff.reset()
@@ -130,6 +181,14 @@ class Recovery:
         finally:
             # The parent forks: a connection of its own would live on in its children.
             self._layer.close()
+
+    def _write_counts(self) -> None:
+        """What dead processes had counted, and what was counted here for them."""
+        while self._tallies:
+            self._layer.write_counts(self._tallies[0], last=True)
+            self._tallies.pop(0)
+        if not self._layer.tally.is_known:
+            self._layer.write_counts(last=True)
 
     def _settle(self, owed: Settlement) -> None:
         """Each part is done once: what could not be asked of the layer is still there with the next try."""
@@ -175,6 +234,8 @@ def _summary(owed: Settlement) -> str:
     said = []
     if owed.lost:
         said.append(f"lost {len(owed.lost)}: " + "; ".join(named(one) for one in owed.lost[:3]))
+    if owed.again:
+        said.append(f"trying {len(owed.again)} again: " + "; ".join(named(one) for one in owed.again[:3]))
     if owed.give_back:
         said.append(f"giving back {len(owed.give_back)} that it had not started")
     return ", ".join(said)

@@ -30,8 +30,9 @@ from .recovery import Recovery
 
 __all__ = ["Supervisor", "prepare_fork", "stop_in_child", "stop_on_signals"]
 
-#: A child that lived this long was healthy: the next death is answered at once again, in seconds.
-HEALTHY_SECONDS = 10.0
+#: A child that lived this long was healthy, and is replaced at once, in seconds. What cannot start dies
+#: sooner; where something kills workers every few seconds, pauses that double would leave nobody to serve.
+HEALTHY_SECONDS = 2.0
 #: Pauses before a child that died early is replaced: the first one, doubling up to the longest, in seconds.
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 10.0
@@ -40,6 +41,8 @@ KILL_MARGIN_SECONDS = 2.0
 #: What settling for killed children may take when all have left, in seconds: with both margins and their own
 #: deadline still below the 30 s of common supervisors.
 LAST_SETTLEMENT_SECONDS = 2.0
+#: What saying their last counts may take then, in seconds: a round trip.
+LAST_COUNTS_SECONDS = 0.5
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _SIGNALS = (*_STOP_SIGNALS, signal.SIGCHLD)
@@ -130,7 +133,7 @@ class Supervisor:
         if self._recovery.due is not None:
             settling = threading.Thread(target=self._recovery.settle, args=(self._clock(),), daemon=True)
             settling.start()
-            settling.join(LAST_SETTLEMENT_SECONDS)
+            settling.join(LAST_SETTLEMENT_SECONDS if self._recovery.is_awaited else LAST_COUNTS_SECONDS)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if number not in _STOP_SIGNALS:
@@ -150,7 +153,7 @@ class Supervisor:
 
     def _died(self, child: _WorkerProcess, status: int, now: float) -> None:
         pid, child.pid = child.pid, 0
-        held = self._recovery.died(child.record.left(), now)
+        held = self._recovery.died(child.record.left(), now, child.record.left_tally())
         end = _ended(status) + (f", {held}" if held else "")
         if self._stop_by is not None:
             if status not in (0, -signal.SIGTERM):

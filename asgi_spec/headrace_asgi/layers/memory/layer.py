@@ -9,9 +9,17 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from headrace_asgi.contract import ChannelLayer, Outcome, RefusedHandler
-from headrace_asgi.envelope import Message, pack_message
+from headrace_asgi.accounting import DONE
+from headrace_asgi.acknowledgement import (
+    DEFAULT_ATTEMPTS,
+    REPAIR_SECONDS,
+    AcknowledgedChannels,
+    DeadLetter,
+)
+from headrace_asgi.contract import ChannelLayer, Outcome, RefusedHandler, SendLater
+from headrace_asgi.envelope import Message, decode, pack_message, unpack_message
 from headrace_asgi.errors import ChannelFull
+from headrace_asgi.later import IDLE_MOVER_SECONDS, Delay, Moment, due, new_message_id
 from headrace_asgi.limits import (
     DEFAULT_CAPACITY,
     DEFAULT_EXPIRY_SECONDS,
@@ -25,14 +33,16 @@ from headrace_asgi.names import (
     require_channel_name,
     require_channel_names,
     require_group_name,
+    require_group_names,
 )
+from headrace_asgi.tally import Tally
 
 from ..options import number_option, seconds_option
 from .hub import Hub
 from .interface_port import MemoryInterfacePort
 from .process import MemoryProcess
 from .store import Store, TakenMessage
-from .worker_port import MemoryWorkerPort
+from .worker_port import MemoryWorkerPort, keep_for
 
 __all__ = ["InMemoryChannelLayer"]
 
@@ -44,7 +54,7 @@ class InMemoryChannelLayer(ChannelLayer):
     that uses it gets ConfigurationError from every method.
     """
 
-    extensions = ("groups", "flush", "statistics", "batch", "ordering")
+    extensions = ("groups", "flush", "statistics", "batch", "ordering", "delay", "acknowledge")
     local_only = True
     label = "memory"
 
@@ -57,8 +67,13 @@ class InMemoryChannelLayer(ChannelLayer):
         max_message_bytes: int = MAX_MESSAGE_BYTES,
         ordering_lease_seconds: float | None = None,
         clock: Callable[[], float] = time.monotonic,
+        acknowledged: Sequence[str] | None = None,
+        acknowledged_attempts: int = DEFAULT_ATTEMPTS,
     ) -> None:
         """Take the limits, in seconds, messages and bytes. Messages and memberships expire on `clock`.
+
+        Messages of channels that match a glob of `acknowledged` are kept until a worker has said that it is
+        done with them, and tried up to `acknowledged_attempts` times.
 
         Raises ConfigurationError for a limit that cannot work.
         """
@@ -72,7 +87,14 @@ class InMemoryChannelLayer(ChannelLayer):
             if ordering_lease_seconds is None
             else ordering_lease_seconds,
         )
-        store = Store(self.capacities, int(expiry * 1000), int(group_expiry * 1000), int(lease * 1000))
+        store = Store(
+            self.capacities,
+            int(expiry * 1000),
+            int(group_expiry * 1000),
+            int(lease * 1000),
+            AcknowledgedChannels(acknowledged),
+            number_option("acknowledged_attempts", acknowledged_attempts),
+        )
         self._hub = Hub(store, clock)
 
     def send(self, channel: str, message: Message) -> None:
@@ -97,18 +119,88 @@ class InMemoryChannelLayer(ChannelLayer):
     ) -> list[tuple[str, Message]]:
         """Take up to `limit` messages, waiting up to `timeout_seconds` for the first; all of one channel."""
         taken = self._hub.take(require_channel_names(channels), limit, timeout_seconds)
-        ordered = [(one, message) for one, message in taken if one.entry.order is not None]
-        if ordered:
-            self._finish(ordered)
+        if taken:
+            self._finish(taken)
         return [(one.channel, message) for one, message in taken]
 
     def _finish(self, taken: Sequence[tuple[TakenMessage, Message]]) -> None:
-        """Let the next message of each socket go: who takes without a port finishes nothing."""
+        """Let the next message of each socket go: who takes without a port is done with it."""
         with self._hub as store:
             for one, message in taken:
+                if one.claim is not None:
+                    store.acknowledged.finish(one.claim)
+                    continue
+                store.add_up({f"{one.queue}|{DONE}": 1})
                 if one.entry.order is not None:
                     socket = str(message.get("reply_channel"))
                     store.finish(socket, one.entry.order, False, self._hub.now_ms())
+
+    def send_later(
+        self,
+        channel: str,
+        message: Message,
+        delay: Delay | None = None,
+        at: Moment | None = None,
+        message_id: str | None = None,
+    ) -> str:
+        """Send a message when it is due. Never blocks. `at` follows the clock of this machine."""
+        require_channel_name(channel)
+        when, payload = due(delay, at), pack_message(message, self.max_message_bytes)
+        message_id = message_id or new_message_id("0")
+        with self._hub as store:
+            keep_for(store, self._hub.now_ms(), self.expiry, SendLater(channel, payload, message_id, when))
+        return message_id
+
+    def new_message_id(self, channel: str) -> str:
+        """An id for a message that will be sent for later. Raises TypeError."""
+        require_channel_name(channel)
+        return new_message_id("0")
+
+    def cancel(self, message_id: str) -> bool:
+        """Take a message back; whether that was in time."""
+        with self._hub as store:
+            return store.cancel(message_id)
+
+    def move_due(self, channels: Iterable[str] = ()) -> float:
+        """Move what is due. Who receives does so too, so a bare layer needs nobody who does."""
+        with self._hub as store:
+            next_ms = store.move_due(self._hub.now_ms())
+            kept = [one for one in channels if store.acknowledged_channels.has(one)]
+            store.ring_missed(kept)
+        longest = REPAIR_SECONDS if kept else IDLE_MOVER_SECONDS
+        return longest if next_ms is None else min(longest, next_ms / 1000)
+
+    def is_acknowledged(self, channel: str) -> bool:
+        """Whether the messages of a channel are kept until they are acknowledged."""
+        with self._hub as store:
+            return store.acknowledged_channels.has(channel)
+
+    def rouse(self, channels: Iterable[str] = ()) -> None:
+        """Have others look for what a dead worker was about to take."""
+        with self._hub as store:
+            store.ring_missed(one for one in channels if store.acknowledged_channels.has(one))
+
+    def dead_letters(self, channel: str, limit: int = 100) -> list[DeadLetter]:
+        """Messages of an acknowledged channel that nobody tries any more, oldest first."""
+        require_channel_name(channel)
+        with self._hub as store:
+            dead = store.acknowledged.dead(channel)[:limit]
+        return [
+            DeadLetter(one, channel, unpack_message(decode(kept.entry).payload), kept.tries or 0, kept.why)
+            for one, kept in dead
+        ]
+
+    def replay(self, channel: str, message_ids: Iterable[str] | None = None) -> int:
+        """Put dead letters back on their channel; how many there were."""
+        require_channel_name(channel)
+        with self._hub as store:
+            return store.acknowledged.replay(channel, _chosen(store, channel, message_ids))
+
+    def drop_dead_letters(self, channel: str, message_ids: Iterable[str] | None = None) -> int:
+        """Remove dead letters; how many there were."""
+        require_channel_name(channel)
+        with self._hub as store:
+            return store.acknowledged.drop(channel, _chosen(store, channel, message_ids))
 
     def new_channel(self, pattern: str) -> str:
         """A channel name never used before, for a pattern that ends with `?` or `!`."""
@@ -136,21 +228,37 @@ class InMemoryChannelLayer(ChannelLayer):
 
     def send_group(self, group: str, message: Message) -> None:
         """Send a copy to every member; copies for full channels are dropped."""
-        require_group_name(group)
+        self.send_groups([group], message)
+
+    def send_groups(self, groups: Iterable[str], message: Message) -> None:
+        """Send a copy to every member of these groups, each once; copies for full channels are dropped."""
+        listed = require_group_names(groups)
         payload = pack_message(message, self.max_message_bytes)
         with self._hub as store:
-            store.send_group(group, payload, self._expiry_ms(), self._hub.now_ms())
+            store.send_groups(listed, payload, self._expiry_ms(), self._hub.now_ms())
 
     def flush(self) -> None:
         """Remove all messages, mailboxes, groups and counters, not the processes."""
+        self.write_counts()
         with self._hub as store:
             store.clear()
 
     def statistics(self, channel: str) -> dict[str, int]:
-        """Counters of one shared channel: sent, shed, dropped, taken, expired, unreadable; and pending."""
+        """Counters of one shared channel, and what they come to: see `accounting`."""
         require_channel_name(channel)
+        self.write_counts()
         with self._hub as store:
             return store.counted(channel)
+
+    def write_counts(self, tally: Tally | None = None, last: bool = False) -> None:
+        """Add up what was counted beside the layer. Never blocks."""
+        tally = tally or self.tally
+        with tally.writing:
+            batch = tally.unwritten()
+            if batch is not None:
+                with self._hub as store:
+                    store.add_up(batch.amounts)
+                tally.written()
 
     def announce(self, channels: Iterable[str]) -> None:
         """Say that a worker takes these channels: `MemoryProcess.taken_channels` tells."""
@@ -194,3 +302,10 @@ class InMemoryChannelLayer(ChannelLayer):
 
     def _expiry_ms(self) -> int:
         return self._hub.now_ms() + int(self.expiry * 1000)
+
+
+def _chosen(store: Store, channel: str, message_ids: Iterable[str] | None) -> list[str]:
+    """The dead letters that are meant: all of them for None."""
+    if message_ids is not None:
+        return list(message_ids)
+    return [one for one, _ in store.acknowledged.dead(channel)]

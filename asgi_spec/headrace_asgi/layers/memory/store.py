@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import sys
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from headrace_asgi.accounting import COUNTED, EXPIRED, STALE, TAKEN, UNREADABLE, account
+from headrace_asgi.acknowledgement import DEFAULT_ATTEMPTS, AcknowledgedChannels, Claim
 from headrace_asgi.close_codes import TRY_AGAIN_LATER
 from headrace_asgi.contract import OpenSocket, Outcome
-from headrace_asgi.control import ADD, CLOSE, GROUP, LAPSED, note
+from headrace_asgi.control import ADD, BELL, CLOSE, GROUP, LAPSED, note
 from headrace_asgi.envelope import Entry, Message, decode, encode, pack_message, unpack_message
 from headrace_asgi.errors import UnreadableEntry
+from headrace_asgi.later import DUE_CHANNEL
 from headrace_asgi.limits import (
     ANNOUNCED_SECONDS,
     MAILBOX_CAPACITY,
@@ -25,10 +28,15 @@ from headrace_asgi.limits import (
 )
 from headrace_asgi.names import is_process_queue, local_part, non_local_name
 
+from .kept import Acknowledged, Later
+
 __all__ = ["Store", "TakenMessage"]
 
 #: Queues whose last turn is remembered for fairness; names with random parts would be unlimited.
 _REMEMBERED = 10_000
+#: Pause before a message is tried again whose channel was full when it was due.
+_FULL_PAUSE_MS = 1000
+_BELL = encode(pack_message(note(BELL)), control=True)
 
 
 @dataclass(slots=True)
@@ -39,6 +47,7 @@ class TakenMessage:
     channel: str
     entry: Entry
     raw: bytes
+    claim: Claim | None = None
 
 
 @dataclass(slots=True)
@@ -71,8 +80,22 @@ class _Socket:
 class Store:
     """All state of one memory layer."""
 
-    def __init__(self, capacities: Capacities, expiry_ms: int, group_expiry_ms: int, lease_ms: int) -> None:
-        """Take the limits; `lease_ms` is how long the ordered message in flight may show no sign of life."""
+    def __init__(
+        self,
+        capacities: Capacities,
+        expiry_ms: int,
+        group_expiry_ms: int,
+        lease_ms: int,
+        acknowledged: AcknowledgedChannels | None = None,
+        attempts: int = DEFAULT_ATTEMPTS,
+    ) -> None:
+        """Take the limits; `lease_ms` is how long the ordered message in flight may show no sign of life.
+
+        Messages of `acknowledged` channels get so many `attempts`.
+        """
+        self.acknowledged_channels = acknowledged or AcknowledgedChannels()
+        self._acknowledges = bool(acknowledged)
+        self.attempts = attempts
         self.capacities = capacities
         self.expiry_ms = expiry_ms
         self.group_expiry_ms = group_expiry_ms
@@ -95,6 +118,8 @@ class Store:
         self._mailboxes: dict[str, deque[_Boxed]] = {}
         self._groups: dict[str, dict[str, int]] = {}
         self._counters: Counter[tuple[str, str]] = Counter()
+        self.later = Later()
+        self.acknowledged = Acknowledged(self.attempts, self._ring, self._count)
 
     # Queues
 
@@ -116,7 +141,18 @@ class Store:
 
     def send(self, channel: str, payload: bytes, expiry_ms: int) -> Outcome:
         """Put a packed message on a channel; its full name goes along where the queue's name is shorter."""
-        return self.push(channel, encode(payload, expiry_ms, channel=channel if "!" in channel else None))
+        entry = encode(payload, expiry_ms, channel=channel if "!" in channel else None)
+        if self._acknowledges and self.acknowledged_channels.has(channel):
+            return self._send_acknowledged(channel, entry)
+        return self.push(channel, entry)
+
+    def _send_acknowledged(self, channel: str, entry: bytes) -> Outcome:
+        if self.acknowledged.waiting(channel) >= self.capacities.of(channel):
+            self._count(channel, "shed")
+            return Outcome.FULL
+        self.acknowledged.send(channel, entry)
+        self._count(channel, "sent")
+        return Outcome.SENT
 
     def _append(self, name: str, entry: bytes) -> None:
         self._queues.setdefault(name, deque()).append(entry)
@@ -132,6 +168,7 @@ class Store:
     def take(self, names: Sequence[str], limit: int, now_ms: int) -> list[TakenMessage]:
         """Up to `limit` entries of the queue that was served longest ago, so that none is ever hidden."""
         self._kick(now_ms)
+        self.move_due(now_ms)
         while True:
             waiting = [name for name in names if name in self._queues]
             if not waiting:
@@ -153,12 +190,13 @@ class Store:
             try:
                 entry = decode(raw)
             except UnreadableEntry:
-                self._count(name, "unreadable")
+                self._count(name, TAKEN)
+                self._count(name, UNREADABLE)
                 continue
+            self._count(name, TAKEN)
             if entry.expiry_ms and entry.expiry_ms <= now_ms:
                 self._drop_expired(name, entry, now_ms)
                 continue
-            self._count(name, "taken")
             taken.append(TakenMessage(name, entry.channel or name, entry, raw))
         # Finishing an expired entry may have put its successor on this very queue.
         if not queue and self._queues.get(name) is queue:
@@ -175,7 +213,7 @@ class Store:
             try:
                 message = unpack_message(entry.payload)
             except UnreadableEntry:
-                self._count(name, "unreadable")
+                self._count(name, UNREADABLE)
                 return
         self.drop(name, str(message.get("reply_channel")), entry.order, entry.retries, now_ms)
 
@@ -185,7 +223,7 @@ class Store:
         A connect that no consumer saw takes its socket along. Else the next message may start, and a socket
         of ours that lost a frame is closed.
         """
-        self._count(non_local_name(channel), "expired")
+        self._count(non_local_name(channel), EXPIRED)
         if order is None:
             return
         if order == 0 and not retries:
@@ -212,13 +250,13 @@ class Store:
         """Put an entry that was taken and not started at the head of its queue."""
         name = non_local_name(channel)
         self._queues.setdefault(name, deque()).appendleft(raw)
-        self._count(name, "taken", -1)
+        self._count(name, TAKEN, -1)
 
     def put_again(self, channel: str, raw: bytes) -> None:
         """Put an entry that was taken at the tail of its queue; it was accepted, so it ignores capacity."""
         name = non_local_name(channel)
         self._append(name, raw)
-        self._count(name, "taken", -1)
+        self._count(name, TAKEN, -1)
 
     def _count(self, name: str, what: str, number: int = 1) -> None:
         # Names of other channels hold random parts: counting them would grow without end.
@@ -227,13 +265,93 @@ class Store:
 
     def count_unreadable(self, name: str) -> None:
         """Count an entry that was taken from this queue and turned out to hold no message for it."""
-        self._count(name, "taken", -1)
-        self._count(name, "unreadable")
+        self._count(name, UNREADABLE)
 
     def counted(self, name: str) -> dict[str, int]:
-        """The counters of a shared channel, and `pending`."""
-        kinds = ("sent", "shed", "dropped", "taken", "expired", "unreadable")
-        return {**{kind: self._counters[name, kind] for kind in kinds}, "pending": self.pending(name)}
+        """The counters of a shared channel, `pending`, and what they come to."""
+        counted = {kind: self._counters[name, kind] for kind in COUNTED}
+        acknowledged = self.acknowledged_channels.has(name)
+        pending = self.acknowledged.waiting(name) if acknowledged else self.pending(name)
+        return account(counted, pending, acknowledged)
+
+    def add_up(self, amounts: Mapping[str, int]) -> None:
+        """Add what somebody counted who took, by "<channel>|<what>"."""
+        for field, amount in amounts.items():
+            name, what = field.rsplit("|", 1)
+            self._count(name, what, amount)
+
+    def count_stale(self, channel: str) -> None:
+        """Count a message that was taken, and may not start or go back: somebody moved on."""
+        self._count(non_local_name(channel), STALE)
+
+    # What becomes due, and acknowledged channels (docs/protocol.md, section 10)
+
+    def keep(self, message_id: str, channel: str, entry: bytes, due_ms: int) -> Outcome:
+        """Keep an entry until it is due."""
+        if self.acknowledged_channels.has(channel):
+            kept = self.acknowledged.keep(message_id, channel, entry, due_ms)
+        else:
+            kept = self.later.keep(message_id, channel, entry, due_ms)
+        if not kept:
+            return Outcome.DUPLICATE
+        self._ring_if_missed(DUE_CHANNEL)  # each is told: there is one mover, in this process
+        return Outcome.SENT
+
+    def cancel(self, message_id: str) -> bool:
+        """Take a message back; whether that was in time."""
+        return self.later.forget(message_id) or self.acknowledged.cancel(message_id)
+
+    def fail(self, channel: str, claim: Claim, reason: str, now_ms: int) -> Outcome:
+        """A try of a message failed."""
+        if not self.acknowledged.fail(channel, claim, reason, now_ms):
+            return Outcome.STALE
+        self._ring_if_missed(DUE_CHANNEL)
+        return Outcome.SENT
+
+    def move_due(self, now_ms: int) -> int | None:
+        """Move what is due; ms until the next is, None if nothing is known of."""
+        for message_id, channel, entry in self.later.due(now_ms):
+            if self._has_room(channel):
+                self.later.forget(message_id)
+                self.push(channel, entry)
+            else:
+                self._count(non_local_name(channel), "postponed")
+                self.later.postpone(message_id, now_ms + _FULL_PAUSE_MS)
+        self.acknowledged.move_due(now_ms)
+        known = [at for at in (self.later.next_ms(), self.acknowledged.next_ms()) if at is not None]
+        return max(min(known) - now_ms, 0) if known else None
+
+    def _has_room(self, channel: str) -> bool:
+        name = non_local_name(channel)
+        capacity = PROCESS_QUEUE_CAPACITY if is_process_queue(name) else self.capacities.of(name)
+        return self.pending(name) < capacity
+
+    def claim(self, channel: str, now_ms: int) -> TakenMessage | None:
+        """Claim a message of an acknowledged channel, after a bell of it was taken."""
+        while (found := self.acknowledged.claim(channel, now_ms)) is not None:
+            claim, raw = found
+            try:
+                return TakenMessage(channel, channel, decode(raw), raw, claim)
+            except UnreadableEntry as error:
+                self.acknowledged.fail(channel, claim, str(error), now_ms)
+        return None
+
+    def ring_missed(self, channels: Iterable[str]) -> None:
+        """See to it that takers of these channels hear of what waits."""
+        for channel in channels:
+            if not self.pending(channel):
+                for _ in range(self.acknowledged.waiting(channel)):
+                    self._ring(channel)
+
+    def _ring(self, channel: str, first: bool = False) -> None:
+        if first:
+            self._queues.setdefault(channel, deque()).appendleft(_BELL)
+        else:
+            self._append(channel, _BELL)
+
+    def _ring_if_missed(self, channel: str) -> None:
+        if not self.pending(channel):
+            self._append(channel, _BELL)
 
     # Sockets and their mailboxes (docs/protocol.md, section 7)
 
@@ -412,19 +530,19 @@ class Store:
             self.leave(group, channel)
         return list(members)
 
-    def send_group(self, group: str, payload: bytes, expiry_ms: int, now_ms: int) -> None:
-        """Put a copy of a packed message on the channel of every member that is not full.
+    def send_groups(self, groups: Sequence[str], payload: bytes, expiry_ms: int, now_ms: int) -> None:
+        """Put a copy of a packed message on the channel of every member of these groups that is not full.
 
         A process of ours gets one for all its members.
         """
         ours: dict[str, list[str]] = {}
-        for channel in self.members(group, now_ms):
+        for channel in dict.fromkeys(name for group in groups for name in self.members(group, now_ms)):
             if is_process_queue(channel):
                 ours.setdefault(non_local_name(channel), []).append(local_part(channel))
             else:
                 self.send(channel, payload, expiry_ms)
         for process, members in ours.items():
-            body = note(GROUP, group=group, packed=payload, members=members)
+            body = note(GROUP, group=groups[0], packed=payload, members=members)
             self.push(process, encode(pack_message(body, sys.maxsize), expiry_ms, control=True, counted=True))
 
     # Processes

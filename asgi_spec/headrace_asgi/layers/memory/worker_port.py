@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from queue import SimpleQueue
 from typing import assert_never
 
+from headrace_asgi.acknowledgement import LATE_CLAIM_SECONDS
 from headrace_asgi.contract import (
+    Acknowledge,
     Control,
     Delivery,
     Finish,
@@ -16,6 +19,7 @@ from headrace_asgi.contract import (
     RefusedHandler,
     Send,
     SendGroup,
+    SendLater,
     WorkerPort,
 )
 from headrace_asgi.envelope import Message, decode, encode, pack_message
@@ -29,7 +33,7 @@ from headrace_asgi.names import (
 from .hub import Bell, Hub
 from .store import Store, TakenMessage
 
-__all__ = ["MemoryWorkerPort"]
+__all__ = ["MemoryWorkerPort", "keep_for"]
 
 #: The one place there is.
 _PLACE = "0"
@@ -78,11 +82,12 @@ class MemoryWorkerPort(WorkerPort):
             channel=taken.channel,
             message=message,
             entry=taken.raw,
-            expiry_ms=entry.expiry_ms,
+            expiry_ms=entry.expiry_ms if taken.claim is None else 0,
             place=_PLACE,
             taken_at=self._hub.seconds(),
             order=entry.order,
             retries=entry.retries,
+            claim=taken.claim,
         )
 
     def _write(self, out: Sequence[Out]) -> None:
@@ -105,11 +110,11 @@ class MemoryWorkerPort(WorkerPort):
                 expiry_ms = now_ms + int(seconds * 1000)
                 return partial(Store.send, channel=item.channel, payload=item.packed, expiry_ms=expiry_ms)
             case SendGroup():
-                require_group_name(item.group)
+                groups = [require_group_name(group) for group in item.groups]
                 expiry_ms = now_ms + int(self._expiry_seconds * 1000)
                 return partial(
-                    _send_group,
-                    group=item.group,
+                    _send_groups,
+                    groups=groups,
                     payload=item.packed,
                     expiry_ms=expiry_ms,
                     now_ms=now_ms,
@@ -119,17 +124,30 @@ class MemoryWorkerPort(WorkerPort):
                 return partial(_push_control, channel=item.reply_channel, payload=payload)
             case Finish():
                 return partial(_finish, item=item, now_ms=now_ms)
+            case Acknowledge():
+                return partial(_settle, item=item, now_ms=now_ms)
+            case SendLater():
+                require_channel_name(item.channel)
+                return partial(keep_for, now_ms=now_ms, expiry_seconds=self._expiry_seconds, item=item)
         assert_never(item)
 
     def give_back(self, deliveries: Sequence[Delivery]) -> None:
         """Put deliveries back at the head of their channels, in their order; stale ones are dropped."""
         with self._hub as store:
             for delivery in reversed(deliveries):
-                if self._may_go_back(store, delivery):
+                if delivery.claim is not None:
+                    store.acknowledged.release(delivery.claim)
+                elif self._may_go_back(store, delivery):
                     store.put_back(delivery.channel, delivery.entry)
+                else:
+                    store.count_stale(delivery.channel)
 
     def requeue(self, delivery: Delivery) -> bool:
         """Put a delivery at the tail of its channel with one retry more; False if it is stale."""
+        if delivery.claim is not None:
+            later = Acknowledge(delivery.channel, delivery.claim, delivery.place, "it was to be tried later")
+            with self._hub as store:
+                return _settle(store, later, self._hub.now_ms()) is Outcome.SENT
         entry = decode(delivery.entry)
         raw = encode(
             bytes(entry.payload),
@@ -140,6 +158,7 @@ class MemoryWorkerPort(WorkerPort):
         )
         with self._hub as store:
             if not self._may_go_back(store, delivery):
+                store.count_stale(delivery.channel)
                 return False
             store.put_again(delivery.channel, raw)
         return True
@@ -154,6 +173,8 @@ class MemoryWorkerPort(WorkerPort):
 
         `now` is of the layer's clock. What an expired one owes is done at once.
         """
+        if delivery.claim is not None:
+            return now - delivery.taken_at <= LATE_CLAIM_SECONDS or self.renew(delivery)
         now_ms = self._hub.now_ms()
         if 0 < delivery.expiry_ms <= now_ms:
             socket = str(delivery.message.get("reply_channel"))
@@ -162,11 +183,17 @@ class MemoryWorkerPort(WorkerPort):
             return False
         if delivery.order is None or now - delivery.taken_at <= _LATE_SECONDS:
             return True
-        return self.renew(delivery)
+        allowed = self.renew(delivery)
+        if not allowed:
+            with self._hub as store:
+                store.count_stale(delivery.channel)
+        return allowed
 
     def renew(self, delivery: Delivery) -> bool:
-        """Extend the ordering lease of a delivery; False if it lapsed before."""
+        """Extend the lease of a delivery; False if it lapsed before."""
         with self._hub as store:
+            if delivery.claim is not None:
+                return store.acknowledged.renew(delivery.claim, self._hub.now_ms())
             return self._may_go_back(store, delivery)
 
     def wake(self) -> None:
@@ -178,8 +205,8 @@ class MemoryWorkerPort(WorkerPort):
         """Nothing to close."""
 
 
-def _send_group(store: Store, group: str, payload: bytes, expiry_ms: int, now_ms: int) -> Outcome:
-    store.send_group(group, payload, expiry_ms, now_ms)
+def _send_groups(store: Store, groups: Sequence[str], payload: bytes, expiry_ms: int, now_ms: int) -> Outcome:
+    store.send_groups(groups, payload, expiry_ms, now_ms)
     return Outcome.SENT
 
 
@@ -192,3 +219,21 @@ def _push_control(store: Store, channel: str, payload: bytes) -> Outcome:
 
 def _finish(store: Store, item: Finish, now_ms: int) -> Outcome:
     return store.finish(item.reply_channel, item.order, item.drain, now_ms)
+
+
+def _settle(store: Store, item: Acknowledge, now_ms: int) -> Outcome:
+    if item.failure is not None:
+        return store.fail(item.channel, item.claim, item.failure, now_ms)
+    return Outcome.SENT if store.acknowledged.finish(item.claim) else Outcome.STALE
+
+
+def keep_for(store: Store, now_ms: int, expiry_seconds: float, item: SendLater) -> Outcome:
+    """Keep a message until it is due; from then on its time to live counts."""
+    waits_ms = item.due.ms if item.due.from_now else max(0, item.due.ms - int(time.time() * 1000))
+    due_ms = now_ms + waits_ms
+    entry = encode(
+        item.packed,
+        due_ms + int(expiry_seconds * 1000),
+        channel=item.channel if "!" in item.channel else None,
+    )
+    return store.keep(item.id, item.channel, entry, due_ms)

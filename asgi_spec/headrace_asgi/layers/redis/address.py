@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
 from headrace_asgi.errors import ConfigurationError
 
 from ..options import refuse_several
+from .cluster_url import NODE_CONNECT_SECONDS, ClusterUrl, split_cluster
 from .redis_py import is_tls, is_unix, url_options
+from .sentinel_url import SentinelUrl, split_sentinels
 
-__all__ = ["ServerAddress", "Tls", "keepalive_options", "parse_address"]
+__all__ = [
+    "Bucket",
+    "ClusterNodes",
+    "Sentinels",
+    "ServerAddress",
+    "Tls",
+    "at_bucket",
+    "keepalive_options",
+    "parse_address",
+]
 
 #: Seconds to wait for a connection to be made.
 CONNECT_TIMEOUT_SECONDS = 5.0
@@ -60,14 +71,81 @@ class ServerAddress:
     db: int = 0
     tls: Tls | None = None
     connect_timeout_seconds: float = CONNECT_TIMEOUT_SECONDS
+    #: Who says where it is; then there is no host and port.
+    sentinels: Sentinels | None = None
+    #: What sentinels call the service whose primary they said it to be; empty if it was named by people.
+    primary_of: str = ""
+    #: Who says which node has the slot of `bucket`; then there is no host and port.
+    cluster: ClusterNodes | None = None
+    #: What this server serves of a Cluster.
+    bucket: Bucket | None = None
+    #: Redis, Sentinel, or a node that is only asked.
+    kind: str = "Redis"
+
+    @property
+    def login(self) -> tuple[bytes | str, ...]:
+        """The command that logs in; empty if nothing is to be said."""
+        if not self.username and not self.password:
+            return ()
+        user = (self.username,) if self.username else ()
+        return (b"AUTH", *user, self.password or "")
 
     @property
     def label(self) -> str:
         """What log lines call it: everything but the password."""
         if self.path is not None:
             return f"unix://{self.path}" + (f"?db={self.db}" if self.db else "")
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"redis{'s' if self.tls else ''}://{host}:{self.port}/{self.db}"
+        scheme = "rediss" if self.tls else "redis"
+        if self.sentinels is not None:
+            where = ",".join(one.host_and_port for one in self.sentinels.addresses)
+            return f"{scheme}+sentinel://{where}/{self.sentinels.service}/{self.db}"
+        bucket = f" (bucket {self.bucket.place})" if self.bucket else ""
+        if self.cluster is not None:
+            where = ",".join(one.host_and_port for one in self.cluster.addresses)
+            return f"{scheme}+cluster://{where}{bucket}"
+        if self.kind != "Redis":
+            return f"{scheme}://{self.host_and_port}"
+        primary = f" (primary of {self.primary_of!r})" if self.primary_of else ""
+        return f"{scheme}://{self.host_and_port}/{self.db}{primary}{bucket}"
+
+    @property
+    def is_found(self) -> bool:
+        """Whether others said where this server is."""
+        return bool(self.primary_of) or self.bucket is not None
+
+    @property
+    def host_and_port(self) -> str:
+        """Where it is, as in a URL."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Sentinels:
+    """Who says where a Redis is: any of `addresses`. `service` is empty for the only one they watch."""
+
+    addresses: tuple[ServerAddress, ...]
+    service: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A place in a Cluster, and what its keys begin with: that has its slot."""
+
+    place: str
+    key_start: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterNodes:
+    """Who says which node has a slot: any of `addresses`. `buckets` is how many the layer has."""
+
+    addresses: tuple[ServerAddress, ...]
+    buckets: int
+
+
+def at_bucket(address: ServerAddress, place: str, key_start: str) -> ServerAddress:
+    """The address of one place, if this is that of a Cluster; the same one else."""
+    return address if address.cluster is None else replace(address, bucket=Bucket(place, key_start))
 
 
 def keepalive_options() -> dict[int, int]:
@@ -78,12 +156,51 @@ def keepalive_options() -> dict[int, int]:
 def parse_address(
     url: str, options: Mapping[str, Any] | None = None, all_options: bool = False
 ) -> ServerAddress:
-    """Read a URL (redis://, rediss://, unix://) and redis-py's connection options, which win over it.
+    """Read a URL (redis://, rediss://, unix://, with sentinels, of a Cluster) and redis-py's options.
 
-    Options that only tune redis-py's own sockets are ignored; `all_options` says that redis-py opens the
-    socket, so that it may know more of TLS and of logging in than we do. Raises ConfigurationError for a URL
-    or an option that cannot work.
+    Those win over it. Options that only tune redis-py's own sockets are ignored; `all_options` says that
+    redis-py opens the socket, so that it may know more of TLS and of logging in than we do.
+
+    Raises ConfigurationError for a URL or an option that cannot work.
     """
+    cluster = split_cluster(url, options)
+    if cluster is not None:
+        return _cluster(cluster, all_options)
+    split = split_sentinels(url, options)
+    if split is None:
+        return _server(url, options, all_options)
+    primary = _server(split.url, split.options, all_options)
+    if primary.path is not None:
+        raise ConfigurationError("a Redis has Sentinels, or the 'path' of a unix socket, not both")
+    return replace(primary, host="", port=0, sentinels=_sentinels(split, all_options))
+
+
+def _sentinels(split: SentinelUrl, all_options: bool) -> Sentinels:
+    try:
+        found = [_server("redis://", one, all_options) for one in split.sentinels]
+    except ConfigurationError as error:
+        raise ConfigurationError(f"sentinels or sentinel_kwargs: {error}") from None
+    return Sentinels(tuple(replace(one, kind="Sentinel") for one in found), split.service)
+
+
+def _cluster(split: ClusterUrl, all_options: bool) -> ServerAddress:
+    """The address of all buckets of a Cluster."""
+    node = _server(split.url, split.options, all_options)
+    if node.path is not None:
+        raise ConfigurationError("a Redis Cluster has nodes, not the 'path' of a unix socket")
+    if node.db:
+        raise ConfigurationError(f"a Redis Cluster has database 0 only, not {node.db}: leave out 'db'")
+    seconds = min(node.connect_timeout_seconds, NODE_CONNECT_SECONDS)
+    asked = replace(node, connect_timeout_seconds=seconds, kind="a node of the Cluster")
+    addresses = tuple(
+        replace(asked, host=_host(host), port=_number("port", port, 0, 1, _LAST_PORT))
+        for host, port in split.nodes
+    )
+    return replace(node, host="", port=0, cluster=ClusterNodes(addresses, split.buckets))
+
+
+def _server(url: str, options: Mapping[str, Any] | None, all_options: bool) -> ServerAddress:
+    """The address of one server that is named by people."""
     values = _values(url, options)
     kind = values.pop("connection_class", None)
     unix = is_unix(kind)

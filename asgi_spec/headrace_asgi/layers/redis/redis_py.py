@@ -15,6 +15,7 @@ options, `redis_connect_func`, `credential_provider`):
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
@@ -22,6 +23,9 @@ from redis import RedisError
 from redis.connection import ConnectionPool, SSLConnection, UnixDomainSocketConnection, parse_url
 
 __all__ = ["SocketOpener", "is_tls", "is_unix", "url_options"]
+
+#: What `ssl_cert_reqs` may be where any certificate will do.
+_NOT_VERIFIED = ("none", None, ssl.CERT_NONE)
 
 
 def url_options(url: str, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -62,6 +66,9 @@ class SocketOpener:
             self.options: dict[str, Any] = {**pool.connection_kwargs, "protocol": 2}
             self.options.setdefault("redis_connect_func", _say_nothing)
             self._connection_class = cast(Callable[..., Any], pool.connection_class)
+            if self.options.get("ssl_cert_reqs", "") in _NOT_VERIFIED and is_tls(pool.connection_class):
+                # Nothing is left to compare a name with. redis-py 6.0 must be told so.
+                self.options["ssl_check_hostname"] = False
             self._connection_class(**self.options)
         except (TypeError, RedisError) as error:
             raise ValueError(str(error)) from None

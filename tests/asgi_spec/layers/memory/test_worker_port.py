@@ -18,14 +18,28 @@ from tests.support.conformance import HandClock
 class TestTheContract(WorkerPortConformance, unittest.TestCase):
     capacity_limit = 5
     expiry_delay = 1.1
+    acknowledged_channel = "test.acknowledged"
 
     def setUp(self) -> None:
         self.clock = HandClock()
-        self.layer = self.channel_layer = InMemoryChannelLayer(expiry=1, capacity=5, clock=self.clock)
+        self.layer = self.channel_layer = InMemoryChannelLayer(
+            expiry=1,
+            capacity=5,
+            clock=self.clock,
+            acknowledged=["test.acknow*"],
+            acknowledged_attempts=self.attempts,
+        )
         super().setUp()
 
     def wait_for_expiry(self) -> None:
         self.clock.now += 1.1
+
+    def pass_time(self, seconds: float) -> None:
+        self.clock.now += seconds
+
+    def lose_bells(self, channel: str) -> None:
+        with self.layer._hub as store:
+            store.take_all(channel)
 
     def let_leases_lapse(self) -> None:
         self.clock.now += 1000

@@ -20,7 +20,7 @@ from headrace_asgi.contract import Control, Delivery, Finish, Out, Outcome, Send
 from headrace_asgi.envelope import encode, pack_message
 from headrace_asgi.errors import KeySpoilt, LayerUnavailable
 from headrace_asgi.layers.redis.blocking import reader as channel_reader
-from headrace_asgi.layers.redis.blocking.layer import RedisChannelLayer
+from headrace_asgi.layers.redis.blocking.layer import RedisPlaceLayer
 from headrace_asgi.layers.redis.blocking.reaper import Reaper
 from headrace_asgi.layers.redis.blocking.worker_port import RedisWorkerPort
 from tests.support.interfaces import InterfaceSide, interface_side
@@ -42,7 +42,7 @@ class Scene:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.layer = RedisChannelLayer([url], capacity=1_000_000)
+        self.layer = RedisPlaceLayer([url], capacity=1_000_000)
         self.plan = self.layer.plan
         self.client = redis.Redis.from_url(url.partition("?")[0])
         self.refused: list[tuple[Out, Outcome]] = []
@@ -464,3 +464,95 @@ def test_a_note_in_a_turn_for_a_name_that_nobody_can_have_costs_no_other(scene: 
     note = Control("hr1..x.feed!a", control.note(control.RUNNING, local="a"))
     scene.port.turn([note, Send(f"{process.process}a", pack_message({"n": 1}))], [], 1, 0)
     assert [one.local for one in process.heard()] == ["a"]
+
+
+# Values that something else wrote
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_the_number_of_one_socket_that_is_none_costs_no_frame_of_another(scene: Scene, several: bool) -> None:
+    process = scene.process()
+    for local in ("bad", "good"):
+        assert process.connect(local, "/", {"path": "/"}) is Outcome.SENT
+    scene.client.hset(scene.key("f", process.process), "bad", b"many")
+    entry = encode(pack_message({"text": "x"}), NEVER)
+    bad, good = ("bad", 1, entry), ("good", 1, entry)
+    if several:
+        outcomes = scene.layer.ask(scene.plan.frames("0", process.process, (*bad, *good))).outcomes
+    else:
+        outcomes = [process.frame(local, {"text": "x"}, 1, ordered=False) for local in ("bad", "good")]
+    assert outcomes == [Outcome.GONE, Outcome.SENT]
+    assert process.frame("bad", {"text": "x"}, 2) is Outcome.GONE
+
+
+def test_a_count_that_is_none_names_its_keys(scene: Scene) -> None:
+    process = scene.process()
+    scene.client.hset(scene.key("g", "group"), process.process, b"many")
+    with pytest.raises(KeySpoilt, match=r"not an integer.*delete it: .*:g:group"):
+        scene.layer.group_add("group", f"{process.process}a")
+
+
+@pytest.fixture
+def keeping(redis_url: str) -> Iterator[Scene]:
+    """A scene whose layer has an acknowledged channel."""
+    made = Scene(redis_url)
+    made.layer.close()
+    made.layer = RedisPlaceLayer([redis_url], acknowledged=["kept"], acknowledged_attempts=1)
+    made.plan = made.layer.plan
+    yield made
+    made.close()
+
+
+def test_a_number_of_tries_that_is_none_counts_anew_and_costs_no_message(keeping: Scene) -> None:
+    layer = keeping.layer
+    for number in range(3):
+        layer.send("kept", {"n": number})
+    message_id = keeping.client.lindex(keeping.key("r", "kept"), 1)
+    keeping.client.hset(keeping.key("tries"), message_id, b"many")
+    assert [message["n"] for _, message in layer.receive_many(["kept"], 3)] == [0, 1, 2]
+    assert keeping.client.hlen(keeping.key("body")) == 0
+
+
+def test_what_waits_acknowledged_and_is_no_entry_is_counted_and_removed(keeping: Scene) -> None:
+    layer = keeping.layer
+    for number in range(4):
+        layer.send("kept", {"n": number})
+    first, second, third, _ = keeping.client.lrange(keeping.key("r", "kept"), 0, -1)
+    body = keeping.key("body")
+    keeping.client.hset(body, mapping={first: b"", second: b"kept short"})
+    keeping.client.hdel(body, third)
+    assert layer.receive_many(["kept"], 4) == [("kept", {"n": 3})]
+    assert keeping.client.hget(keeping.key("n"), "kept|unreadable") == b"3"
+    assert keeping.client.hlen(body) == 0
+
+
+def test_what_is_due_and_no_entry_is_counted_removed_and_costs_no_other(keeping: Scene) -> None:
+    values = [b"test", b"", b" ", b" x", b"a\xffb x", b"hr1.0.xyz! x", b"a b c", b"x" * 300 + b" x"]
+    names = [f"0.bad{number}" for number in range(len(values))]
+    keeping.client.hset(keeping.key("body"), mapping=dict(zip(names, values, strict=True)))
+    for kind in ("d", "a", "?"):
+        keeping.client.zadd(keeping.key("due"), {kind + name: 1 for name in names})
+    keeping.client.zadd(keeping.key("due"), {b"": 1, b"d": 1, b"\xff": 1, b"dnone": 1})
+    keeping.layer.send_later("test", {"n": 1}, delay=0)
+    assert keeping.layer.move_due() > 0
+    assert keeping.layer.receive_many(["test"]) == [("test", {"n": 1})]
+    assert not keeping.client.exists(keeping.key("due"), keeping.key("body"))
+    counted = keeping.client.hget(keeping.key("n"), "headrace.due|unreadable")
+    assert counted is not None
+    assert int(counted) >= len(values)
+    left = {key.decode().rpartition("}:")[2] for key in keeping.client.scan_iter(keeping.key("c", "*"))}
+    assert left <= {"c:headrace.due", "c:a"}
+
+
+def test_dead_letters_over_which_something_else_wrote_are_listed_replayed_and_dropped(keeping: Scene) -> None:
+    layer = keeping.layer
+    ids = [b"0.none", b"0.short", b"0.entry", b"\xff"]
+    keeping.client.rpush(keeping.key("x", "kept"), *ids)
+    keeping.client.hset(keeping.key("body"), mapping={b"0.short": b"kept", b"0.entry": b"kept \xff"})
+    keeping.client.hset(keeping.key("tries"), mapping=dict.fromkeys(ids, b"many"))
+    keeping.client.hset(keeping.key("why"), mapping=dict.fromkeys(ids, b"\xff"))
+    letters = layer.dead_letters("kept")
+    assert [(letter.message, letter.attempts) for letter in letters] == [({}, 0)] * 4
+    assert layer.replay("kept", [letters[1].id]) == 1
+    assert layer.drop_dead_letters("kept") == 3
+    assert layer.receive_many(["kept"], 5) == []

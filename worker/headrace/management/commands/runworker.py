@@ -105,7 +105,7 @@ class Command(BaseCommand):
             options["processes"],
             child,
             settings.stop_deadline_seconds,
-            Recovery(layer),
+            Recovery(layer, _channels(layer, options)),
             max(settings.take_limit, options["threads"]) + WAITING_SLOTS,
         )
         status = supervisor.run()
@@ -155,6 +155,7 @@ def _layer(options: Options) -> ChannelLayerWrapper:
                 "or set it to headrace_asgi.RedisChannelLayer"
             )
         layer.router.check_default(http_consumer=_http_consumer())
+        _refuse_what_it_lacks(layer)
         channels = _channels(layer, options)
         urlconf = getattr(django_settings, "ROOT_URLCONF", None)
         if "http.request" in channels and isinstance(urlconf, str):
@@ -171,6 +172,15 @@ def _layer(options: Options) -> ChannelLayerWrapper:
     except (InvalidChannelLayerError, ImproperlyConfigured, ImportError) as error:
         raise CommandError(str(error)) from error
     return layer
+
+
+def _refuse_what_it_lacks(layer: ChannelLayerWrapper) -> None:
+    lacks = layer.router.unserved(layer.extensions, f"The layer {layer}")
+    if lacks:
+        raise CommandError(
+            f"{lacks}. Set BACKEND of CHANNEL_LAYERS[{layer.alias!r}] to headrace_asgi.RedisChannelLayer, or "
+            "let the consumers do without"
+        )
 
 
 def _channels(layer: ChannelLayerWrapper, options: Options) -> list[str]:

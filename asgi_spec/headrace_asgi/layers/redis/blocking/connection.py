@@ -9,7 +9,7 @@ import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from headrace_asgi.errors import ConfigurationError, LayerUnavailable
 
@@ -22,7 +22,7 @@ from ..plan.resp import NOTHING, ProtocolError, Reader, pack
 from ..redis_py import SocketOpener, url_options
 from .silence import ANSWER_SECONDS, SilenceTimeout
 
-__all__ = ["ConnectionBroken", "RedisAddress", "RedisConnection"]
+__all__ = ["ConnectionBroken", "RedisAddress", "RedisConnection", "RespConnection", "Whereabouts"]
 
 READ_BYTES = 65536
 #: What CLIENT LIST shows, unless the option `client_name` says something else.
@@ -48,9 +48,17 @@ class ConnectionBroken(LayerUnavailable):
 class RedisAddress:
     """Where a Redis is and how to log in, from a URL; opens sockets to it."""
 
-    def __init__(self, url: str, connection_kwargs: Mapping[str, Any] | None = None) -> None:
-        """Check the URL and redis-py's connection options without connecting. Raises ConfigurationError."""
-        self.address = parse_address(url, connection_kwargs, all_options=True)
+    #: Whether the Redis of a place may be somewhere else later; then `has_left` is to be asked.
+    may_move = False
+
+    def __init__(
+        self, url: str, connection_kwargs: Mapping[str, Any] | None = None, found: ServerAddress | None = None
+    ) -> None:
+        """Check the URL and redis-py's connection options without connecting. Raises ConfigurationError.
+
+        `found` says where this Redis is, in place of the URL.
+        """
+        self.address = found or parse_address(url, connection_kwargs, all_options=True)
         #: The address without password, for log lines.
         self.label = self.address.label
         try:
@@ -71,6 +79,17 @@ class RedisAddress:
             options.pop("path", None)
         return options
 
+    def find(self) -> RedisAddress:
+        """The server to connect to."""
+        return self
+
+    def doubt(self) -> None:
+        """What `find` said last is no server that serves us: there is no other."""
+
+    def has_left(self, server: RedisAddress) -> bool:
+        """Whether the place is somewhere else by now: never."""
+        return False
+
     def open(self) -> tuple[socket.socket, Callable[[], object]]:
         """A connected socket, and what closes it.
 
@@ -87,9 +106,10 @@ class RedisAddress:
     def handshake(self, before: Identity | None) -> Handshake:
         """What to say first over such a socket. Raises LayerUnavailable without credentials."""
         name = self._opener.options.get("client_name") or CLIENT_NAME
-        return Handshake(self._login(), name, before)
+        return Handshake(self.login(), name, before)
 
-    def _login(self) -> ServerAddress:
+    def login(self) -> ServerAddress:
+        """The address, with the credentials of this moment. Raises LayerUnavailable if there are none."""
         provider = self._opener.options.get("credential_provider")
         if provider is None:
             return self.address
@@ -115,34 +135,31 @@ def _unusable_certificates(options: Mapping[str, Any]) -> str:
     return ""
 
 
-class RedisConnection:
-    """A connection that can be opened again. Not thread-safe."""
+class Whereabouts(Protocol):
+    """Where the Redis of a place is: a RedisAddress, or what finds one."""
 
-    __slots__ = (
-        "_before",
-        "_close_socket",
-        "_poll",
-        "_reader",
-        "_sock",
-        "_tls",
-        "address",
-        "advice",
-        "client_id",
-        "clock",
-        "is_replica",
-    )
+    may_move: bool
+    address: ServerAddress
+    label: str
 
-    def __init__(self, address: RedisAddress, clock: RedisClock) -> None:
-        self.address = address
-        self.clock = clock
-        #: What Redis calls this connection; 0 if it does not say.
-        self.client_id = 0
-        #: What its settings should be, if that is different; empty else.
-        self.advice = ""
-        #: Whether it leads to a replica, which takes no messages.
-        self.is_replica = False
-        # The connection before this one.
-        self._before: Identity | None = None
+    def find(self) -> RedisAddress:
+        """The server to connect to. May block for some seconds. Raises LayerUnavailable."""
+
+    def doubt(self) -> None:
+        """What `find` said last is no server that serves us."""
+
+    def has_left(self, server: RedisAddress) -> bool:
+        """Whether the place is somewhere else by now. May block for some seconds."""
+
+
+class RespConnection:
+    """A connection that asks and hears, and can be opened again. Not thread-safe."""
+
+    __slots__ = ("_close_socket", "_poll", "_reader", "_sock", "_tls", "label")
+
+    def __init__(self, label: str) -> None:
+        """`label` is what errors call the other side."""
+        self.label = label
         self._close_socket: Callable[[], object] | None = None
         self._sock: socket.socket | None = None
         self._tls = False
@@ -156,44 +173,17 @@ class RedisConnection:
         assert self._sock is not None
         return self._sock.fileno()
 
-    def open(self) -> None:
-        """Connect and be let in, with the scripts loaded and its clock read.
-
-        Ends the connection before this one, so that nothing it still had to do runs late. Blocks for up to
-        some seconds. Raises LayerUnavailable, and LayerRefused for a Redis that cannot serve us.
-        """
-        self._sock, self._close_socket = self.address.open()
+    def connect(self, server: RedisAddress) -> None:
+        """Make the connection; nothing is said over it. Raises LayerUnavailable."""
+        self._sock, self._close_socket = server.open()
         self._sock.setblocking(False)
         self._tls = isinstance(self._sock, ssl.SSLSocket)
         self._poll = select.poll()
         self._poll.register(self._sock, select.POLLIN)
         self._reader = Reader()
-        try:
-            self._greet()
-        except BaseException:
-            self.close()
-            raise
-
-    def _greet(self) -> None:
-        handshake = self.address.handshake(self._before)
-        try:
-            self.write(b"".join(map(pack, handshake.commands)))
-            while not handshake.is_over:
-                further = handshake.heard(self.read())
-                if further is not None:
-                    self.write(pack(further))
-        except ConnectionBroken as broken:
-            if handshake.has_heard:
-                raise
-            raise connect_error(self.address.address, broken.fault, broken.why) from None
-        self.clock.sample_answer(handshake.time)
-        self.client_id = handshake.client_id
-        self.advice = handshake.advice
-        self.is_replica = handshake.is_replica
-        self._before = handshake.identity
 
     def close(self) -> None:
-        """Close the connection; `open` opens the next one."""
+        """Close the connection; it can be made again."""
         close, self._close_socket, self._sock = self._close_socket, None, None
         if close is not None:
             with contextlib.suppress(Exception):
@@ -277,7 +267,60 @@ class RedisConnection:
 
     def _broken(self, reason: str, written: bool = True, fault: Fault = Fault.OTHER) -> ConnectionBroken:
         self.close()
-        return ConnectionBroken(self.address.label, reason, written, fault)
+        return ConnectionBroken(self.label, reason, written, fault)
 
     def _no_redis(self, error: ProtocolError) -> ConnectionBroken:
         return self._broken(f"it does not speak the Redis protocol: {error}", fault=Fault.NO_REDIS)
+
+
+class RedisConnection(RespConnection):
+    """A connection to the Redis of a place, which lets us in."""
+
+    __slots__ = ("_before", "address", "advice", "client_id", "clock", "is_replica", "server")
+
+    def __init__(self, address: Whereabouts, clock: RedisClock) -> None:
+        super().__init__(address.label)
+        self.address = address
+        self.clock = clock
+        #: What Redis calls this connection; 0 if it does not say.
+        self.client_id = 0
+        #: What its settings should be, if that is different; empty else.
+        self.advice = ""
+        #: Whether it leads to a replica, which takes no messages.
+        self.is_replica = False
+        # The connection before this one.
+        self._before: Identity | None = None
+
+    def open(self) -> None:
+        """Connect and be let in, with the scripts loaded and its clock read.
+
+        Ends the connection before this one, so that nothing it still had to do runs late. Blocks for up to
+        some seconds. Raises LayerUnavailable, and LayerRefused for a Redis that cannot serve us.
+        """
+        #: The one it leads to.
+        self.server = self.address.find()
+        try:
+            self.connect(self.server)
+            self._greet()
+        except BaseException:
+            self.close()
+            self.address.doubt()
+            raise
+
+    def _greet(self) -> None:
+        handshake = self.server.handshake(self._before)
+        try:
+            self.write(b"".join(map(pack, handshake.commands)))
+            while not handshake.is_over:
+                further = handshake.heard(self.read())
+                if further is not None:
+                    self.write(pack(further))
+        except ConnectionBroken as broken:
+            if handshake.has_heard:
+                raise
+            raise connect_error(self.server.address, broken.fault, broken.why) from None
+        self.clock.sample_answer(handshake.time)
+        self.client_id = handshake.client_id
+        self.advice = handshake.advice
+        self.is_replica = handshake.is_replica
+        self._before = handshake.identity

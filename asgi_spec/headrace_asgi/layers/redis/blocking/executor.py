@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import random
@@ -23,10 +24,11 @@ from headrace_asgi.errors import (
 from ..memory_watch import MemoryWatch
 from ..plan.clock import RedisClock
 from ..plan.command import RedisCommand, as_is
+from ..plan.handshake import SlotMoves
 from ..plan.outcomes import Reaction, may_repeat, not_understood, refusal_of
 from ..plan.resp import ReplyError, pack
 from ..plan.scripts import SCRIPTS
-from .connection import ConnectionBroken, RedisAddress, RedisConnection
+from .connection import ConnectionBroken, RedisConnection, Whereabouts
 from .silence import ANSWER_SECONDS
 
 __all__ = ["RedisExecutor"]
@@ -50,14 +52,16 @@ class RedisExecutor:
     """The connections of one process to one place. Thread-safe; a forked child opens its own."""
 
     def __init__(
-        self, address: RedisAddress, clock: RedisClock, prepare: Callable[[], None] | None = None
+        self, address: Whereabouts, clock: RedisClock, prepare: Callable[[], None] | None = None
     ) -> None:
         """`prepare` is called when Redis cannot be reached; it may start one, or raise."""
         self.address = address
         self.clock = clock
         self._prepare = prepare
+        self._may_move = address.may_move
         self._pid = os.getpid()
         self._idle: deque[RedisConnection] = deque()
+        self._is_closed = False
         self._has_connected = False
         self.memory = MemoryWatch(address.label, _WHEN_FULL)
 
@@ -125,6 +129,7 @@ class RedisExecutor:
 
         Raises LayerUnavailable, and ConfigurationError if Redis refuses us and none ever worked here.
         """
+        self._is_closed = False
         if self._pid != os.getpid():
             # The parent's connections: they are closed here without a word to Redis.
             self._pid, self._idle = os.getpid(), deque()
@@ -132,7 +137,9 @@ class RedisExecutor:
             connection = self._idle.pop()
         except IndexError:
             connection = self.new_connection()
-        if connection.is_open and connection.lost_its_peer():
+        if connection.is_open and (
+            connection.lost_its_peer() or (self._may_move and self.address.has_left(connection.server))
+        ):
             connection.close()
         if not connection.is_open:
             try:
@@ -148,11 +155,18 @@ class RedisExecutor:
     def put_back(self, connection: RedisConnection) -> None:
         """Return a connection to the pool; a closed one knows whom to end when it is opened again."""
         self._idle.append(connection)
+        if self._is_closed:
+            self._drain()
 
     def close(self) -> None:
-        """Close the connections in the pool."""
+        """Close the connections in the pool, and those that threads still use as they put them back."""
         if self._pid == os.getpid():
-            while self._idle:
+            self._is_closed = True
+            self._drain()
+
+    def _drain(self) -> None:
+        with contextlib.suppress(IndexError):
+            while True:
                 self._idle.pop().close()
 
 
@@ -183,6 +197,8 @@ class _Run:
             try:
                 connection = self._executor.take_out()
             except LayerUnavailable as error:
+                if isinstance(error, SlotMoves) and self._may_hold():
+                    continue
                 for index in waiting:
                     doubtful = index in self._doubtful
                     self._answers[index] = OutcomeUnknown(str(error)) if doubtful else error

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from headrace_asgi import control, names
+from headrace_asgi.accounting import DONE, account
+from headrace_asgi.acknowledgement import DEFAULT_ATTEMPTS, AcknowledgedChannels
 from headrace_asgi.contract import ChannelLayer, InterfacePort, Outcome, RefusedHandler, WorkerPort
 from headrace_asgi.envelope import Message, pack_message
 from headrace_asgi.errors import (
@@ -17,8 +20,17 @@ from headrace_asgi.errors import (
     LayerUnavailable,
 )
 from headrace_asgi.layers.encryption_keys import codec_option
-from headrace_asgi.layers.options import Host, hosts_option, mapping_option, number_option, seconds_option
+from headrace_asgi.layers.options import (
+    CLUSTER_SCHEMES,
+    Host,
+    hosts_option,
+    mapping_option,
+    number_option,
+    optional_seconds_option,
+    seconds_option,
+)
 from headrace_asgi.limits import (
+    ANNOUNCED_SECONDS,
     DEFAULT_CAPACITY,
     DEFAULT_EXPIRY_SECONDS,
     DEFAULT_GROUP_EXPIRY_SECONDS,
@@ -27,29 +39,37 @@ from headrace_asgi.limits import (
     MAX_MESSAGE_BYTES,
     Capacities,
 )
+from headrace_asgi.tally import Tally
 
-from ..address import parse_address
+from ..address import ServerAddress, at_bucket, parse_address
+from ..agreed_version import heard_versions
 from ..plan.clock import RedisClock
 from ..plan.command import RedisCommand, as_is, text
-from ..plan.outgoing import Outgoing, group_copies, message_entry, outcomes_of
-from ..plan.places import Places
+from ..plan.outgoing import Outgoing, group_copies, members_of_all, message_entry, outcomes_of
+from ..plan.places import ONLY_PLACE, Places
 from ..plan.plan import Plan
-from .connection import RedisAddress
+from .acknowledged import AcknowledgedMethods, claim_messages
 from .executor import RedisExecutor
+from .finder import whereabouts
+from .later import LaterMethods
+from .other_versions import refuse_other_versions
 from .reader import ChannelReader
 from .reaper import Reaper
 from .silence import ANSWER_SECONDS
 
-__all__ = ["RedisChannelLayer"]
+__all__ = ["RedisPlaceLayer"]
 
+_OF_CLUSTERS = tuple(f"{scheme}://" for scheme in CLUSTER_SCHEMES)
 #: Seconds that the processes of a group have to name their members.
 MEMBERS_SECONDS = 2.0
 
 
-class RedisChannelLayer(ChannelLayer):
-    """A channel layer over one Redis (7.0 or later) or Valkey (7.2 or later)."""
+class RedisPlaceLayer(LaterMethods, AcknowledgedMethods, ChannelLayer):
+    """A channel layer at one place: over one Redis, alone or as one of several."""
 
-    extensions = ("groups", "flush", "statistics", "batch", "ordering")
+    extensions = ("groups", "flush", "statistics", "batch", "ordering", "delay", "acknowledge")
+    #: The place of this layer; each of several that make up one has its own.
+    _place_name = ONLY_PLACE
 
     def __init__(
         self,
@@ -63,42 +83,52 @@ class RedisChannelLayer(ChannelLayer):
         ordering_lease_seconds: float | None = None,
         connection_kwargs: Mapping[str, Any] | None = None,
         symmetric_encryption_keys: Sequence[str | bytes] | None = None,
+        acknowledged: Sequence[str] | None = None,
+        acknowledged_attempts: int = DEFAULT_ATTEMPTS,
     ) -> None:
         """Take where Redis is and the limits; nothing is connected before the first use.
 
-        `hosts` holds one Redis: a URL (redis://, rediss://, unix://; its `?prefix=` counts if there is no
-        `prefix`), (host, port), or a dict. `expiry` and `group_expiry` are seconds, `capacity` is messages
-        per channel and `channel_capacity` its exceptions by glob or compiled pattern; `connection_kwargs`
-        are options of redis-py for each host and win over its URL. `symmetric_encryption_keys` encrypt
-        what lies in Redis: the first one encrypts, all decrypt; every process needs them. Raises
-        ConfigurationError for a value that cannot work.
+        `hosts` holds one Redis: a URL (redis://, rediss://, unix://, redis+sentinel://; its `?prefix=` counts
+        if there is no `prefix`), (host, port), or a dict. All other options are those of RedisChannelLayer.
+        Raises ConfigurationError for a value that cannot work.
         """
         given, prefix = hosts_option(hosts, prefix)
         self.expiry = seconds_option("expiry", expiry)
         self.group_expiry = seconds_option("group_expiry", group_expiry)
-        self.capacities = Capacities(capacity, channel_capacity)
+        self.capacities = self._own_capacities(Capacities(capacity, channel_capacity))
         self.max_message_bytes = number_option("max_message_bytes", max_message_bytes)
-        lease = ordering_lease_seconds
-        if lease is not None:
-            lease = seconds_option("ordering_lease_seconds", lease)
-        self.places = Places([host.url for host in given], prefix)
+        lease = optional_seconds_option("ordering_lease_seconds", ordering_lease_seconds)
+        #: Whether the place is a bucket of a Redis Cluster.
+        self._is_bucket = any(host.url.startswith(_OF_CLUSTERS) for host in given)
+        self.places = Places([host.url for host in given], prefix, self._place_name, self._is_bucket)
         common = mapping_option("connection_kwargs", connection_kwargs)
         self._hosts = {
             place: Host(host.url, {**common, **host.options})
             for place, host in zip(self.places.names, given, strict=True)
         }
-        codec = codec_option(symmetric_encryption_keys)
-        self.plan = Plan(self.places, self.capacities, self.expiry, self.group_expiry, lease, codec)
-        self._executors = {
-            place: RedisExecutor(RedisAddress(host.url, host.options), RedisClock(self.expiry), self.prepare)
-            for place, host in self._hosts.items()
-        }
+        limits = (self.capacities, self.expiry, self.group_expiry, lease)
+        codec, kept = codec_option(symmetric_encryption_keys), AcknowledgedChannels(acknowledged)
+        attempts = number_option("acknowledged_attempts", acknowledged_attempts)
+        self.plan = Plan(self.places, *limits, codec, kept, attempts)
+        self._executors = {place: self._new_executor(place, host) for place, host in self._hosts.items()}
         self.label = self.places.label(self._server_label())
-        self._readers = {
-            place: ChannelReader(self.plan, place, executor) for place, executor in self._executors.items()
-        }
-
+        self._readers = {place: self._new_reader(place) for place in self._executors}
         self._reaper = Reaper(self.plan, self, time.monotonic)
+
+    def _new_reader(self, place: str) -> ChannelReader:
+        return ChannelReader(self.plan, place, self._executors[place], self.count)
+
+    def _own_capacities(self, whole: Capacities) -> Capacities:
+        """How much lies here of what a channel may hold: all of it, if there is no other place."""
+        return whole
+
+    def _new_executor(self, place: str, host: Host) -> RedisExecutor:
+        where = whereabouts(host.url, host.options, place, self.places.tag(place))
+        return RedisExecutor(where, RedisClock(self.expiry), self.prepare)
+
+    def _address(self, place: str, host: Host) -> ServerAddress:
+        """Where the interface server finds the Redis of a place."""
+        return at_bucket(parse_address(host.url, host.options), place, self.places.tag(place))
 
     def _server_label(self) -> str:
         return self._executors[self.places.home].address.label
@@ -124,7 +154,7 @@ class RedisChannelLayer(ChannelLayer):
         try:
             return executor.clock.now_ms()
         except RuntimeError:
-            executor.put_back(executor.take_out())
+            executor.sample_clock()
             return executor.clock.now_ms()
 
     def expiry_ms(self, place: str, seconds: float | None = None) -> int:
@@ -195,7 +225,7 @@ class RedisChannelLayer(ChannelLayer):
         }
 
     def new_channel(self, pattern: str) -> str:
-        return names.new_single_reader(pattern)
+        return names.new_single_reader(pattern, self.places.written)
 
     # Receiving
 
@@ -232,8 +262,17 @@ class RedisChannelLayer(ChannelLayer):
             for one in taken.alive
             if one.order is not None
         ]
+        claimed = claim_messages(self, place, channel, taken.bells) if taken.bells else []
+        finished += [
+            self.plan.acknowledged.finish(place, channel, one.claim)
+            for one in claimed
+            if one.claim is not None
+        ]
         self.run(finished + taken.owed)
-        return [(one.channel, one.message) for one in taken.alive]
+        if taken.alive:
+            self.count(channel, DONE, len(taken.alive))
+        self.write_counts_if_due()
+        return [(one.channel, one.message) for one in taken.alive + claimed]
 
     # Groups
 
@@ -307,12 +346,19 @@ class RedisChannelLayer(ChannelLayer):
         return plain, answers
 
     def send_group(self, group: str, message: Message) -> None:
-        names.require_group_name(group)
+        self.send_groups([group], message)
+
+    def send_groups(self, groups: Iterable[str], message: Message) -> None:
+        listed = names.require_group_names(groups)
         payload = pack_message(message, self.max_message_bytes)
-        members = self.ask(self.plan.group_read(group))
+        found = self.run([self.plan.group_read(group) for group in listed])
+        for answer in found:
+            if isinstance(answer, HeadraceError):
+                raise answer
+        members = members_of_all(found)
         outgoing: Outgoing[None] = Outgoing(self.plan)
         expiry_ms = self.expiry_ms(self.places.home)
-        for channel, entry in group_copies(self.plan.codec, group, payload, members, expiry_ms):
+        for channel, entry in group_copies(self.plan.codec, listed, payload, members, expiry_ms):
             outgoing.add_copy(channel, entry, None)
         for answer in self.run([command for command, _ in outgoing.commands()]):
             if isinstance(answer, HeadraceError) and not isinstance(answer, ChannelFull):
@@ -321,6 +367,7 @@ class RedisChannelLayer(ChannelLayer):
     # Upkeep
 
     def flush(self) -> None:
+        self.write_counts()
         for place in self.places.names:
             # A glob such as "…:c:*" or the name of one key: its start says enough to choose among the found.
             starts = tuple(pattern.rstrip("*") for pattern in self.plan.flushed_patterns(place))
@@ -343,21 +390,30 @@ class RedisChannelLayer(ChannelLayer):
     def statistics(self, channel: str) -> dict[str, int]:
         names.require_channel_name(channel)
         queue = names.non_local_name(channel)
-        totals = {"sent": 0, "shed": 0, "dropped": 0, "pending": 0}
+        self.write_counts()
         answers = self.run(self.plan.statistics(queue))
         for answer in answers:
             if isinstance(answer, HeadraceError):
                 raise answer
-            if isinstance(answer, list):
-                totals["sent"] += answer[0]
-                totals["shed"] += answer[1]
-                totals["dropped"] += answer[2]
-            else:
-                totals["pending"] += answer
-        return totals
+        counted, pending = answers
+        return account(counted, pending, self.is_acknowledged(queue))
+
+    def write_counts(self, tally: Tally | None = None, last: bool = False) -> None:
+        tally = tally or self.tally
+        with tally.writing:
+            while (batch := tally.unwritten()) is not None:
+                self.ask(self.plan.add_up(batch))
+                tally.written()
+            if last:
+                self.ask(self.plan.forget_tally(tally.id))
 
     def announce(self, channels: Iterable[str]) -> None:
-        self.ask(self.plan.announce([names.require_channel_name(channel) for channel in channels]))
+        listed = [names.require_channel_name(channel) for channel in channels]
+        announced, agreed = self.run([self.plan.announce(listed), self.plan.versions.say()])
+        for answer in (announced, agreed):
+            if isinstance(answer, HeadraceError):
+                raise answer
+        heard_versions(self.plan, agreed, self.label)
 
     def takers(self) -> dict[str, float]:
         announced_ms = self.ask(self.plan.takers())
@@ -368,11 +424,32 @@ class RedisChannelLayer(ChannelLayer):
         self._reaper.look()
 
     def ensure_usable(self) -> None:
-        for executor in self._executors.values():
-            try:
-                executor.put_back(executor.take_out())
-            except LayerUnavailable:
-                return
+        try:
+            self._look_at_hosts()
+            refuse_other_versions(self)
+        except ConfigurationError:
+            raise
+        except HeadraceError:
+            return
+
+    #: What all processes must agree on, if this is one of several Redis that make up a layer.
+    _fingerprint = ""
+
+    def _look_at_hosts(self) -> None:
+        """Say which hosts make up the layer. Raises ConfigurationError if others say something else."""
+        for said in self.ask(self.plan.hosts(self._fingerprint)):
+            if said != self._fingerprint:
+                raise ConfigurationError(self._differs(said))
+
+    def _differs(self, said: str) -> str:
+        """What people are told when another process names other hosts, or more or fewer buckets."""
+        name = "buckets" if self._is_bucket else "hosts"
+        same = "number of buckets" if self._is_bucket else "hosts by the same names"
+        return (
+            f"{name} differ between processes that share {self._server_label()} by prefix "
+            f"{self.places.prefix!r}: here {self._fingerprint or self._server_label()}, elsewhere {said}. "
+            f"Give every process the same {same}; one that ended counts for {ANNOUNCED_SECONDS:.0f} s more"
+        )
 
     def open_worker_port(self, on_refused: RefusedHandler) -> WorkerPort:
         from .worker_port import RedisWorkerPort
@@ -390,7 +467,7 @@ class RedisChannelLayer(ChannelLayer):
         self.prepare()
         return RedisInterfacePort(
             self.plan,
-            {place: parse_address(host.url, host.options) for place, host in self._hosts.items()},
+            {place: self._address(place, host) for place, host in self._hosts.items()},
             reactor,
             max_message_bytes=self.max_message_bytes,
             version_label=version_label,
@@ -399,5 +476,8 @@ class RedisChannelLayer(ChannelLayer):
 
     def close(self) -> None:
         super().close()
+        if not self.tally.is_known:
+            with contextlib.suppress(HeadraceError):
+                self.write_counts(last=True)
         for executor in self._executors.values():
             executor.close()

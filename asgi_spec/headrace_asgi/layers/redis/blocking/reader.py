@@ -5,13 +5,18 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from headrace_asgi.accounting import EXPIRED, TAKEN, UNREADABLE
+from headrace_asgi.close_codes import SERVER_ERROR
 from headrace_asgi.contract import Delivery
-from headrace_asgi.envelope import Entry, require_place_on, unpack_message
-from headrace_asgi.errors import UnreadableEntry
-from headrace_asgi.names import non_local_name, require_channel_names
+from headrace_asgi.control import BELL, CLOSE, FAILED, note
+from headrace_asgi.envelope import Entry, Message, reply_channel_of, require_place_on, unpack_message
+from headrace_asgi.errors import UnknownVersion, UnreadableEntry
+from headrace_asgi.later import DUE_CHANNEL
+from headrace_asgi.messages import HTTP_REQUEST, WEBSOCKET_CONNECT, WEBSOCKET_RECEIVE
+from headrace_asgi.names import is_process_queue, local_part, non_local_name, require_channel_names
 
 from ..plan.plan import Plan, RedisCommand
 from ..plan.resp import pack
@@ -25,16 +30,35 @@ log = logging.getLogger("headrace.layer")
 TAKES_KEPT = 1000
 #: Seconds between two log lines about unreadable entries of one reader.
 COMPLAINT_SECONDS = 60.0
+_UNREADABLE = "the message could not be read where it was taken"
+#: What a client is told whose message cannot be read, by the channel that it was taken from.
+_ERRORS = {
+    HTTP_REQUEST.channel: note(FAILED, status=500, reason=_UNREADABLE),
+    WEBSOCKET_CONNECT.channel: note(FAILED, status=500, reason=_UNREADABLE),
+    WEBSOCKET_RECEIVE.channel: note(CLOSE, code=SERVER_ERROR),
+}
 #: Seconds for which a channel is left out whose key holds no messages.
 LEFT_OUT_SECONDS = 30.0
 
 
 @dataclass(slots=True)
 class TakenEntry:
-    """What came of one take: messages to deliver, and what is owed for ordered ones that were dropped."""
+    """What came of one take: messages to deliver, and what is owed for ordered ones that were dropped.
+
+    For each of the `bells` there was a message to claim, unless somebody else did.
+    """
 
     alive: list[Delivery] = field(default_factory=list)
     owed: list[RedisCommand] = field(default_factory=list)
+    bells: int = 0
+
+
+#: Hears of a channel, what is counted of it, and how many.
+Count = Callable[[str, str, int], object]
+
+
+def _not_counted(channel: str, what: str, number: int) -> None:
+    """Nobody adds it up."""
 
 
 class ChannelReader:
@@ -44,8 +68,9 @@ class ChannelReader:
     busy channels take turns, however many idle ones stand between, and K takes bound the wait of any of K.
     """
 
-    def __init__(self, plan: Plan, place: str, executor: RedisExecutor) -> None:
-        """`executor` is that of the place; its clock says what has expired."""
+    def __init__(self, plan: Plan, place: str, executor: RedisExecutor, count: Count = _not_counted) -> None:
+        """`executor` is that of the place; its clock says what has expired. `count` hears what is taken."""
+        self._count = count
         self._plan = plan
         self._place = place
         self._decode = plan.codec.decode
@@ -130,29 +155,24 @@ class ChannelReader:
         """Read entries taken from `channel`; expired and unreadable ones are dropped and counted."""
         taken, decode = TakenEntry(), self._decode
         counted = _counted(channel)
-        now = time.monotonic()
-        now_ms = self._executor.clock.now_ms()
+        now, now_ms = time.monotonic(), self._executor.clock.now_ms()
         self.counters[f"{counted}|taken"] += len(entries)
         for raw in entries:
             entry: Entry | None = None
             try:
                 entry = decode(raw, channel)
-                if entry.control:
-                    raise UnreadableEntry("a note between processes lies where messages are")
                 message = unpack_message(entry.payload)
+                if entry.control and _is_bell(message, channel):
+                    taken.bells += 1
+                    continue
                 if entry.channel is not None or entry.order is not None:
                     require_place_on(channel, entry, message)
             except UnreadableEntry as error:
                 self._unreadable(counted, error)
-                entry = entry or error.entry
-                if entry is not None and entry.order is not None and entry.channel is not None:
-                    taken.owed += self._plan.dropped(entry.channel, entry.order, entry.retries, self._place)
+                taken.owed += self._owed_for(channel, entry or error.entry, isinstance(error, UnknownVersion))
                 continue
             if 0 < entry.expiry_ms < now_ms and self._executor.is_expired(entry.expiry_ms):
-                self.counters[f"{counted}|expired"] += 1
-                if entry.order is not None:
-                    socket = str(message.get("reply_channel"))
-                    taken.owed += self._plan.dropped(socket, entry.order, entry.retries, self._place)
+                taken.owed += self._expired(channel, message, entry.order, entry.retries)
                 continue
             taken.alive.append(
                 Delivery(
@@ -166,22 +186,52 @@ class ChannelReader:
                     entry.retries,
                 )
             )
+        if channel != DUE_CHANNEL and len(entries) > taken.bells:
+            self._count(channel, TAKEN, len(entries) - taken.bells)
         return taken
 
     def drop(self, delivery: Delivery) -> list[RedisCommand]:
         """Count a delivery that expired before it was started; the answer is what is owed for it."""
-        self.counters[f"{_counted(non_local_name(delivery.channel))}|expired"] += 1
-        if delivery.order is None:
+        channel = non_local_name(delivery.channel)
+        return self._expired(channel, delivery.message, delivery.order, delivery.retries)
+
+    def _expired(self, channel: str, message: Message, order: int | None, retries: int) -> list[RedisCommand]:
+        self.counters[f"{_counted(channel)}|expired"] += 1
+        self._count(channel, EXPIRED, 1)
+        if order is None:
             return []
-        socket = str(delivery.message.get("reply_channel"))
-        return self._plan.dropped(socket, delivery.order, delivery.retries, delivery.place)
+        return self._plan.dropped(str(message.get("reply_channel")), order, retries, self._place)
+
+    def _owed_for(self, channel: str, entry: Entry | None, newer: bool) -> list[RedisCommand]:
+        """What is owed for an unreadable entry of `channel`: the next message of an ordered socket, and an
+        error for whoever waits for an answer to a `newer` one; nothing if it does not say whose it is."""
+        client = "" if entry is None else reply_channel_of(entry)
+        if entry is None or not client:
+            return []
+        owed, process = [], non_local_name(client)
+        if newer and channel in _ERRORS and is_process_queue(process):
+            owed.append(self._plan.note(process, {**_ERRORS[channel], "local": local_part(client)}))
+        if entry.order is not None:
+            owed += self._plan.dropped(client, entry.order, entry.retries, self._place)
+        return owed
 
     def _unreadable(self, channel: str, error: UnreadableEntry) -> None:
         self.counters[f"{channel}|unreadable"] += 1
+        self._count(channel, UNREADABLE, 1)
         now = time.monotonic()
         if now - self._complained >= COMPLAINT_SECONDS:
             self._complained = now
             log.error("Dropped from %s: %s", channel, error)
+
+
+def _is_bell(message: Message, channel: str) -> bool:
+    """Whether a note says that a message of its channel may be claimed; those for movers are messages.
+
+    Raises UnreadableEntry for any other note.
+    """
+    if message.get("control") != BELL:
+        raise UnreadableEntry("a note between processes lies where messages are")
+    return channel != DUE_CHANNEL
 
 
 def _counted(channel: str) -> str:

@@ -8,10 +8,13 @@ import select
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, assert_never
 
+from headrace_asgi.accounting import STALE, TAKEN
+from headrace_asgi.acknowledgement import LATE_CLAIM_SECONDS
 from headrace_asgi.contract import (
+    Acknowledge,
     Control,
     Delivery,
     Finish,
@@ -20,21 +23,25 @@ from headrace_asgi.contract import (
     RefusedHandler,
     Send,
     SendGroup,
+    SendLater,
     WorkerPort,
 )
 from headrace_asgi.envelope import pack_message
-from headrace_asgi.errors import ChannelFull, HeadraceError, KeySpoilt, LayerUnavailable
+from headrace_asgi.errors import ChannelFull, HeadraceError, KeySpoilt, LayerUnavailable, OutcomeUnknown
 from headrace_asgi.log_limit import LogLimit, left_out_note
 from headrace_asgi.names import is_process_queue, non_local_name, require_channel_name, require_group_name
 
 from ..plan.command import RedisCommand, as_is
 from ..plan.outcomes import Reaction, refusal_of
-from ..plan.outgoing import Outgoing, group_copies, message_entry, outcomes_of
+from ..plan.outgoing import Outgoing, group_copies, members_of_all, message_entry, outcomes_of
 from ..plan.places import Places
 from ..plan.plan import Plan
 from ..plan.resp import NOTHING, ReplyError, pack
+from ..plan.sentinel import LOOK_SECONDS
+from .acknowledged import claim_messages, settlement
 from .connection import ConnectionBroken
 from .executor import RedisExecutor
+from .later import kept
 from .reader import ChannelReader
 from .silence import ANSWER_SECONDS, SilenceTimeout, hangs
 
@@ -51,6 +58,8 @@ UNBLOCK_PAUSE_SECONDS = 0.005
 #: Looked up once: for an enumeration's member that costs as much as the comparison.
 SENT = Outcome.SENT
 _TIME = pack((b"TIME",))
+#: Processes and plain channels.
+_Members = tuple[list[str], list[str]]
 
 
 class Layer(Protocol):
@@ -59,6 +68,9 @@ class Layer(Protocol):
     places: Places
     plan: Plan
     max_message_bytes: int
+
+    @property
+    def count(self) -> Callable[[str, str, int], object]: ...
 
     def executor(self, place: str) -> RedisExecutor: ...
     def expiry_ms(self, place: str, seconds: float | None = None) -> int: ...
@@ -80,13 +92,19 @@ class RedisWorkerPort(WorkerPort):
         self._on_refused = on_refused
         self._place = layer.places.home
         self._executor = layer.executor(self._place)
-        self._reader = ChannelReader(layer.plan, self._place, self._executor)
+        self._reader = ChannelReader(layer.plan, self._place, self._executor, layer.count)
         self._owed: list[RedisCommand] = []
         #: Group messages of this turn whose group cannot be read.
         self._unsaid: list[tuple[Out, Outcome]] = []
         self._complaints = LogLimit()
-        self._silence = SilenceTimeout(lambda: hangs(self._executor.address.address), self._has_to_end)
+        self._may_move = self._executor.address.may_move
+        self._silence = SilenceTimeout(self._hangs, self._has_to_end)
         self._woken = False
+        #: A take that was begun, until its answer was read.
+        self._begun: tuple[RedisCommand, Sequence[str]] | None = None
+        #: The connection over which its wait is ended, opened with the first one; requests not answered.
+        self._control = self._executor.new_connection()
+        self._asked = 0
         self._may_unblock = True
         self._connection = self._executor.new_connection()
         self._executor.open(self._connection)
@@ -111,8 +129,12 @@ class RedisWorkerPort(WorkerPort):
         self._unsaid.clear()
         self._silence.begin()
         commands = self._commands(out) if out else []
-        if not self._connection.is_open or (commands and self._connection.lost_its_peer()):
-            self._reopen()
+        if (
+            not self._connection.is_open
+            or (commands and self._connection.lost_its_peer())
+            or (self._may_move and self._has_moved())
+        ):
+            self.reopen()
         if not channels:
             if commands or self._owed:
                 self._say(commands, b"")
@@ -121,8 +143,18 @@ class RedisWorkerPort(WorkerPort):
             return []
         return self._take(commands, channels, limit, block_seconds)
 
-    def _reopen(self) -> None:
+    def _has_moved(self) -> bool:
+        """Whether this Redis failed over to another one."""
+        return self._executor.address.has_left(self._connection.server)
+
+    def _hangs(self) -> bool:
+        return hangs(self._connection.server.address) and not (self._may_move and self._has_moved())
+
+    def reopen(self) -> None:
+        """Connect anew. Blocks for up to some seconds. Raises LayerUnavailable, and what `prepare` raises."""
+        self._begun = None
         self._connection.close()
+        self._control.close()
         self._executor.open(self._connection)
         self._poll = self._new_poll()
 
@@ -140,7 +172,7 @@ class RedisWorkerPort(WorkerPort):
         codec = plan.codec
         expiry_ms = self._layer.expiry_ms(self._place)
         finishes: list[tuple[RedisCommand, list[Out]]] = []
-        groups = [item.group for item in out if isinstance(item, SendGroup)]
+        groups = [group for item in out if isinstance(item, SendGroup) for group in item.groups]
         members = self._members(groups) if groups else {}
         for item in out:
             if isinstance(item, Send):
@@ -159,17 +191,22 @@ class RedisWorkerPort(WorkerPort):
                     entry = codec.encode(pack_message(item.body), channel=name, control=True, queue=name)
                     outgoing.add(name, entry, item, is_control=True)
             elif isinstance(item, SendGroup):
-                who = members[item.group]
+                who = members[item.group] if not item.more else _of_all(members, item.groups)
                 if isinstance(who, Outcome):
                     self._unsaid.append((item, who))
                 else:
-                    for channel, entry in group_copies(codec, item.group, item.packed, who, expiry_ms):
+                    for channel, entry in group_copies(codec, item.groups, item.packed, who, expiry_ms):
                         outgoing.add_copy(channel, entry, item)
+            elif isinstance(item, Acknowledge):
+                finishes.append((settlement(plan, item), [item]))
+            elif isinstance(item, SendLater):
+                command = kept(self._layer, item.channel, item.packed, item.id, item.due)
+                finishes.append((command, [item]))
             else:
                 assert_never(item)
         return outgoing.commands() + finishes
 
-    def _members(self, groups: Sequence[str]) -> dict[str, tuple[list[str], list[str]] | Outcome]:
+    def _members(self, groups: Sequence[str]) -> dict[str, _Members | Outcome]:
         """Who is in these groups, or why nothing can be said to them: one round trip before the write."""
         wanted = [require_group_name(group) for group in dict.fromkeys(groups)]
         answers = self._layer.run([self._layer.plan.group_read(group) for group in wanted])
@@ -271,9 +308,10 @@ class RedisWorkerPort(WorkerPort):
     ) -> list[Delivery]:
         deadline = time.monotonic() + block_seconds
         left = block_seconds
+        longest = LOOK_SECONDS if self._may_move else LONGEST_TAKE_SECONDS
         executed = False
         while True:
-            block = min(left, LONGEST_TAKE_SECONDS) if left > 0 and not self._woken else None
+            block = min(left, longest) if left > 0 and not self._woken else None
             take, data = self._reader.take(channels, limit, block)
             try:
                 self._say(() if executed else commands, data)
@@ -294,15 +332,97 @@ class RedisWorkerPort(WorkerPort):
                 self._reader.served(channels, taken[0])
             deliveries = self._deliveries(taken)
             left = round(deadline - time.monotonic(), 2)
-            if deliveries or left <= 0 or self._woken:
+            if deliveries or left <= 0 or self._woken or (self._may_move and self._has_moved()):
                 self._woken = False
                 return deliveries
+
+    # A take of which somebody else waits for the answer, together with those of other ports
+
+    @property
+    def owes(self) -> bool:
+        """Whether something is to be said with the next turn, whatever that says."""
+        return bool(self._owed)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a take that was begun has not been answered."""
+        return self._begun is not None
+
+    def begin_take(self, channels: Sequence[str], limit: int, block_seconds: float) -> None:
+        """Write a take that waits up to `block_seconds`; `taken` reads its answer.
+
+        Raises LayerUnavailable.
+        """
+        if not self._connection.is_open or (self._may_move and self._has_moved()):
+            self.reopen()
+        if not self._control.is_open:
+            self._executor.open(self._control)
+            self._asked = 0
+        take, data = self._reader.take(channels, limit, block_seconds)
+        self._silence.begin()
+        self._say((), data)
+        self._begun = (take, channels)
+
+    def fileno(self) -> int:
+        """What to poll for the answer of a take that was begun; ask `taken` first."""
+        return self._connection.fileno()
+
+    def taken(self) -> list[Delivery] | None:
+        """What a take that was begun has brought; None while it waits. Does not block.
+
+        Raises LayerUnavailable: what it had popped is lost then.
+        """
+        if self._begun is None:
+            return []
+        take, channels = self._begun
+        answer = self._connection.next_answer()
+        if answer is NOTHING:
+            self._connection.receive()
+            answer = self._connection.next_answer()
+        if answer is NOTHING:
+            return None
+        self._begun = None
+        try:
+            found = take.read(self._unrefused(answer, take))
+        except KeySpoilt:
+            if not self._reader.leave_out_spoilt(channels):
+                raise
+            return []
+        if found is not None:
+            self._reader.served(channels, found[0])
+        return self._deliveries(found)
+
+    def end_wait(self) -> None:
+        """Ask Redis to answer a take that was begun; ask again if it does not: it may not have begun it.
+
+        Does not wait for Redis, which may hang. Raises LayerUnavailable.
+        """
+        if self._begun is None:
+            return
+        control = self._control
+        control.receive()
+        while control.next_answer() is not NOTHING:
+            self._asked -= 1
+        if not self._asked:
+            control.write(pack((b"CLIENT", b"UNBLOCK", self._connection.client_id)))
+            self._asked += 1
+
+    def _unrefused(self, answer: Any, take: RedisCommand) -> Any:
+        """The answer of a take, or the error that it is."""
+        if isinstance(answer, ReplyError):
+            error = refusal_of(answer, take, self._executor.address.label).error
+            if not isinstance(error, KeySpoilt):
+                self._connection.close()
+            raise error
+        return answer
 
     def _deliveries(self, taken: tuple[str, list[bytes]] | None) -> list[Delivery]:
         if taken is None:
             return []
         read = self._reader.read(*taken)
         self._owed += read.owed
+        if read.bells:
+            read.alive += claim_messages(self._layer, self._place, taken[0], read.bells)
         return read.alive
 
     def _answer(self, take: RedisCommand, block_seconds: float | None) -> Any:
@@ -323,12 +443,7 @@ class RedisWorkerPort(WorkerPort):
                     pause = UNBLOCK_PAUSE_SECONDS
                 self._wait(pause)
             connection.receive()
-        if isinstance(answer, ReplyError):
-            error = refusal_of(answer, take, self._executor.address.label).error
-            if not isinstance(error, KeySpoilt):
-                connection.close()
-            raise error
-        return answer
+        return self._unrefused(answer, take)
 
     def _has_to_end(self) -> bool:
         self._hear_wake()
@@ -366,7 +481,9 @@ class RedisWorkerPort(WorkerPort):
         plan = self._layer.plan
         commands = []
         for one in reversed(deliveries):
-            if one.order is None:
+            if one.claim is not None:
+                commands.append(plan.acknowledged.release(one.place, one.channel, one.claim))
+            elif one.order is None:
                 queue = non_local_name(one.channel)
                 commands.append(plan.back_plain(queue, one.place, [one.entry], head=True))
             else:
@@ -374,13 +491,38 @@ class RedisWorkerPort(WorkerPort):
                 commands.append(
                     plan.back(socket_name, one.order, one.place, one.channel, one.entry, head=True)
                 )
-        for answer in self._layer.run(commands):
+        errors = []
+        for one, answer in zip(reversed(deliveries), self._layer.run(commands), strict=True):
             if isinstance(answer, HeadraceError):
-                raise answer
+                errors.append(answer)
+            self._count_back(one, answer)
+        if errors:
+            raise errors[0]
+
+    def _count_back(self, delivery: Delivery, answer: Any) -> None:
+        """A delivery was put back, or not: what was perhaps put back is `unknown`, not taken."""
+        if delivery.claim is not None:
+            return
+        channel = non_local_name(delivery.channel)
+        if answer is Outcome.STALE:
+            self._layer.count(channel, STALE, 1)
+        elif isinstance(answer, OutcomeUnknown) or not isinstance(answer, HeadraceError):
+            self._layer.count(channel, TAKEN, -1)
 
     def requeue(self, delivery: Delivery) -> bool:
         """Put a delivery at the tail of its channel with one retry more; False if it is stale."""
+        try:
+            answer = self._layer.ask(self._requeued(delivery))
+        except OutcomeUnknown as error:
+            self._count_back(delivery, error)
+            raise
+        self._count_back(delivery, answer)
+        return answer is not Outcome.STALE
+
+    def _requeued(self, delivery: Delivery) -> RedisCommand:
         plan, queue = self._layer.plan, non_local_name(delivery.channel)
+        if delivery.claim is not None:
+            return plan.acknowledged.fail(delivery.place, queue, delivery.claim, "it was to be tried later")
         entry = plan.codec.decode(delivery.entry, queue)
         again = plan.codec.encode(
             bytes(entry.payload),
@@ -391,17 +533,17 @@ class RedisWorkerPort(WorkerPort):
             queue=queue,
         )
         if delivery.order is None:
-            self._layer.ask(plan.back_plain(queue, delivery.place, [again], head=False))
-            return True
+            return plan.back_plain(queue, delivery.place, [again], head=False)
         socket_name = delivery.message["reply_channel"]
-        command = plan.back(socket_name, delivery.order, delivery.place, queue, again, head=False)
-        return bool(self._layer.ask(command) is Outcome.SENT)
+        return plan.back(socket_name, delivery.order, delivery.place, queue, again, head=False)
 
     def may_start(self, delivery: Delivery, now: float) -> bool:
         """Whether this delivery may start: not if it expired, nor if it is late and somebody moved on.
 
         `now` is `time.monotonic()`. What an expired one owes is said with the next turn.
         """
+        if delivery.claim is not None:
+            return now - delivery.taken_at <= LATE_CLAIM_SECONDS or self.renew(delivery)
         executor = self._layer.executor(delivery.place)
         expired = 0 < delivery.expiry_ms < executor.clock.now_ms()
         if expired and executor.is_expired(delivery.expiry_ms):
@@ -409,13 +551,20 @@ class RedisWorkerPort(WorkerPort):
             return False
         if delivery.order is None or (not expired and now - delivery.taken_at <= LATE_SECONDS):
             return True
-        return self.renew(delivery)
+        allowed = self.renew(delivery)
+        if not allowed:
+            self._layer.count(non_local_name(delivery.channel), STALE, 1)
+        return allowed
 
     def renew(self, delivery: Delivery) -> bool:
-        """Extend the ordering lease of a delivery that runs long; False if it lapsed. From any thread."""
-        if delivery.order is None:
+        """Extend the lease of a delivery that runs long; False if it lapsed. From any thread."""
+        plan = self._layer.plan
+        if delivery.claim is not None:
+            command = plan.acknowledged.renew(delivery.place, delivery.claim)
+        elif delivery.order is not None:
+            command = plan.renew(delivery.message["reply_channel"], delivery.order, delivery.place)
+        else:
             return True
-        command = self._layer.plan.renew(delivery.message["reply_channel"], delivery.order, delivery.place)
         return bool(self._layer.ask(command) is Outcome.SENT)
 
     def wake(self) -> None:
@@ -426,8 +575,20 @@ class RedisWorkerPort(WorkerPort):
     def close(self) -> None:
         """Close the connection. What `turn` dropped and could not finish yet is finished by its lease."""
         self._connection.close()
+        self._control.close()
         self._wake_in.close()
         self._wake_out.close()
+
+
+def _of_all(members: Mapping[str, _Members | Outcome], groups: Sequence[str]) -> _Members | Outcome:
+    """The members of several groups, or why nothing can be said to one of them."""
+    found = []
+    for group in groups:
+        who = members[group]
+        if isinstance(who, Outcome):
+            return who
+        found.append(who)
+    return members_of_all(found)
 
 
 def _why_not(error: HeadraceError) -> Outcome:

@@ -11,11 +11,11 @@
 local socket, id, order, list, lease_ms, capacity, box_capacity, name, entry = unpack(ARGV)
 local f, o, m, w, n = unpack(KEYS, 1, 5)
 local c = KEYS[5 + list]
-local before = redis.call('HGET', f, id)
+local before = tonumber(redis.call('HGET', f, id))
 if not before then
   return { -1 }
 end
-if tonumber(order) <= tonumber(before) then
+if tonumber(order) <= before then
   return { -2 }
 end
 local flying = redis.call('GET', o)

@@ -12,8 +12,8 @@ local capacity, name = tonumber(ARGV[1]), ARGV[2]
 
 -- One frame, as usual when there is little to do, needs no tables. Pushing tells the length: no need to ask before.
 if #ARGV == 5 then
-  local before = redis.call('HGET', f, ARGV[3])
-  if before and tonumber(ARGV[4]) > tonumber(before) then
+  local before = tonumber(redis.call('HGET', f, ARGV[3]))
+  if before and tonumber(ARGV[4]) > before then
     local length = redis.call('RPUSH', c, ARGV[5])
     if length <= capacity then
       redis.call('HSET', f, ARGV[3], ARGV[4])
@@ -32,9 +32,10 @@ for first = 3, #ARGV, 3000 do -- a thousand frames at a time: Lua unpacks no mor
   local before = redis.call('HMGET', f, unpack(locals))
   for k = 1, #locals do
     local i = first + 3 * k - 3
-    if not before[k] then
+    local last = tonumber(before[k]) -- what something else wrote there costs no other socket
+    if not last then
       refused[k] = -1
-    elseif tonumber(ARGV[i + 1]) <= tonumber(before[k]) then
+    elseif tonumber(ARGV[i + 1]) <= last then
       refused[k] = -2
     else
       local at = #entries + 1

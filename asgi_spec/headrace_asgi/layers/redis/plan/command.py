@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from headrace_asgi.contract import Outcome
+from headrace_asgi.envelope import Codec
+from headrace_asgi.limits import Capacities
 
-from .places import KEY_START
+from .places import KEY_START, Places
 from .scripts import Script
 
 __all__ = [
@@ -21,10 +23,13 @@ __all__ = [
     "Argument",
     "BeatAnswer",
     "Level",
+    "Parts",
     "RedisCommand",
+    "Scripted",
     "as_is",
     "names",
     "no_answer",
+    "number",
     "outcome",
     "text",
 ]
@@ -102,6 +107,33 @@ class Accepted(NamedTuple):
     level: Level | None
 
 
+class Parts(Protocol):
+    """What a part of the plan in a module of its own needs of the whole."""
+
+    places: Places
+    codec: Codec
+    capacities: Capacities
+    expiry_seconds: float
+
+    def key(self, place: str, kind: str, name: str = "") -> str: ...
+    def queue_key(self, place: str, channel: str) -> str: ...
+    def place_of_process(self, process: str) -> str: ...
+
+
+class Scripted(Protocol):
+    """Makes the command that runs a script by its name."""
+
+    def __call__(
+        self,
+        name: str,
+        place: str,
+        keys: Sequence[str],
+        args: Sequence[Argument],
+        read: Callable[[Any], Any] = ...,
+        repeat: bool = ...,
+    ) -> RedisCommand: ...
+
+
 def as_is(answer: Any) -> Any:
     return answer
 
@@ -112,6 +144,14 @@ def outcome(answer: Any) -> Outcome:
 
 def no_answer(answer: Any) -> None:
     return None
+
+
+def number(answer: Any) -> int:
+    """A counter; 0 for none, and for what is no number: a counter is not worth an error."""
+    try:
+        return int(answer or 0)
+    except ValueError:
+        return 0
 
 
 def names(answer: Any) -> list[str]:

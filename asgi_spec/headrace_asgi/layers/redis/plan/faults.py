@@ -92,6 +92,17 @@ _WORDS = {
         refused=True,
     ),
 }
+#: Where people cannot say where it is, as a sentinel did.
+_WORDS_FOUND = {
+    fault: _Words(_WORDS[fault].case, "its Sentinels are asked again until they name another")
+    for fault in (Fault.NOBODY, Fault.NO_WAY, Fault.SILENT)
+}
+_WORDS_BUCKET = {
+    fault: _Words(
+        _WORDS[fault].case, "the other nodes of its Cluster are asked again until its replica has its slots"
+    )
+    for fault in (Fault.NOBODY, Fault.NO_WAY, Fault.SILENT)
+}
 #: With TLS these look different: the peer did not even say that it speaks it.
 _WORDS_TLS = {
     Fault.SILENT: _Words(
@@ -136,12 +147,14 @@ def connect_error(address: ServerAddress, fault: Fault, said: str = "") -> Layer
 
     `said` is what a library says of it, told where our words say less.
     """
-    words = (_WORDS_TLS if address.tls else {}).get(fault) or _WORDS.get(fault)
+    found = (_WORDS_FOUND if address.primary_of else _WORDS_BUCKET if address.bucket else {}).get(fault)
+    words = found or (_WORDS_TLS if address.tls else {}).get(fault) or _WORDS.get(fault)
+    where = f"there is no connection to {address.kind} at {address.label}"
     if words is None:
-        return LayerUnavailable(f"there is no connection to Redis at {address.label}: {said}")
+        return LayerUnavailable(f"{where}: {said}")
     case = words.case.format(host=address.host) + (f" ({said})" if fault is Fault.CERTIFICATES else "")
     kind = LayerRefused if words.refused else LayerUnavailable
-    return kind(f"there is no connection to Redis at {address.label}: {case}; {words.remedy}")
+    return kind(f"{where}: {case}; {words.remedy}")
 
 
 def fault_of(error: OSError) -> Fault:

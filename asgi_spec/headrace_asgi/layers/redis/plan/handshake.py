@@ -16,16 +16,18 @@ from headrace_asgi.errors import LayerRefused, LayerUnavailable
 from ..address import ServerAddress
 from .command import Argument
 from .faults import SETTING
-from .outcomes import ACL, NO_REPLICA, Reaction, login_refused, reaction_to
+from .outcomes import ACL, IN_CLUSTER, NO_REPLICA, Reaction, login_refused, reaction_to
 from .resp import ReplyError
 from .scripts import SCRIPTS
 from .server_info import ServerInfo, facts_of
 
-__all__ = ["Handshake", "Identity"]
+__all__ = ["Handshake", "Identity", "SlotMoves"]
 
 _Heard = Callable[[Any], None]
 #: How Redis ends a connection at once, without a code of its own.
 _TOO_MANY = "ERR max number of clients"
+#: A kind of key that is never written.
+_NEVER = "open"
 
 
 class Identity(NamedTuple):
@@ -33,6 +35,10 @@ class Identity(NamedTuple):
 
     run_id: str
     client_id: int
+
+
+class SlotMoves(LayerUnavailable):
+    """A node of a Cluster does not serve the slot of a bucket now: it moves, or has moved just now."""
 
 
 class Handshake:
@@ -45,6 +51,8 @@ class Handshake:
     __slots__ = (
         "_awaited",
         "_before",
+        "_bucket",
+        "_found",
         "_label",
         "_server",
         "client_id",
@@ -55,6 +63,9 @@ class Handshake:
     def __init__(self, address: ServerAddress, name: str, before: Identity | None) -> None:
         """Take where and as whom we log in, what CLIENT LIST shall show, and the connection to be ended."""
         self._label = address.label
+        #: Whether others said where this server is, and that it is no replica.
+        self._found = address.is_found
+        self._bucket = address.bucket
         self._before = before
         self._server = ServerInfo()
         #: What Redis calls this connection; 0 if it does not say.
@@ -62,9 +73,8 @@ class Handshake:
         #: Its answer to TIME.
         self.time: Any = None
         steps: list[tuple[tuple[Argument, ...], _Heard]] = []
-        if address.username or address.password:
-            user = (address.username,) if address.username else ()
-            steps.append(((b"AUTH", *user, address.password or ""), self._heard_login))
+        if address.login:
+            steps.append((address.login, self._heard_login))
         if address.db:
             steps.append(((b"SELECT", address.db), self._heard_database))
         steps += [
@@ -72,8 +82,11 @@ class Handshake:
             ((b"CLIENT", b"ID"), self._heard_client_id),
             ((b"TIME",), self._heard_time),
             *(((b"SCRIPT", b"LOAD", one.source), self._heard_needed) for one in SCRIPTS),
-            ((b"CLIENT", b"SETNAME", name), self._heard_wanted),
         ]
+        if address.bucket is not None:
+            # Of a key that never is there: nothing but a node that has the slot, whole, answers that.
+            steps.append(((b"EXISTS", address.bucket.key_start + _NEVER), self._heard_needed))
+        steps.append(((b"CLIENT", b"SETNAME", name), self._heard_wanted))
         self.commands = [command for command, _ in steps]
         self._awaited: deque[_Heard] = deque(heard for _, heard in steps)
 
@@ -135,7 +148,8 @@ class Handshake:
         if said.startswith(("NOAUTH", "WRONGPASS")):
             raise login_refused(self._label, answer)
         if said.startswith(_TOO_MANY) or reaction_to(answer) in (Reaction.HOLD, Reaction.LEAVE):
-            raise LayerUnavailable(f"Redis at {self._label} is not ready: {said}")
+            kind = LayerUnavailable if self._bucket is None else SlotMoves
+            raise kind(f"Redis at {self._label} is not ready: {said}")
         if said.startswith("DENIED"):
             raise LayerRefused(
                 f"Redis at {self._label} refused the connection: {said}; "
@@ -163,8 +177,15 @@ class Handshake:
             )
         if self._server.mode == "sentinel":
             raise LayerRefused(
-                f"Redis at {self._label} is a Sentinel, which is not in this version; "
-                f"name the primary itself in {SETTING}"
+                f"Redis at {self._label} is a Sentinel; in {SETTING} write it as one, with what it calls the "
+                "primary: redis+sentinel://host:port/mymaster/0"
+            )
+        if self._server.mode == "cluster" and self._bucket is None:
+            raise LayerRefused(f"Redis at {self._label} {IN_CLUSTER}")
+        if self.is_replica and self._found:
+            who = "its Sentinels are" if self._bucket is None else "its Cluster is"
+            raise LayerUnavailable(
+                f"Redis at {self._label} is a replica, as while it fails over; {who} asked again"
             )
 
     def _heard_client_id(self, answer: Any) -> None:

@@ -23,6 +23,7 @@ from .resp import ReplyError
 
 __all__ = [
     "ACL",
+    "IN_CLUSTER",
     "NO_REPLICA",
     "OUT_OF_MEMORY",
     "REACTIONS",
@@ -37,7 +38,7 @@ __all__ = [
 ]
 
 #: What a user of an ACL must be allowed to do, and with which keys.
-ACL = "~hr1:* +@read +@write +@blocking +@scripting +@connection +client|kill +client|unblock +info +time"
+ACL = "~hr*:* +@read +@write +@blocking +@scripting +@connection +client|kill +client|unblock +info +time"
 
 
 class Reaction(Enum):
@@ -65,30 +66,37 @@ REACTIONS = {
     # Redis starts, runs a long script, moves slots, lacks replicas, or cannot write to its disk.
     "LOADING": Reaction.HOLD,
     "BUSY": Reaction.HOLD,
-    "CLUSTERDOWN": Reaction.HOLD,
     "TRYAGAIN": Reaction.HOLD,
     "NOREPLICAS": Reaction.HOLD,
     "MISCONF": Reaction.HOLD,
     # It failed over, or gave its slots away: the name may lead to another server by now.
     "READONLY": Reaction.LEAVE,
     "MASTERDOWN": Reaction.LEAVE,
+    "UNBLOCKED": Reaction.LEAVE,
     "ASK": Reaction.LEAVE,
     "MOVED": Reaction.LEAVE,
+    # The node is cut off from the others, or somebody else is; one of those may serve by now.
+    "CLUSTERDOWN": Reaction.LEAVE,
     # A new connection logs in, or learns that its password is not good any more.
     "NOAUTH": Reaction.LEAVE,
     "WRONGPASS": Reaction.LEAVE,
 }
 #: Codes that only somebody who changes a setting, ours or that of Redis, can end.
 _LOGIN = ("NOAUTH", "WRONGPASS")
-#: A key holds another kind of value than we put there.
+#: A key holds another kind of value than we put there; Redis has no code for the second.
 _WRONG_TYPE = "WRONGTYPE"
+_NO_NUMBER = ("is not an integer", "would overflow", "is not a valid float")
 #: Keys that an error names, at most: a script has a dozen.
 _KEYS_SHOWN = 12
 
 #: What people do about a Redis whose memory is full.
 OUT_OF_MEMORY = "raise its maxmemory, or see what fills it"
 NO_REPLICA = f"is a read-only replica; name the primary in {SETTING}"
-_NO_CLUSTER = f"a Redis Cluster is not in this version; name a Redis that is in none in {SETTING}"
+IN_CLUSTER = (
+    f"is a node of a Cluster; in {SETTING} write that, with some of its nodes: "
+    "redis+cluster://host1:7000,host2:7000/"
+)
+_SLOT_MOVES = "the slot of this place moves, or has moved"
 #: What an ACL forbids inside of a script has no code of its own: the words of Valkey, and those of Redis 7.0.
 _NOPERM_IN_SCRIPT = ("ACL failure in script", "The user executing the script can't run")
 #: What people do about an error, by its first word.
@@ -96,10 +104,11 @@ _REMEDIES = {
     "NOPERM": f"a user of an ACL needs: {ACL}",
     "READONLY": f"it {NO_REPLICA}",
     "MASTERDOWN": f"it {NO_REPLICA}",
-    "MOVED": _NO_CLUSTER,
-    "ASK": _NO_CLUSTER,
-    "CLUSTERDOWN": _NO_CLUSTER,
-    "CROSSSLOT": _NO_CLUSTER,
+    "MOVED": _SLOT_MOVES,
+    "ASK": _SLOT_MOVES,
+    "TRYAGAIN": _SLOT_MOVES,
+    "CLUSTERDOWN": "a node that had slots of the Cluster is gone, or they were given to none: see "
+    "`redis-cli --cluster check`, and cluster-require-full-coverage in Redis",
     "NOREPLICAS": "see to its replicas, or set min-replicas-to-write to 0 in Redis",
     "MISCONF": "see to the disk of Redis, or set stop-writes-on-bgsave-error to no",
 }
@@ -144,7 +153,7 @@ def _refused(answer: ReplyError, command: RedisCommand, label: str) -> LayerUnav
     said = f"Redis at {label} refused {command.name}: {answer}"
     if code in _REMEDIES:
         said += f"; {_REMEDIES[code]}"
-    if code == _WRONG_TYPE:
+    if code == _WRONG_TYPE or any(sign in str(answer) for sign in _NO_NUMBER):
         return KeySpoilt(said + _spoilt(command))
     return LayerRefused(said) if code == "NOPERM" else LayerUnavailable(said)
 

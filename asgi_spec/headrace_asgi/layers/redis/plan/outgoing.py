@@ -14,7 +14,7 @@ from headrace_asgi.names import is_process_queue, non_local_name
 
 from .plan import ENTRIES_PER_COMMAND, Plan, RedisCommand
 
-__all__ = ["Outgoing", "group_copies", "message_entry", "outcomes_of"]
+__all__ = ["Outgoing", "group_copies", "members_of_all", "message_entry", "outcomes_of"]
 
 #: Bytes that a group entry may have beyond its message: the names in it.
 NOTE_BYTES = 1024
@@ -29,7 +29,7 @@ def message_entry(encode: Encode, channel: str, payload: bytes, expiry_ms: int) 
 
 def group_copies(
     codec: Codec,
-    group: str,
+    groups: Sequence[str],
     payload: bytes,
     members: tuple[Sequence[str], Sequence[str]],
     expiry_ms: int,
@@ -37,12 +37,14 @@ def group_copies(
     """The entries of a group message, one per process and one per plain member, each with its channel.
 
     `payload` is the message packed when it was said, and is not packed again; `members` are the processes and
-    the plain channels of the group.
+    the plain channels of the `groups`, each once.
     """
     processes, plain = members
     if processes:
-        note = control.note(control.GROUP, group=group, packed=payload)
-        packed = pack_message(note, len(payload) + NOTE_BYTES)
+        note = control.note(control.GROUP, group=groups[0], packed=payload)
+        if len(groups) > 1:
+            note["more"] = list(groups[1:])
+        packed = pack_message(note, len(payload) + NOTE_BYTES * len(groups))
         entry = b""
         for process in processes:
             if codec.bound or not entry:
@@ -57,6 +59,12 @@ def group_copies(
         except ValueError:  # no name of a channel: somebody else made it a member
             continue
         yield channel, copy
+
+
+def members_of_all(found: Sequence[tuple[Sequence[str], Sequence[str]]]) -> tuple[list[str], list[str]]:
+    """The processes and plain channels of several groups, each once."""
+    processes, plain = (dict.fromkeys(name for one in found for name in one[which]) for which in (0, 1))
+    return list(processes), list(plain)
 
 
 @dataclass(slots=True)

@@ -12,12 +12,15 @@ Key layout (docs/protocol.md, section 1), each key behind the tag of its place, 
     w             zset    sockets whose mailbox is not empty, by when the lease in front ends
     g:<group>     hash    process -> number of adds           gq:<process>  set  its groups
     gp:<group>    zset    members that are plain channels, by join time
-    n             hash    counters "<channel>|sent" (put on the list), "<channel>|shed", "<channel>|dropped"
-                          (from the mailbox of a socket whose connect nobody saw)
+    n             hash    counters "<channel>|sent" and so on: see `accounting`
+    tally:<id>    string  number of the last batch of counts that a process has said (an hour)
     procs, beat   hashes  process -> description, -> heartbeat counter (at the home place only)
     takers        zset    channels that workers take, by when one said so (at the home place only)
+    versions      hash    which version of entries is written, and which ones are read; see `versions`
     dead          hash    process -> description, of those that are to be cleaned up after (at home only)
     fenced:<process>, flushes, reaper
+    hosts         zset    which hosts make up a layer, by when one said so (one key for all its places)
+    due, body, tries, why, r:<channel>, x:<channel>, fin:<id>   see `later` and `acknowledged`
 """
 
 from __future__ import annotations
@@ -25,10 +28,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from headrace_asgi.accounting import COUNTED as COUNTERS
+from headrace_asgi.acknowledgement import DEFAULT_ATTEMPTS, AcknowledgedChannels
 from headrace_asgi.close_codes import ABNORMAL, TRY_AGAIN_LATER
 from headrace_asgi.contract import OpenSocket, Outcome
 from headrace_asgi.control import CLOSE, FORGOTTEN_ENTRY, LAPSED, note
-from headrace_asgi.envelope import COUNTED, PLAIN, Codec, Message, pack_message
+from headrace_asgi.envelope import COUNTED, Codec, Message, pack_message, plain_codec
 from headrace_asgi.limits import (
     ANNOUNCED_SECONDS,
     LEASE_MARGIN_SECONDS,
@@ -46,7 +51,9 @@ from headrace_asgi.names import (
     non_local_name,
     place_of_process,
 )
+from headrace_asgi.tally import TallyBatch
 
+from .acknowledged import AcknowledgedPlan
 from .command import (
     ALIVE,
     Accepted,
@@ -57,11 +64,14 @@ from .command import (
     as_is,
     names,
     no_answer,
+    number,
     outcome,
     text,
 )
+from .later import LaterPlan
 from .places import Places
 from .scripts import script
+from .versions import Versions
 
 __all__ = ["ENTRIES_PER_COMMAND", "ORDERED_CHANNELS", "BeatAnswer", "Plan", "RedisCommand"]
 
@@ -71,6 +81,9 @@ ORDERED_CHANNELS = ("websocket.connect", "websocket.receive", "websocket.disconn
 ENTRIES_PER_COMMAND = 1000
 #: Seconds after which Redis may forget what nobody refreshes: rubbish collection, no protocol depends on it.
 RUBBISH_SECONDS = 86_400
+#: Seconds for which Redis remembers the last batch of counts that a process has said: after an outage it is
+#: said again, if its answer was lost.
+_BATCH_SECONDS = 3600
 _ANNOUNCED_MS = int(ANNOUNCED_SECONDS * 1000)
 _REMEMBERED_MS = int(TAKERS_REMEMBERED_SECONDS * 1000)
 #: How long one observer of heartbeats is the only one, without a word of it: three looks.
@@ -89,15 +102,18 @@ class Plan:
         expiry_seconds: float,
         group_expiry_seconds: float,
         ordering_lease_seconds: float | None = None,
-        codec: Codec = PLAIN,
+        codec: Codec | None = None,
+        acknowledged: AcknowledgedChannels | None = None,
+        attempts: int = DEFAULT_ATTEMPTS,
     ) -> None:
         """Take the places and limits of the layer, and how it makes and reads entries.
 
         `ordering_lease_seconds` is how long the message in flight of an ordered socket may be queued and
-        running without a sign of life; at least 1.5 times as long as such a message may be queued.
+        running without a sign of life; at least 1.5 times as long as such a message may be queued. Messages
+        of `acknowledged` channels get so many `attempts`.
         """
         self.places = places
-        self.codec = codec
+        self.codec = codec or plain_codec()
         self.capacities = capacities
         self.expiry_seconds = expiry_seconds
         self.group_expiry_ms = int(group_expiry_seconds * 1000)
@@ -105,10 +121,17 @@ class Plan:
         self.lease_ms = int(lease * 1000)
         #: Seconds an ordered message may be queued: what the lease leaves for running, see `_mailbox.lua`.
         self.ordered_expiry_seconds = min(expiry_seconds, lease * 2 / 3)
-        self._tags = {place: places.tag(place) for place in places.names}
+        self._tags = {place: places.tag(place) for place in (*places.names, places.for_hosts)}
         self._lists = {place: self._ordered_lists(place) for place in places.names}
         #: How many frames their list may hold.
         self.frame_capacity = capacities.of(ORDERED_CHANNELS[1])
+        self.acknowledged = AcknowledgedPlan(
+            self, self._scripted, acknowledged or AcknowledgedChannels(), attempts
+        )
+        #: Asked for every send: whether there is any acknowledged channel.
+        self._acknowledges = bool(acknowledged)
+        self.later = LaterPlan(self, self._scripted, self.acknowledged)
+        self.versions = Versions(self, self._scripted)
         self._frame_lists = {place: (self._lists[place][1], self.key(place, "n")) for place in places.names}
 
     def key(self, place: str, kind: str, name: str = "") -> str:
@@ -143,6 +166,8 @@ class Plan:
         shared = "?" not in queue and "!" not in queue
         if place is None:
             place = self.places.any() if shared else self.places.of(queue)
+        if self._acknowledges and shared and self.acknowledged.channels.has(queue):
+            return self.acknowledged.send(place, queue, entries)
         ttl = 0 if shared else int(self.expiry_seconds) + LEASE_MARGIN_SECONDS
         keys: tuple[str, ...] = (self.key(place, "c", queue), self.key(place, "n"))
         if sender:
@@ -155,6 +180,12 @@ class Plan:
             return [Outcome.SENT] * sent + [Outcome.FULL] * (len(entries) - sent)
 
         return self._scripted("send", place, keys, (capacity, ttl, queue if shared else "", *entries), read)
+
+    def not_shed(self, channel: str, count: int) -> RedisCommand:
+        """Of the messages counted as refused here, so many are sent elsewhere."""
+        place = self.places.home
+        args = (b"HINCRBY", self.key(place, "n"), f"{channel}|shed", -count)
+        return RedisCommand(place, args, no_answer)
 
     def push(self, process: str, entries: Sequence[bytes], controls: Sequence[bool]) -> RedisCommand:
         """Put entries on a process queue; `controls` says which ignore its capacity. One Outcome each.
@@ -208,7 +239,7 @@ class Plan:
     def place_of_process(self, process: str) -> str:
         """The place written in a process queue's name; the home place if this layer has no such place."""
         place = place_of_process(process)
-        return place if place in self._tags else self.places.home
+        return place if place in self.places.names else self.places.home
 
     # Sockets
 
@@ -269,7 +300,7 @@ class Plan:
         place = self.places.home
         sent = (b"HGET", self.key(place, "n"), f"{channel}|sent")
         return [
-            RedisCommand(place, sent, _number, repeat=True),
+            RedisCommand(place, sent, number, repeat=True),
             RedisCommand(place, (b"LLEN", self.key(place, "c", channel)), as_is, repeat=True),
         ]
 
@@ -515,6 +546,15 @@ class Plan:
         args: tuple[Argument, ...] = (_REMEMBERED_MS, *channels)
         return self._scripted("announce", home, (self.key(home, "takers"),), args, no_answer, repeat=True)
 
+    def hosts(self, fingerprint: str) -> RedisCommand:
+        """Say which hosts make up this layer; the answer is what all say, by the same words or others.
+
+        An empty `fingerprint` only asks.
+        """
+        keys = (self.key(self.places.for_hosts, "hosts"),)
+        args = (fingerprint, _ANNOUNCED_MS)
+        return self._scripted("hosts", self.places.home, keys, args, names, repeat=True)
+
     def withdraw(self, process: str) -> list[RedisCommand]:
         """Take a process that ends out of the tables; its sockets were told before."""
         home = self.places.home
@@ -645,23 +685,37 @@ class Plan:
         return RedisCommand(place, (b"TIME",), read, repeat=True)
 
     def statistics(self, channel: str) -> list[RedisCommand]:
-        """Per place: counters of a channel, then the number of its entries."""
+        """Per place: counters of a channel by what they count, then the number of its entries."""
+
+        def read(answer: Any) -> dict[str, int]:
+            return dict(zip(COUNTERS, map(number, answer), strict=True))
+
         commands = []
         for place in self.places.names:
-            fields = (f"{channel}|sent", f"{channel}|shed", f"{channel}|dropped")
-            args = (b"HMGET", self.key(place, "n"), *fields)
-            commands.append(
-                RedisCommand(place, args, lambda answer: [_number(n) for n in answer], repeat=True)
-            )
-            commands.append(
-                RedisCommand(place, (b"LLEN", self.queue_key(place, channel)), as_is, repeat=True)
-            )
+            fields = [f"{channel}|{counter}" for counter in COUNTERS]
+            commands.append(RedisCommand(place, (b"HMGET", self.key(place, "n"), *fields), read, repeat=True))
+            waiting = self.acknowledged.waiting_key(place, channel) or self.queue_key(place, channel)
+            commands.append(RedisCommand(place, (b"LLEN", waiting), as_is, repeat=True))
         return commands
+
+    def add_up(self, batch: TallyBatch) -> RedisCommand:
+        """Add what a process has counted; the same batch again adds nothing."""
+        place = self.places.home
+        keys = (self.key(place, "n"), self.key(place, "tally", batch.tally))
+        amounts = [part for field in batch.amounts.items() for part in field]
+        return self._scripted("add_up", place, keys, (batch.number, _BATCH_SECONDS, *amounts), repeat=True)
+
+    def forget_tally(self, tally: str) -> RedisCommand:
+        """A tally that is at its end has said everything."""
+        place = self.places.home
+        return RedisCommand(place, (b"DEL", self.key(place, "tally", tally)), no_answer, repeat=True)
 
     def flushed_patterns(self, place: str) -> list[str]:
         """Globs of the keys that `flush` removes: everything but processes and their sockets."""
         tag = self._tags[place]
-        return [tag + kind for kind in ("c:*", "q:*", "m:*", "w", "g:*", "gq:*", "gp:*", "n")]
+        kinds = ("c:*", "q:*", "m:*", "w", "g:*", "gq:*", "gp:*", "n")
+        kept = ("due", "body", "tries", "why", "r:*", "x:*", "fin:*", "versions")
+        return [tag + kind for kind in kinds + kept]
 
     def flushed_sockets(self, place: str) -> str:
         """Glob of the keys that `settle` is for."""
@@ -678,14 +732,6 @@ class Plan:
         """
         home = self.places.home
         return RedisCommand(home, (b"INCR", self.key(home, "flushes")), as_is)
-
-
-def _number(answer: Any) -> int:
-    """A counter; 0 for none, and for what is no number: a counter is not worth an error."""
-    try:
-        return int(answer or 0)
-    except ValueError:
-        return 0
 
 
 def _sockets(process: str, answer: Sequence[Any]) -> dict[str, str]:

@@ -14,7 +14,15 @@ _REFUSED_WHEN_FULL = {"push_spare": "push"}
 _ALLOWED = b" flags=allow-oom\n"
 #: Scripts that move entries between a socket's mailbox and the shared lists, and those that count.
 _WITH_MAILBOX = {"frame_ordered", "disconnect", "finish", "kick"}
-_COUNTING = {"send", "connect", "frames", "drop_connect", "beat"} | _WITH_MAILBOX
+_COUNTING = {
+    "send", "connect", "frames", "drop_connect", "beat", "move", "add_up", "ack_send", "ack_claim",
+    "ack_finish", "ack_fail", "dead_replay", *_WITH_MAILBOX,
+}  # fmt: skip
+#: Scripts of what becomes due, and of who has claimed a message of an acknowledged channel.
+_WITH_CLAIMS = {"ack_renew", "ack_finish", "ack_fail", "ack_release"}
+_WITH_DUE = {"later", "peek", "move", "ack_claim", "ack_renew", "ack_fail"}
+#: Which scripts begin with each of the shared parts, in this order.
+_SHARED = {"counting": _COUNTING, "mailbox": _WITH_MAILBOX, "due": _WITH_DUE, "claims": _WITH_CLAIMS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +46,8 @@ def script(name: str) -> Script:
     source = (folder / f"{_REFUSED_WHEN_FULL.get(name, name)}.lua").read_bytes()
     if name in _REFUSED_WHEN_FULL:
         source = source.replace(_ALLOWED, b"\n", 1)
-    shared = b""
-    if name in _COUNTING:
-        shared += (folder / "_counting.lua").read_bytes()
-    if name in _WITH_MAILBOX:
-        shared += (folder / "_mailbox.lua").read_bytes()
+    parts = [part for part, users in _SHARED.items() if name in users]
+    shared = b"".join((folder / f"_{part}.lua").read_bytes() for part in parts)
     first, rest = source.split(b"\n", 1)
     source = first + b"\n" + shared + rest
     return Script(name, source, hashlib.sha1(source, usedforsecurity=False).hexdigest().encode())
@@ -79,5 +84,21 @@ SCRIPTS = tuple(
         "withdraw",
         "beat",
         "announce",
+        "hosts",
+        "versions",
+        "add_up",
+        "later",
+        "cancel",
+        "peek",
+        "move",
+        "ack_send",
+        "ack_claim",
+        "ack_renew",
+        "ack_finish",
+        "ack_fail",
+        "ack_release",
+        "ack_ring",
+        "dead_replay",
+        "dead_drop",
     )
 )

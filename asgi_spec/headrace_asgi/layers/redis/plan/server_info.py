@@ -38,5 +38,6 @@ def facts_of(info: Any) -> ServerInfo:
         return ServerInfo()
     lines = (line.partition(":") for line in info.decode(errors="replace").splitlines())
     found = {name: value.strip() for name, _, value in lines}
+    found.setdefault("redis_mode", found.get("server_mode", ""))  # what Valkey calls it
     names = ("redis_version", "run_id", "redis_mode", "role", "maxmemory_policy")
     return ServerInfo(*(found.get(name, "") for name in names))

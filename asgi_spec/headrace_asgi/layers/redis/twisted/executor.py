@@ -102,7 +102,7 @@ class TwistedExecutor:
             return
         if refusal.reaction is not Reaction.FAIL and isinstance(refusal.error, LayerUnavailable):
             # Everybody is told that Redis is away, and what is held is asked when it is back.
-            link.drop(refusal.error)
+            link.leave(refusal.error)
         answered(refusal.error)
 
     def _complain(self, said: str, error: HeadraceError) -> None:

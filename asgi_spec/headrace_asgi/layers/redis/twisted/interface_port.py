@@ -21,8 +21,10 @@ from headrace_asgi.contract import Done, InterfacePort, InterfaceReceiver, OpenS
 from headrace_asgi.envelope import Message, pack_message
 from headrace_asgi.errors import KeySpoilt, LayerRefused, LayerUnavailable, MessageTooLarge
 from headrace_asgi.limits import MAX_MESSAGE_BYTES, STOP_LOOK_SECONDS, STOP_SECONDS
+from headrace_asgi.names import new_single_reader
 
 from ..address import ServerAddress
+from ..agreed_version import heard_versions
 from ..memory_watch import MemoryWatch
 from ..plan.clock import RedisClock
 from ..plan.command import Accepted, Level, RedisCommand
@@ -144,6 +146,9 @@ class RedisInterfacePort(InterfacePort):
     @property
     def taken_channels(self) -> frozenset[str]:
         return self._registration.taken_channels
+
+    def new_channel(self, pattern: str) -> str:
+        return new_single_reader(pattern, self._plan.places.written)
 
     def start(self, receiver: InterfaceReceiver) -> None:
         self._receiver = receiver
@@ -410,9 +415,18 @@ class RedisInterfacePort(InterfacePort):
         self._settle(Outcome.GONE)
         self._executor.resume()
         self._groups.remove_stale_members()
+        self._say_versions()
         for place in self._plan.places.names:
             command = self._plan.overdue(place, self._clock.now_ms())
             self._executor.ask(command, partial(self._kick, place))
+
+    def _say_versions(self) -> None:
+        self._executor.ask(self._plan.versions.say(), self._versions_heard)
+
+    def _versions_heard(self, agreed: Any) -> None:
+        if not isinstance(agreed, Exception):
+            heard_versions(self._plan, agreed, self.label)
+            self._encode = self._plan.codec.encode
 
     def _kick(self, place: str, sockets: Any) -> None:
         """Move on mailboxes whose lease has lapsed; harmless if others do it too.

@@ -18,10 +18,12 @@ from headrace_asgi.errors import LayerRefused, LayerUnavailable
 from ..address import ServerAddress
 from ..plan.command import Argument
 from ..plan.faults import Fault, connect_error
+from ..plan.finding import left_server
 from ..plan.handshake import Handshake, Identity
 from ..plan.outcomes import connection_lost
 from ..plan.resp import pack
 from .connection import Answered, Reactor, RespProtocol, Timer, connect
+from .finder import ServerFinder, ServerWatch
 
 __all__ = ["RedisLink"]
 
@@ -35,9 +37,10 @@ class _LinkState(Enum):
     """States of a link, and what ends each.
 
     IDLE        start -> CONNECTING
-    CONNECTING  connected -> GREETING; failed -> WAITING
+    CONNECTING  connected, after those who know said where that is -> GREETING; failed -> WAITING
     GREETING    let in -> OPEN; refused or lost -> WAITING
-    OPEN        lost -> WAITING
+    OPEN        lost -> WAITING; left -> LEAVING
+    LEAVING     everything is answered, or lost -> WAITING
     WAITING     the time is over -> CONNECTING
     STOPPED     the end, reached from every state by `stop`
     """
@@ -46,6 +49,7 @@ class _LinkState(Enum):
     CONNECTING = auto()
     GREETING = auto()
     OPEN = auto()
+    LEAVING = auto()
     WAITING = auto()
     STOPPED = auto()
 
@@ -71,6 +75,8 @@ class RedisLink:
         and may send more.
         """
         self.address = address
+        #: The one that is or was connected to last: `address`, or the one that was found for it.
+        self.server = address
         self._reactor = reactor
         self._name = name
         self._on_up = on_up
@@ -87,6 +93,8 @@ class RedisLink:
         self._identity: Identity | None = None
         #: That of the connection which is being let in.
         self._handshake: Handshake | None = None
+        self._finder = ServerFinder(address, reactor) if address.sentinels or address.cluster else None
+        self._watch = ServerWatch(self._finder, reactor, self._named) if self._finder else None
         #: Why the connection is being broken, where we do that.
         self._error: LayerUnavailable | None = None
         #: What people should change of this Redis although it serves; empty if there is nothing.
@@ -110,6 +118,8 @@ class RedisLink:
     def stop(self) -> None:
         """Disconnect for good after writing what is queued; `on_down` is not called."""
         state, self._state = self._state, _LinkState.STOPPED
+        if self._watch is not None:
+            self._watch.stop()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -128,6 +138,32 @@ class RedisLink:
         """
         if self._connection is not None:
             self._backoff.resume()
+            self._break(error)
+
+    def leave(self, error: LayerUnavailable) -> None:
+        """`drop`, once everything is answered that was asked: the server is there, and has done some of it.
+
+        Nothing more can be sent from now on.
+        """
+        connection = self._connection
+        if connection is None or self._state is not _LinkState.OPEN:
+            return
+        if not connection.unanswered:
+            self.drop(error)
+            return
+        self._state = _LinkState.LEAVING
+        self._backoff.resume()
+        connection.send(pack((b"PING",)), lambda answer: self._left(connection, error))
+        connection.flush()
+        # Not at once: who tells us is telling others what became of what they asked.
+        self._reactor.callLater(0, self._leaving, connection, error)
+
+    def _leaving(self, connection: RespProtocol, error: LayerUnavailable) -> None:
+        if connection is self._connection and self._state is _LinkState.LEAVING:
+            self._on_down(error)
+
+    def _left(self, connection: RespProtocol, error: LayerUnavailable) -> None:
+        if connection is self._connection and self._state is _LinkState.LEAVING:
             self._break(error)
 
     def send(self, args: Sequence[Argument], answered: Answered) -> None:
@@ -173,13 +209,30 @@ class RedisLink:
     def _connect(self) -> None:
         self._timer = None
         self._state = _LinkState.CONNECTING
+        if self._finder is None:
+            self._connect_to(self.address)
+        else:
+            self._give_up = self._finder.find(self._connect_to, self._not_found)
+
+    def _connect_to(self, server: ServerAddress) -> None:
+        self.server = server
         try:
             self._give_up = connect(
-                self.address, self._reactor, self._answer_timeout_seconds, self._greet, self._lost
+                server, self._reactor, self._answer_timeout_seconds, self._greet, self._lost
             )
         except LayerRefused as error:
             self._error = error
             self._lost(str(error), Fault.CERTIFICATES)
+
+    def _not_found(self, error: LayerUnavailable) -> None:
+        self._error = error
+        self._lost(str(error), Fault.OTHER)
+
+    def _named(self, server: ServerAddress) -> None:
+        """Sentinels have named the primary while we are connected."""
+        reason = left_server(self.server, server)
+        if reason is not None:
+            self.drop(reason)
 
     def _break(self, error: LayerUnavailable) -> None:
         """Break the connection, which leads to `_lost`."""
@@ -191,13 +244,17 @@ class RedisLink:
         """Not connected, not let in, or the connection broke."""
         error, self._error = self._error, None
         if error is None and self._is_unheard:
-            error = connect_error(self.address, fault, why)
+            error = connect_error(self.server, fault, why)
+        if self._watch is not None:
+            self._watch.stop()
+        if self._finder is not None and self._state in (_LinkState.CONNECTING, _LinkState.GREETING):
+            self._finder.doubt()
         self._connection = self._give_up = None
         if self._state is _LinkState.STOPPED:
             return
         self._state = _LinkState.WAITING
         self._timer = self._reactor.callLater(self._backoff.next_seconds(), self._connect)
-        self._on_down(error or connection_lost(self.address.label, why, written=False))
+        self._on_down(error or connection_lost(self.server.label, why, written=False))
 
     @property
     def _is_unheard(self) -> bool:
@@ -216,7 +273,9 @@ class RedisLink:
             return
         self._connection = connection
         self._state = _LinkState.GREETING
-        handshake = self._handshake = Handshake(self.address, self._name, self._identity)
+        if self._watch is not None:
+            self._watch.start()  # now: a server that hangs is not waited for when there is another
+        handshake = self._handshake = Handshake(self.server, self._name, self._identity)
         heard = partial(self._heard, connection, handshake)
         for command in handshake.commands:
             connection.send(pack(command), heard)

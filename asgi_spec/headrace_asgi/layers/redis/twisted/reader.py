@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from headrace_asgi import control
+from headrace_asgi.close_codes import SERVER_ERROR
 from headrace_asgi.contract import InterfaceReceiver
-from headrace_asgi.envelope import PLAIN, Codec, Message, unpack_message
-from headrace_asgi.errors import UnreadableEntry
-from headrace_asgi.names import is_channel_name, local_part
+from headrace_asgi.envelope import PLAIN, Codec, Entry, Message, unpack_message
+from headrace_asgi.errors import UnknownVersion, UnreadableEntry
+from headrace_asgi.names import is_channel_name, local_part, non_local_name
 
 from .groups import Groups
 
@@ -66,9 +67,20 @@ class QueueReader:
                     self._count("misdirected", "an entry without a channel name came")
             except UnreadableEntry as error:
                 self._count("unreadable", str(error))
+                if isinstance(error, UnknownVersion):
+                    self._tell_unreadable(queue, error.entry)
             except Exception:
                 self._counters["failed"] += 1
                 log.exception("Delivering an entry of the process queue failed; going on with the next")
+
+    def _tell_unreadable(self, queue: str, entry: Entry) -> None:
+        """A client whose reply only a newer process can read gets an error: there would be a gap."""
+        if entry.control or entry.channel is None or non_local_name(entry.channel) != queue:
+            return
+        local = local_part(entry.channel)
+        self._receiver.control(
+            control.CLOSE, local, control.note(control.CLOSE, local=local, code=SERVER_ERROR)
+        )
 
     def _note(self, body: Message) -> None:
         kind = body.get("control")
@@ -96,11 +108,22 @@ class QueueReader:
         if not isinstance(packed, bytes):
             raise _Incomplete("packed")
         members = self._groups.membership.members(group)
+        more = body.get("more")
+        if more is not None:
+            members = self._members_of_all(members, more)
         if members:
             self._receiver.group_message(group, members, unpack_message(packed))
         else:
             self._counters["group_without_members"] += 1
-            self._groups.unexpected(group)
+            for each in (group, *(more or ())):
+                self._groups.unexpected(each)
+
+    def _members_of_all(self, first: tuple[str, ...], more: object) -> tuple[str, ...]:
+        """Who is in one of several groups, each once."""
+        if not isinstance(more, list) or not all(isinstance(group, str) for group in more):
+            raise _Incomplete("more")
+        members = self._groups.membership.members
+        return tuple(dict.fromkeys((*first, *(local for group in more for local in members(group)))))
 
     def _members(self, body: Message) -> None:
         members = self._groups.membership.members(_named(body, "group"))

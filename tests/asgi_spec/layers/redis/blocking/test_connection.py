@@ -8,7 +8,7 @@ import pytest
 
 from headrace_asgi.errors import ConfigurationError
 from headrace_asgi.layers.redis.blocking.connection import ConnectionBroken, RedisAddress, RedisConnection
-from headrace_asgi.layers.redis.blocking.layer import RedisChannelLayer
+from headrace_asgi.layers.redis.blocking.layer import RedisPlaceLayer
 from headrace_asgi.layers.redis.plan import server_info as redis_facts
 from headrace_asgi.layers.redis.plan.clock import RedisClock
 from headrace_asgi.layers.redis.plan.command import RedisCommand, as_is
@@ -17,13 +17,13 @@ from tests.support.services import RedisServer, valkey_binary
 
 
 @pytest.fixture
-def layer(redis_url: str) -> Iterator[RedisChannelLayer]:
-    made = RedisChannelLayer([redis_url])
+def layer(redis_url: str) -> Iterator[RedisPlaceLayer]:
+    made = RedisPlaceLayer([redis_url])
     yield made
     made.close()
 
 
-def raw(layer: RedisChannelLayer, *args: bytes | str | int) -> object:
+def raw(layer: RedisPlaceLayer, *args: bytes | str | int) -> object:
     return layer.ask(RedisCommand("0", args, as_is))
 
 
@@ -61,7 +61,7 @@ def test_an_idle_connection_that_was_closed_is_noticed(private_redis_server: Red
     connection.close()
 
 
-def test_a_reconnecting_connection_ends_the_one_before_it(layer: RedisChannelLayer) -> None:
+def test_a_reconnecting_connection_ends_the_one_before_it(layer: RedisPlaceLayer) -> None:
     executor = layer.executor("0")
     connection = executor.new_connection()
     executor.open(connection)
@@ -82,11 +82,11 @@ def test_a_reconnecting_connection_ends_the_one_before_it(layer: RedisChannelLay
 def test_a_wrong_password_says_so_and_never_shows_it() -> None:
     with RedisServer(valkey_binary(), ["--requirepass", "right"]) as server:
         for query in ("", "?password=wrong-one"):
-            layer = RedisChannelLayer([server.url + query])
+            layer = RedisPlaceLayer([server.url + query])
             with pytest.raises(ConfigurationError, match="refused the login") as raised:
                 layer.send("test", {})
             assert "wrong-one" not in str(raised.value)
-        layer = RedisChannelLayer([server.url + "?password=right"])
+        layer = RedisPlaceLayer([server.url + "?password=right"])
         layer.send("test", {})
         layer.close()
 
@@ -94,7 +94,7 @@ def test_a_wrong_password_says_so_and_never_shows_it() -> None:
 def test_an_acl_that_lacks_something_is_told_with_what_is_needed() -> None:
     acl = ["--user", "reader", "on", ">pw", "~*", "+@read", "+@connection", "+info", "+time"]
     with RedisServer(valkey_binary(), acl) as server:
-        layer = RedisChannelLayer([server.tcp_url.replace("//", "//reader:pw@")])
+        layer = RedisPlaceLayer([server.tcp_url.replace("//", "//reader:pw@")])
         with pytest.raises(ConfigurationError, match=r"ACL needs: .*\+@scripting"):
             layer.send("test", {})
 
@@ -104,4 +104,4 @@ def test_a_redis_that_is_too_old_is_named_with_what_is_needed(
 ) -> None:
     monkeypatch.setattr(redis_facts, "OLDEST", (99, 0))
     with pytest.raises(ConfigurationError, match=r"is version 7.*needs Redis 7\.0 or Valkey 7\.2"):
-        RedisChannelLayer([redis_url]).send("test", {})
+        RedisPlaceLayer([redis_url]).send("test", {})

@@ -15,24 +15,24 @@ import redis
 
 from headrace_asgi.errors import ConfigurationError, LayerRefused, LayerUnavailable, OutcomeUnknown
 from headrace_asgi.layers.redis.blocking import executor as redis_executor
-from headrace_asgi.layers.redis.blocking.layer import RedisChannelLayer
+from headrace_asgi.layers.redis.blocking.layer import RedisPlaceLayer
 from headrace_asgi.layers.redis.plan.command import RedisCommand, as_is
 from tests.support.services import RedisServer, valkey_binary
 
 
 @pytest.fixture
-def private_layer(private_redis_server: RedisServer) -> Iterator[RedisChannelLayer]:
-    made = RedisChannelLayer([private_redis_server.url])
+def private_layer(private_redis_server: RedisServer) -> Iterator[RedisPlaceLayer]:
+    made = RedisPlaceLayer([private_redis_server.url])
     yield made
     made.close()
 
 
-def raw(layer: RedisChannelLayer, *args: bytes | str | int, repeat: bool = False) -> object:
+def raw(layer: RedisPlaceLayer, *args: bytes | str | int, repeat: bool = False) -> object:
     return layer.ask(RedisCommand("0", args, as_is, repeat=repeat))
 
 
 def test_a_server_that_cannot_write_now_is_waited_for(
-    private_layer: RedisChannelLayer, private_redis_server: RedisServer
+    private_layer: RedisPlaceLayer, private_redis_server: RedisServer
 ) -> None:
     private_layer.send("test", {"number": 0})
     private_redis_server.command("CONFIG", "SET", "replica-serve-stale-data", "yes")
@@ -45,7 +45,7 @@ def test_a_server_that_cannot_write_now_is_waited_for(
 
 
 def test_it_is_not_waited_for_ever(
-    private_layer: RedisChannelLayer, private_redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+    private_layer: RedisPlaceLayer, private_redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(redis_executor, "HOLD_SECONDS", 0.2)
     private_layer.send("test", {})
@@ -69,7 +69,7 @@ def break_then_push(server: RedisServer) -> threading.Thread:
 
 
 def test_what_may_be_repeated_is_repeated_after_a_lost_answer(
-    private_layer: RedisChannelLayer, private_redis_server: RedisServer
+    private_layer: RedisPlaceLayer, private_redis_server: RedisServer
 ) -> None:
     breaking = break_then_push(private_redis_server)
     assert raw(private_layer, "BLPOP", "list", 4, repeat=True) == [b"list", b"value"]
@@ -77,7 +77,7 @@ def test_what_may_be_repeated_is_repeated_after_a_lost_answer(
 
 
 def test_what_may_not_be_repeated_is_unknown_after_a_lost_answer(
-    private_layer: RedisChannelLayer, private_redis_server: RedisServer
+    private_layer: RedisPlaceLayer, private_redis_server: RedisServer
 ) -> None:
     breaking = break_then_push(private_redis_server)
     with pytest.raises(OutcomeUnknown):
@@ -86,14 +86,14 @@ def test_what_may_not_be_repeated_is_unknown_after_a_lost_answer(
     assert raw(private_layer, "LLEN", "list") == 1
 
 
-def test_a_command_that_redis_refuses_is_named_with_its_answer(private_layer: RedisChannelLayer) -> None:
+def test_a_command_that_redis_refuses_is_named_with_its_answer(private_layer: RedisPlaceLayer) -> None:
     with pytest.raises(LayerUnavailable, match=r"unix://.* refused NOSUCH: .*unknown command"):
         raw(private_layer, "NOSUCH")
     assert raw(private_layer, "PING") == b"PONG"
 
 
 def test_a_login_that_is_refused_is_a_setting_at_first_and_an_outage_once_it_worked(
-    private_layer: RedisChannelLayer, private_redis_server: RedisServer
+    private_layer: RedisPlaceLayer, private_redis_server: RedisServer
 ) -> None:
     private_layer.send("test", {})
     # One connection: the next one would not be let in.
@@ -102,7 +102,7 @@ def test_a_login_that_is_refused_is_a_setting_at_first_and_an_outage_once_it_wor
         client.client_kill_filter(_type="normal")
     with pytest.raises(LayerRefused, match="refused the login"):
         private_layer.send("test", {})
-    late = RedisChannelLayer([private_redis_server.url])
+    late = RedisPlaceLayer([private_redis_server.url])
     with pytest.raises(ConfigurationError, match="refused the login"):
         late.send("test", {})
     private_redis_server.restart()
@@ -116,9 +116,9 @@ def test_a_certificate_that_cannot_be_read_is_refused_and_a_wrong_port_is_not(tm
         with socket.create_server(("127.0.0.1", 0)) as listener:
             url = f"rediss://127.0.0.1:{listener.getsockname()[1]}/0"
             with pytest.raises(ConfigurationError, match="certificates for TLS"):
-                RedisChannelLayer([f"{url}?{name}={tmp_path}/none.pem"]).send("test", {})
+                RedisPlaceLayer([f"{url}?{name}={tmp_path}/none.pem"]).send("test", {})
     with pytest.raises(LayerUnavailable, match="there is no connection to Redis at rediss://"):
-        RedisChannelLayer([url]).send("test", {})
+        RedisPlaceLayer([url]).send("test", {})
 
 
 def test_what_a_credential_provider_gives_logs_in() -> None:
@@ -130,22 +130,32 @@ def test_what_a_credential_provider_gives_logs_in() -> None:
 
     with RedisServer(valkey_binary(), ["--requirepass", "right"]) as server:
         for _ in range(2):
-            layer = RedisChannelLayer([server.url], connection_kwargs={"credential_provider": Provider()})
+            layer = RedisPlaceLayer([server.url], connection_kwargs={"credential_provider": Provider()})
             layer.send("test", {})
             layer.close()
-        layer = RedisChannelLayer([server.url], connection_kwargs={"credential_provider": Provider()})
+        layer = RedisPlaceLayer([server.url], connection_kwargs={"credential_provider": Provider()})
         with pytest.raises(ConfigurationError, match="refused the login"):
             layer.send("test", {})
         with pytest.raises(LayerUnavailable, match="there are no credentials for "):
             layer.send("test", {})
 
 
-def test_one_connection_serves_commands_one_after_the_other(private_layer: RedisChannelLayer) -> None:
+def test_one_connection_serves_commands_one_after_the_other(private_layer: RedisPlaceLayer) -> None:
     assert {raw(private_layer, "CLIENT", "ID") for _ in range(5)} == {raw(private_layer, "CLIENT", "ID")}
 
 
+def test_a_connection_in_use_while_the_layer_is_closed_is_closed_when_it_comes_back(redis_url: str) -> None:
+    layer = RedisPlaceLayer([redis_url])
+    executor = layer.executor("0")
+    connection = executor.take_out()
+    layer.close()
+    assert connection.is_open
+    executor.put_back(connection)
+    assert not connection.is_open
+
+
 def test_a_forked_child_leaves_the_connection_of_its_parent_alone_w14(
-    private_layer: RedisChannelLayer,
+    private_layer: RedisPlaceLayer,
 ) -> None:
     ours = raw(private_layer, "CLIENT", "ID")
     read, write = os.pipe()
@@ -169,7 +179,7 @@ def test_another_eviction_policy_is_warned_of_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with RedisServer(valkey_binary(), ["--maxmemory-policy", "allkeys-lru"]) as server:
-        layer = RedisChannelLayer([server.url])
+        layer = RedisPlaceLayer([server.url])
         with caplog.at_level(logging.WARNING, "headrace.layer"):
             for _ in range(3):
                 layer.send("test", {})

@@ -1,4 +1,4 @@
-"""RedisChannelLayer: the contract, over Valkey and over Redis, and what is its own."""
+"""RedisPlaceLayer: the contract, over Valkey and over Redis, and what is its own."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from headrace_asgi.conformance.layer import ChannelLayerConformance
 from headrace_asgi.contract import Outcome
 from headrace_asgi.errors import ConfigurationError, LayerUnavailable, OutcomeUnknown
 from headrace_asgi.layers.redis.blocking import layer as redis_blocking
-from headrace_asgi.layers.redis.blocking.layer import RedisChannelLayer
+from headrace_asgi.layers.redis.blocking.layer import RedisPlaceLayer
 from headrace_asgi.layers.redis.plan.command import RedisCommand, as_is
 from headrace_asgi.names import new_process_queue
-from tests.support.conformance import AsTheLeastUser, OnRedis, OnValkey
+from tests.support.conformance import AsTheLeastUser, OnRedis, OnValkey, OverSentinel
 from tests.support.redis_process import RedisProcess
 from tests.support.services import RedisServer, valkey_binary
 
@@ -32,9 +32,7 @@ class RedisConformance(ChannelLayerConformance):
     url: str
 
     def setUp(self) -> None:
-        self.channel_layer = RedisChannelLayer(
-            [self.url], expiry=1, group_expiry=1, capacity=5, **self.options
-        )
+        self.channel_layer = RedisPlaceLayer([self.url], expiry=1, group_expiry=1, capacity=5, **self.options)
         self.addCleanup(self.channel_layer.close)
         super().setUp()
 
@@ -55,26 +53,30 @@ class TestAsTheLeastUser(AsTheLeastUser, RedisConformance, unittest.TestCase):
     pass
 
 
+class TestOverSentinel(OverSentinel, RedisConformance, unittest.TestCase):
+    pass
+
+
 @pytest.fixture
-def layer(redis_url: str) -> Iterator[RedisChannelLayer]:
-    made = RedisChannelLayer([redis_url])
+def layer(redis_url: str) -> Iterator[RedisPlaceLayer]:
+    made = RedisPlaceLayer([redis_url])
     yield made
     made.close()
 
 
 @pytest.fixture
-def private_layer(private_redis_server: RedisServer) -> Iterator[RedisChannelLayer]:
-    made = RedisChannelLayer([private_redis_server.url])
+def private_layer(private_redis_server: RedisServer) -> Iterator[RedisPlaceLayer]:
+    made = RedisPlaceLayer([private_redis_server.url])
     yield made
     made.close()
 
 
-def raw(layer: RedisChannelLayer, *args: bytes | str | int, repeat: bool = False) -> object:
+def raw(layer: RedisPlaceLayer, *args: bytes | str | int, repeat: bool = False) -> object:
     return layer.ask(RedisCommand(layer.places.home, args, as_is, repeat=repeat))
 
 
 def test_it_works_over_tcp(redis_server: RedisServer) -> None:
-    layer = RedisChannelLayer([redis_server.tcp_url], prefix="tcp")
+    layer = RedisPlaceLayer([redis_server.tcp_url], prefix="tcp")
     layer.send("test", {"value": 1})
     assert layer.receive(["test"], block=True) == ("test", {"value": 1})
     layer.close()
@@ -91,11 +93,11 @@ def test_a_redis_that_can_never_serve_is_told_at_the_start_in_one_line() -> None
         }
         for url, text in wrong.items():
             with pytest.raises(ConfigurationError, match=text) as raised:
-                RedisChannelLayer([url]).ensure_usable()
+                RedisPlaceLayer([url]).ensure_usable()
             assert "\n" not in str(raised.value)
             assert "secret" not in str(raised.value)
             assert "guess" not in str(raised.value)
-        layer = RedisChannelLayer([f"redis://:secret@{address}/3"])
+        layer = RedisPlaceLayer([f"redis://:secret@{address}/3"])
         layer.ensure_usable()
         layer.close()
 
@@ -104,7 +106,7 @@ def test_a_redis_that_is_away_may_come_back_and_is_no_fault_of_the_settings(
     private_redis_server: RedisServer,
 ) -> None:
     private_redis_server.kill()
-    layer = RedisChannelLayer([private_redis_server.url])
+    layer = RedisPlaceLayer([private_redis_server.url])
     layer.ensure_usable()
     layer.close()
 
@@ -121,10 +123,10 @@ def test_a_redis_that_is_away_may_come_back_and_is_no_fault_of_the_settings(
     ],
 )
 def test_a_layer_says_where_it_is_without_a_password(host: str, options: dict[str, Any], label: str) -> None:
-    assert RedisChannelLayer([host], **options).label == label
+    assert RedisPlaceLayer([host], **options).label == label
 
 
-def test_a_flushed_script_cache_costs_no_message_and_no_order(private_layer: RedisChannelLayer) -> None:
+def test_a_flushed_script_cache_costs_no_message_and_no_order(private_layer: RedisPlaceLayer) -> None:
     private_layer.send("test", {"number": 0})
     raw(private_layer, "SCRIPT", "FLUSH")
     outcomes = private_layer.send_many([("test", {"number": 1}), ("test.b", {}), ("test", {"number": 2})])
@@ -134,7 +136,7 @@ def test_a_flushed_script_cache_costs_no_message_and_no_order(private_layer: Red
 
 
 def test_without_redis_a_send_says_that_nothing_was_sent(
-    private_layer: RedisChannelLayer, private_redis_server: RedisServer
+    private_layer: RedisPlaceLayer, private_redis_server: RedisServer
 ) -> None:
     private_layer.send("test", {})
     private_redis_server.kill()
@@ -145,7 +147,7 @@ def test_without_redis_a_send_says_that_nothing_was_sent(
 
 
 def test_it_comes_back_by_itself_when_redis_does(
-    private_layer: RedisChannelLayer, private_redis_server: RedisServer
+    private_layer: RedisPlaceLayer, private_redis_server: RedisServer
 ) -> None:
     private_layer.send("test", {"number": 0})
     private_redis_server.restart()
@@ -154,7 +156,7 @@ def test_it_comes_back_by_itself_when_redis_does(
 
 
 def test_a_send_without_an_answer_is_unknown_and_never_repeated(
-    private_layer: RedisChannelLayer, private_redis_server: RedisServer
+    private_layer: RedisPlaceLayer, private_redis_server: RedisServer
 ) -> None:
     private_layer.send("test", {"number": 0})
     killer = threading.Timer(0.2, private_redis_server.kill)
@@ -165,7 +167,7 @@ def test_a_send_without_an_answer_is_unknown_and_never_repeated(
     killer.join()
 
 
-def test_a_group_member_of_our_own_kind_is_registered_and_told(layer: RedisChannelLayer) -> None:
+def test_a_group_member_of_our_own_kind_is_registered_and_told(layer: RedisPlaceLayer) -> None:
     process = RedisProcess(layer)
     layer.group_add("group", process.process + "a")
     layer.group_add("group", process.process + "b")
@@ -179,7 +181,7 @@ def test_a_group_member_of_our_own_kind_is_registered_and_told(layer: RedisChann
 
 
 def test_group_channels_asks_the_processes_and_leaves_out_those_that_are_silent(
-    layer: RedisChannelLayer, monkeypatch: pytest.MonkeyPatch
+    layer: RedisPlaceLayer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(redis_blocking, "MEMBERS_SECONDS", 0.5)
     answering, silent = RedisProcess(layer), RedisProcess(layer)
@@ -198,7 +200,7 @@ def test_group_channels_asks_the_processes_and_leaves_out_those_that_are_silent(
     thread.join()
 
 
-def test_group_count_adds_what_the_processes_answer_to_the_plain_members(layer: RedisChannelLayer) -> None:
+def test_group_count_adds_what_the_processes_answer_to_the_plain_members(layer: RedisPlaceLayer) -> None:
     processes = [RedisProcess(layer), RedisProcess(layer)]
     for member in (*(process.process + "a" for process in processes), "plain", "plain.too"):
         layer.group_add("group", member)
@@ -217,7 +219,7 @@ def test_group_count_adds_what_the_processes_answer_to_the_plain_members(layer: 
             each.result()
 
 
-def test_adding_a_client_of_a_process_that_ended_does_not_wait(layer: RedisChannelLayer) -> None:
+def test_adding_a_client_of_a_process_that_ended_does_not_wait(layer: RedisPlaceLayer) -> None:
     process = RedisProcess(layer)
     process.close()
     started = time.monotonic()
@@ -227,7 +229,7 @@ def test_adding_a_client_of_a_process_that_ended_does_not_wait(layer: RedisChann
 
 
 def test_adding_waits_for_a_process_that_redis_forgot_until_it_is_known_again(
-    layer: RedisChannelLayer,
+    layer: RedisPlaceLayer,
 ) -> None:
     process = RedisProcess(layer)
     raw(layer, "DEL", layer.plan.key("0", "up", process.process))
@@ -239,7 +241,7 @@ def test_adding_waits_for_a_process_that_redis_forgot_until_it_is_known_again(
 
 
 def test_a_message_for_a_process_that_redis_forgot_waits_until_it_is_known_again(
-    layer: RedisChannelLayer,
+    layer: RedisPlaceLayer,
 ) -> None:
     process = RedisProcess(layer)
     raw(layer, "DEL", layer.plan.key("0", "up", process.process))
@@ -260,7 +262,7 @@ def test_a_message_for_a_process_that_redis_forgot_waits_until_it_is_known_again
 
 
 def test_a_message_for_a_process_that_never_comes_back_is_dropped_after_a_while(
-    layer: RedisChannelLayer, monkeypatch: pytest.MonkeyPatch
+    layer: RedisPlaceLayer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(redis_blocking, "FORGOTTEN_SECONDS", 0.3)
     started = time.monotonic()
@@ -269,7 +271,7 @@ def test_a_message_for_a_process_that_never_comes_back_is_dropped_after_a_while(
 
 
 def test_a_group_message_for_a_stopped_process_is_dropped_when_its_queue_is_full(
-    layer: RedisChannelLayer, monkeypatch: pytest.MonkeyPatch
+    layer: RedisPlaceLayer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("headrace_asgi.layers.redis.plan.plan.PROCESS_QUEUE_CAPACITY", 3)
     process = RedisProcess(layer)
@@ -282,7 +284,7 @@ def test_a_group_message_for_a_stopped_process_is_dropped_when_its_queue_is_full
     assert heard == [control.ADD, control.GROUP, control.GROUP, control.ADD]
 
 
-def test_a_message_for_a_process_that_is_gone_is_dropped(layer: RedisChannelLayer) -> None:
+def test_a_message_for_a_process_that_is_gone_is_dropped(layer: RedisPlaceLayer) -> None:
     process = RedisProcess(layer)
     process.close()
     gone = process.process + "client"
@@ -291,7 +293,7 @@ def test_a_message_for_a_process_that_is_gone_is_dropped(layer: RedisChannelLaye
 
 
 def test_flush_leaves_processes_their_sockets_and_other_prefixes_alone_r10(redis_url: str) -> None:
-    layer, longer = RedisChannelLayer([redis_url]), RedisChannelLayer([redis_url + "x"])
+    layer, longer = RedisPlaceLayer([redis_url]), RedisPlaceLayer([redis_url + "x"])
     process = RedisProcess(layer)
     process.connect("a", "/", {"reply_channel": process.process + "a"})
     longer.send("test", {"value": 1})
@@ -306,7 +308,7 @@ def test_flush_leaves_processes_their_sockets_and_other_prefixes_alone_r10(redis
     longer.close()
 
 
-def test_plain_receive_finishes_what_is_ordered(layer: RedisChannelLayer) -> None:
+def test_plain_receive_finishes_what_is_ordered(layer: RedisPlaceLayer) -> None:
     process = RedisProcess(layer)
     reply = process.process + "a"
     assert process.connect("a", "/", {"reply_channel": reply, "order": 0}) is Outcome.SENT
@@ -323,7 +325,7 @@ def test_plain_receive_finishes_what_is_ordered(layer: RedisChannelLayer) -> Non
 
 
 def test_out_of_memory_is_a_full_channel(private_redis_server: RedisServer) -> None:
-    layer = RedisChannelLayer([private_redis_server.url])
+    layer = RedisPlaceLayer([private_redis_server.url])
     layer.send("test", {})
     private_redis_server.command("CONFIG", "SET", "maxmemory", "1")
     with pytest.raises(layer.ChannelFull, match="out of memory"):
@@ -338,8 +340,8 @@ def test_out_of_memory_is_a_full_channel(private_redis_server: RedisServer) -> N
 FIRST, SECOND = "the key that was there first", "the key that comes after it"
 
 
-def encrypted(url: str, *keys: str) -> RedisChannelLayer:
-    return RedisChannelLayer([url], symmetric_encryption_keys=keys)
+def encrypted(url: str, *keys: str) -> RedisPlaceLayer:
+    return RedisPlaceLayer([url], symmetric_encryption_keys=keys)
 
 
 def test_redis_sees_names_and_no_words_st13(redis_url: str) -> None:
@@ -387,7 +389,7 @@ def test_whoever_writes_to_redis_cannot_move_prolong_change_or_forge_a_message_s
     redis_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     layer, stranger = encrypted(redis_url, FIRST), encrypted(redis_url, SECOND)
-    plain = RedisChannelLayer([redis_url])
+    plain = RedisPlaceLayer([redis_url])
     here, there = layer.plan.key("0", "c", "test.here"), layer.plan.key("0", "c", "test.there")
     layer.send("test.here", {"pay": 1})
     entry = raw(layer, "LPOP", here)

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from headrace_asgi.envelope import Codec, encode, pack_message
+from headrace_asgi.envelope import Codec, Message, decode, encode, pack_message, unpack_message
 from headrace_asgi.layers.redis.blocking import reader as redis_reader
-from headrace_asgi.layers.redis.blocking.layer import RedisChannelLayer
+from headrace_asgi.layers.redis.blocking.layer import RedisPlaceLayer
 from headrace_asgi.layers.redis.blocking.reader import ChannelReader
 from headrace_asgi.layers.redis.plan.command import RedisCommand
 from headrace_asgi.layers.redis.plan.scripts import script
@@ -22,7 +22,7 @@ KEY = "the key of this process"
 OURS, THEIRS = sealing_codec([KEY.encode()]), sealing_codec([b"the key of another one"])
 
 
-def reader_of(layer: RedisChannelLayer) -> Iterator[ChannelReader]:
+def reader_of(layer: RedisPlaceLayer) -> Iterator[ChannelReader]:
     executor = layer.executor("0")
     executor.put_back(executor.take_out())
     yield ChannelReader(layer.plan, "0", executor)
@@ -31,12 +31,12 @@ def reader_of(layer: RedisChannelLayer) -> Iterator[ChannelReader]:
 
 @pytest.fixture
 def reader(redis_url: str) -> Iterator[ChannelReader]:
-    yield from reader_of(RedisChannelLayer([redis_url]))
+    yield from reader_of(RedisPlaceLayer([redis_url]))
 
 
 @pytest.fixture
 def sealed_reader(redis_url: str) -> Iterator[ChannelReader]:
-    yield from reader_of(RedisChannelLayer([redis_url], symmetric_encryption_keys=[KEY]))
+    yield from reader_of(RedisPlaceLayer([redis_url], symmetric_encryption_keys=[KEY]))
 
 
 def names_of(commands: list[RedisCommand]) -> list[str]:
@@ -103,6 +103,38 @@ def test_what_is_owed_for_dropped_entries_depends_on_what_they_were(reader: Chan
     foreign = encode(pack_message({"reply_channel": "daphne!a"}), 1, order=7)
     assert names_of(reader.read("websocket.receive", [foreign]).owed) == ["finish"]
     assert reader.read("test", [encode(pack_message({}), 1)]).owed == []
+
+
+@pytest.mark.parametrize(
+    ("channel", "order", "said", "owed"),
+    [
+        ("http.request", None, {"control": "failed", "status": 500}, ["push"]),
+        ("websocket.connect", 0, {"control": "failed", "status": 500}, ["push", "drop_connect"]),
+        ("websocket.receive", None, {"control": "close", "code": 1011}, ["push"]),
+        ("websocket.receive", 7, {"control": "close", "code": 1011}, ["push", "push", "finish"]),
+        ("websocket.disconnect", 8, None, ["push", "finish"]),
+        ("work", None, None, []),
+    ],
+)
+def test_the_client_of_an_entry_that_only_a_newer_process_can_read_gets_an_error_rt21(
+    reader: ChannelReader, channel: str, order: int | None, said: Message | None, owed: list[str]
+) -> None:
+    message = pack_message({"reply_channel": "hr1.0.5f!me"})
+    taken = reader.read(channel, [b"\x02" + encode(message, NEVER, order)[1:]])
+    assert taken.alive == []
+    assert names_of(taken.owed) == owed
+    if said is not None:
+        note = unpack_message(decode(bytes(taken.owed[0].args[-1])).payload)  # type: ignore[arg-type]
+        assert note.items() >= {**said, "local": "me"}.items()
+    assert reader.counters[f"{channel}|unreadable"] == 1
+
+
+def test_of_an_entry_of_another_version_that_does_not_say_whose_it_is_nothing_is_owed(
+    reader: ChannelReader,
+) -> None:
+    for payload in (pack_message({}), pack_message({"reply_channel": 7}), b"\xc1", b""):
+        for order in (None, 3):
+            assert reader.read("websocket.receive", [b"\x02" + encode(payload, 0, order)[1:]]).owed == []
 
 
 def test_notes_between_processes_are_no_messages(reader: ChannelReader) -> None:

@@ -12,7 +12,7 @@ import pytest
 from headrace_asgi.errors import LayerUnavailable
 from headrace_asgi.layers.redis.address import parse_address
 from headrace_asgi.layers.redis.blocking import silence as redis_patience
-from headrace_asgi.layers.redis.blocking.layer import RedisChannelLayer
+from headrace_asgi.layers.redis.blocking.layer import RedisPlaceLayer
 from headrace_asgi.layers.redis.blocking.silence import ANSWER_SECONDS, LATE_SECONDS, SilenceTimeout, hangs
 from tests.support.services import RedisServer, free_port
 
@@ -49,7 +49,7 @@ def test_a_take_that_waits_while_redis_hangs_loses_nothing(
     monkeypatch.setattr("headrace_asgi.layers.redis.blocking.worker_port.ANSWER_SECONDS", 0.2)
     monkeypatch.setattr(redis_patience, "ANSWER_SECONDS", 0.2)
     monkeypatch.setattr(redis_patience, "PROBE_SECONDS", 0.2)
-    layer = RedisChannelLayer(hosts=[private_redis_server.url])
+    layer = RedisPlaceLayer(hosts=[private_redis_server.url])
     port = layer.open_worker_port(lambda item, outcome: None)
     taken: list[Any] = []
     taking = threading.Thread(target=lambda: taken.extend(port.turn([], ["work"], 1, 0.3)))
@@ -71,7 +71,7 @@ def test_a_take_whose_worker_ends_is_given_up_while_redis_hangs(
     private_redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("headrace_asgi.layers.redis.blocking.worker_port.ANSWER_SECONDS", 0.2)
-    layer = RedisChannelLayer(hosts=[private_redis_server.url])
+    layer = RedisPlaceLayer(hosts=[private_redis_server.url])
     port = layer.open_worker_port(lambda item, outcome: None)
     private_redis_server.pause()
     port.wake()

@@ -16,12 +16,12 @@ from headrace_asgi.contract import Control, Finish, Out, Outcome, Send, SendGrou
 from headrace_asgi.envelope import pack_message
 from headrace_asgi.errors import LayerRefused, LayerUnavailable, OutcomeUnknown
 from headrace_asgi.layers.redis.blocking import worker_port as redis_port
-from headrace_asgi.layers.redis.blocking.layer import RedisChannelLayer
+from headrace_asgi.layers.redis.blocking.layer import RedisPlaceLayer
 from headrace_asgi.layers.redis.blocking.worker_port import RedisWorkerPort
 from headrace_asgi.layers.redis.memory_watch import OVER_SECONDS
 from headrace_asgi.layers.redis.plan.command import RedisCommand, as_is
-from tests.support.conformance import AsTheLeastUser, OnRedis, OnValkey
-from tests.support.redis_process import RedisProcess, let_leases_lapse
+from tests.support.conformance import AsTheLeastUser, OnRedis, OnValkey, OverSentinel
+from tests.support.redis_process import RedisProcess, bring_forward, let_leases_lapse
 from tests.support.services import RedisServer
 
 
@@ -31,10 +31,18 @@ class RedisPortConformance(WorkerPortConformance):
     several_processes = True
     options: dict[str, Any] = {}
     url: str
-    channel_layer: RedisChannelLayer
+    channel_layer: RedisPlaceLayer
+    acknowledged_channel = "test.acknowledged"
 
     def setUp(self) -> None:
-        self.channel_layer = RedisChannelLayer([self.url], expiry=1, capacity=5, **self.options)
+        self.channel_layer = RedisPlaceLayer(
+            [self.url],
+            expiry=1,
+            capacity=5,
+            acknowledged=["test.acknow*"],
+            acknowledged_attempts=self.attempts,
+            **self.options,
+        )
         self.addCleanup(self.channel_layer.close)
         super().setUp()
 
@@ -42,6 +50,14 @@ class RedisPortConformance(WorkerPortConformance):
         process = RedisProcess(self.channel_layer)
         self.addCleanup(process.close)
         return process
+
+    def pass_time(self, seconds: float) -> None:
+        bring_forward(self.channel_layer, seconds)
+
+    def lose_bells(self, channel: str) -> None:
+        layer = self.channel_layer
+        for place in layer.places.names:
+            layer.ask(RedisCommand(place, (b"DEL", layer.plan.queue_key(place, channel)), as_is))
 
     def let_leases_lapse(self) -> None:
         let_leases_lapse(self.channel_layer)
@@ -68,11 +84,15 @@ class TestAsTheLeastUser(AsTheLeastUser, RedisPortConformance, unittest.TestCase
     pass
 
 
+class TestOverSentinel(OverSentinel, RedisPortConformance, unittest.TestCase):
+    pass
+
+
 class Worker:
     """A port, what it refused, and the process that it answers."""
 
     def __init__(self, url: str) -> None:
-        self.layer = RedisChannelLayer([url])
+        self.layer = RedisPlaceLayer([url])
         self.refused: list[tuple[Out, Outcome]] = []
         self.port = RedisWorkerPort(self.layer, lambda item, outcome: self.refused.append((item, outcome)))
         self.process = RedisProcess(self.layer)
@@ -179,7 +199,7 @@ def test_answers_are_heard_before_the_wait(worker: Worker) -> None:
 
 def test_a_worker_that_is_refused_at_its_start_may_try_again(private_redis_server: RedisServer) -> None:
     private_redis_server.command("CONFIG", "SET", "requirepass", "another")
-    layer = RedisChannelLayer([private_redis_server.url])
+    layer = RedisPlaceLayer([private_redis_server.url])
     for _ in range(2):
         with pytest.raises(LayerRefused, match="refused the login"):
             layer.open_worker_port(lambda item, outcome: None)

@@ -18,7 +18,7 @@ import pytest
 from headrace_asgi.errors import LayerRefused, LayerUnavailable
 from headrace_asgi.layers.redis.address import ServerAddress, Tls, parse_address
 from headrace_asgi.layers.redis.blocking.connection import RedisAddress, RedisConnection
-from headrace_asgi.layers.redis.blocking.layer import RedisChannelLayer
+from headrace_asgi.layers.redis.blocking.layer import RedisPlaceLayer
 from headrace_asgi.layers.redis.plan.clock import RedisClock
 from headrace_asgi.layers.redis.plan.faults import (
     Fault,
@@ -200,7 +200,7 @@ def test_tls_to_a_redis_whose_authority_is_given(reactor: HandReactor, tmp_path:
             ),
             ({"address": f"rediss://:right@{address}/1", "ssl_cert_reqs": None}, {}),
         ):
-            layer = RedisChannelLayer([given], connection_kwargs=kwargs)
+            layer = RedisPlaceLayer([given], connection_kwargs=kwargs)
             layer.send("test", {"value": 1})
             assert layer.receive(["test"]) == ("test", {"value": 1})
             layer.close()
@@ -240,7 +240,7 @@ def test_a_certificate_of_another_name(reactor: HandReactor, tmp_path: Path) -> 
             ": its certificate is not for the name '127.0.0.1'; write the name that it is for in hosts or "
             "--layer, or set ssl_check_hostname to False"
         )
-        layer = RedisChannelLayer(
+        layer = RedisPlaceLayer(
             [{"address": f"rediss://{address}", "ssl_ca_certs": str(pem), "ssl_check_hostname": False}]
         )
         layer.ensure_usable()
@@ -254,7 +254,7 @@ def test_a_redis_that_wants_a_certificate_of_ours(reactor: HandReactor, tmp_path
         # It closes right behind its word, which may get lost then.
         for error in (told_when_blocking(url), told_in_a_reactor(reactor, url)):
             assert "set ssl_certfile and ssl_keyfile" in str(error)
-        layer = RedisChannelLayer([f"{url}&ssl_certfile={pem}&ssl_keyfile={pem}"])
+        layer = RedisPlaceLayer([f"{url}&ssl_certfile={pem}&ssl_keyfile={pem}"])
         layer.send("test", {})
         layer.close()
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from headrace_asgi.errors import LayerRefused, LayerUnavailable
-from headrace_asgi.layers.redis.address import ServerAddress, parse_address
+from headrace_asgi.layers.redis.address import Bucket, ServerAddress, parse_address
 from headrace_asgi.layers.redis.blocking.connection import RedisAddress, RedisConnection
 from headrace_asgi.layers.redis.plan.clock import RedisClock
-from headrace_asgi.layers.redis.plan.handshake import Handshake, Identity
+from headrace_asgi.layers.redis.plan.handshake import Handshake, Identity, SlotMoves
 from headrace_asgi.layers.redis.plan.resp import ReplyError
 from headrace_asgi.layers.redis.plan.scripts import SCRIPTS
 from headrace_asgi.layers.redis.twisted.link import RedisLink
@@ -67,7 +67,7 @@ CASES = {
     "a Sentinel": Case(
         {b"INFO": b"$%d\r\n%b\r\n" % (len(SENTINEL), SENTINEL), b"SCRIPT": b"-ERR unknown command\r\n"},
         True,
-        "is a Sentinel, which is not in this version; name the primary itself in hosts or --layer",
+        "is a Sentinel; in hosts or --layer write it as one, with what it calls the primary: redis+sentinel:",
     ),
     "no scripts allowed": Case(
         {b"SCRIPT": b"-NOPERM this user has no permissions\r\n"},
@@ -210,6 +210,18 @@ def test_a_replica_is_told_of_and_lets_us_in_as_it_may_be_promoted() -> None:
     )
 
 
+def test_a_replica_that_sentinels_named_as_primary_does_not_let_us_in() -> None:
+    handshake = Handshake(ServerAddress("r", primary_of="main"), "name", None)
+    with pytest.raises(LayerUnavailable) as raised:
+        run(handshake, {**INFO, b"INFO": b"redis_version:7.2.4\r\nrole:slave\r\n"})
+    assert not isinstance(raised.value, LayerRefused)
+    assert str(raised.value) == (
+        "Redis at redis://r:6379/0 (primary of 'main') is a replica, as while it fails over; "
+        "its Sentinels are asked again"
+    )
+    run(Handshake(ServerAddress("r", primary_of="main"), "name", None), INFO)
+
+
 def test_a_handshake_knows_whether_anything_was_said() -> None:
     handshake = Handshake(ServerAddress(), "name", Identity("abc", 5))
     assert not handshake.has_heard
@@ -225,3 +237,38 @@ def test_a_server_that_may_throw_messages_away_is_told_of(policy: bytes, advised
     handshake = Handshake(ServerAddress("r"), "name", None)
     run(handshake, {**INFO, b"INFO": b"redis_version:7.2.4\r\nmaxmemory_policy:" + policy})
     assert ("redis://r:6379/0 has maxmemory-policy allkeys-lru" in handshake.advice) is advised
+
+
+BUCKET = Bucket("0063", "hr1:{0063}:")
+
+
+def greeted(address: ServerAddress, refused: bytes, answer: Any) -> None:
+    """A handshake in which one command has an answer that is not the usual one."""
+    handshake = Handshake(address, "test", None)
+    for command in list(handshake.commands):
+        handshake.heard(answer if command[0] == refused else b"")
+
+
+def test_a_node_is_asked_for_a_key_that_never_is_there() -> None:
+    asked = Handshake(ServerAddress("a", bucket=BUCKET), "test", None).commands
+    assert (b"EXISTS", "hr1:{0063}:open") in asked
+    assert len(asked) == len(Handshake(ServerAddress("a"), "test", None).commands) + 1
+
+
+@pytest.mark.parametrize("said", ["MOVED 79 b:1", "ASK 79 b:1", "TRYAGAIN", "CLUSTERDOWN Hash slot"])
+def test_a_node_that_does_not_serve_the_slot_lets_nobody_in_for_now(said: str) -> None:
+    with pytest.raises(SlotMoves, match=f"a:6379/0 .bucket 0063. is not ready: {said}"):
+        greeted(ServerAddress("a", bucket=BUCKET), b"EXISTS", ReplyError(said))
+
+
+def test_a_node_of_a_cluster_that_is_named_as_one_redis_is_refused() -> None:
+    info = b"redis_version:7.2.4\r\nredis_mode:cluster\r\nrun_id:abc\r\nrole:master\r\n"
+    with pytest.raises(LayerRefused, match=r"is a node of a Cluster; in hosts or --layer write that, with"):
+        greeted(ServerAddress("a"), b"INFO", info)
+    greeted(ServerAddress("a", bucket=BUCKET), b"INFO", info)
+
+
+def test_a_replica_of_a_cluster_is_not_let_in() -> None:
+    info = b"redis_version:7.2.4\r\nredis_mode:cluster\r\nrun_id:abc\r\nrole:slave\r\n"
+    with pytest.raises(LayerUnavailable, match=r"is a replica, as while it fails over; its Cluster is as"):
+        greeted(ServerAddress("a", bucket=BUCKET), b"INFO", info)

@@ -49,7 +49,7 @@ def test_the_full_name_goes_along_where_the_queue_has_a_shorter_one() -> None:
 def test_a_group_message_is_one_note_per_process_and_a_message_per_plain_member() -> None:
     message = {"value": 1}
     payload = pack_message(message)
-    copies = dict(group_copies(PLAIN, "group", payload, ([PROCESS], ["test"]), 5))
+    copies = dict(group_copies(PLAIN, ["group"], payload, ([PROCESS], ["test"]), 5))
     note, plain = decode(copies[PROCESS]), decode(copies["test"])
     assert note.control
     assert unpack_message(note.payload) == {"control": "group", "group": "group", "packed": payload}
@@ -58,10 +58,10 @@ def test_a_group_message_is_one_note_per_process_and_a_message_per_plain_member(
 
 def test_a_group_message_is_one_and_the_same_note_for_all_processes_unless_it_is_sealed_for_each() -> None:
     payload, processes = pack_message({"value": 1}), [PROCESS, new_process_queue("0")]
-    first, second = (entry for _, entry in group_copies(PLAIN, "group", payload, (processes, []), 5))
+    first, second = (entry for _, entry in group_copies(PLAIN, ["group"], payload, (processes, []), 5))
     assert first is second
     codec = sealing_codec([b"a key of the test's own"])
-    for process, entry in group_copies(codec, "group", payload, (processes, []), 5):
+    for process, entry in group_copies(codec, ["group"], payload, (processes, []), 5):
         note = unpack_message(codec.decode(entry, process).payload)
         assert note == {"control": "group", "group": "group", "packed": payload}
 
@@ -69,13 +69,13 @@ def test_a_group_message_is_one_and_the_same_note_for_all_processes_unless_it_is
 def test_with_keys_no_client_is_made_a_member_by_writing_it_into_the_list_of_plain_channels_st13() -> None:
     members: tuple[list[str], list[str]] = ([], [PROCESS + "client", "test"])
     codec = sealing_codec([b"a key of the test's own"])
-    copies = [channel for channel, _ in group_copies(codec, "group", pack_message({}), members, 5)]
+    copies = [channel for channel, _ in group_copies(codec, ["group"], pack_message({}), members, 5)]
     assert copies == ["test"]
 
 
 def test_the_names_in_a_note_do_not_count_against_the_limit_of_the_message() -> None:
     payload = pack_message({"bytes": b"x" * (MAX_MESSAGE_BYTES - 20)})
-    assert len(list(group_copies(PLAIN, "g" * 200, payload, ([PROCESS], []), 5))) == 1
+    assert len(list(group_copies(PLAIN, ["g" * 200], payload, ([PROCESS], []), 5))) == 1
 
 
 def test_replies_beside_a_group_message_do_not_wait_for_memory_with_it(outgoing: Outgoing[int]) -> None:

@@ -29,5 +29,5 @@ def test_a_prefix_that_could_break_out_of_the_tag_is_refused_r10(prefix: object)
 
 @pytest.mark.parametrize("count", [0, 2])
 def test_another_number_of_servers_is_refused_with_the_reason(count: int) -> None:
-    with pytest.raises(ConfigurationError, match=f"exactly one Redis, not {count}"):
+    with pytest.raises(ConfigurationError, match=f"exactly one, not {count}"):
         Places(["redis://localhost"] * count)

@@ -17,6 +17,7 @@ from headrace_asgi.layers.redis.plan.places import Places
 from headrace_asgi.layers.redis.plan.plan import ORDERED_CHANNELS, Plan, RedisCommand
 from headrace_asgi.limits import ANNOUNCED_SECONDS, TAKERS_REMEMBERED_SECONDS, Capacities
 from headrace_asgi.names import new_process_queue
+from headrace_asgi.tally import TallyBatch
 
 SENT, BOXED, FULL, GONE = Outcome.SENT, Outcome.BOXED, Outcome.FULL, Outcome.GONE
 FAR_MS = 10**13
@@ -36,6 +37,10 @@ class Desk:
 
     def do(self, command: RedisCommand) -> Any:
         return command.read(self.client.execute_command(*command.whole().args))
+
+    def own_keys(self) -> set[bytes]:
+        """Those of this prefix."""
+        return set(self.client.scan_iter(self.plan.key("0", "*")))
 
     def frame_ordered(self, local: str, order: int) -> list[Outcome]:
         """Send a frame through the mailbox; one outcome."""
@@ -62,10 +67,15 @@ def entry(order: int | None = None, expiry_ms: int = FAR_MS, **values: Any) -> b
     return encode(pack_message(values), expiry_ms, order)
 
 
+def counted(desk: Desk, channel: str) -> tuple[int, int, int]:
+    found = desk.do(desk.plan.statistics(channel)[0])
+    return found["sent"], found["shed"], found["dropped"]
+
+
 def test_a_channel_takes_what_fits_and_refuses_the_rest_from_the_end(desk: Desk) -> None:
     entries = [entry(n=number) for number in range(7)]
     assert desk.do(desk.plan.send("work", entries)) == [SENT] * 5 + [FULL] * 2
-    assert desk.do(desk.plan.statistics("work")[0]) == [5, 2, 0]
+    assert counted(desk, "work") == (5, 2, 0)
     channel, taken = desk.take("idle", "work", limit=3) or ("", [])
     assert channel == "work"
     assert [one.payload for one in taken] == [decode(raw).payload for raw in entries[:3]]
@@ -162,7 +172,7 @@ def test_a_frame_that_finds_nothing_in_flight_and_nothing_done_is_lapsed_until_t
 
 def test_nothing_is_left_of_a_socket_that_ended(desk: Desk) -> None:
     socket = desk.process + "a"
-    before = sorted(desk.client.keys())
+    before = sorted(desk.own_keys())
     for ended in ("told", "forgotten before the finish", "forgotten after it", "drained"):
         desk.do(desk.plan.connect(socket, "/", entry(0)))
         desk.take(CONNECT)
@@ -175,7 +185,7 @@ def test_nothing_is_left_of_a_socket_that_ended(desk: Desk) -> None:
             assert desk.do(desk.plan.disconnect(socket, 1, entry(1, 0))) is SENT
             desk.take(DISCONNECT)
             desk.do(desk.plan.finish(socket, 1, "0"))
-        left = set(desk.client.keys()) - {desk.plan.key("0", "n").encode()}
+        left = set(desk.own_keys()) - {desk.plan.key("0", "n").encode()}
         assert sorted(left) == before, ended
 
 
@@ -212,7 +222,7 @@ def test_registering_again_keeps_what_redis_knows_and_marks_what_it_lost(desk: D
 
 def test_a_connect_that_nobody_saw_goes_with_all_that_is_known_of_its_socket(desk: Desk) -> None:
     socket = desk.process + "a"
-    before = sorted(desk.client.keys())
+    before = sorted(desk.own_keys())
     desk.do(desk.plan.connect(socket, "/", entry(0)))
     desk.take(CONNECT)
     desk.frame_ordered("a", 1)
@@ -220,8 +230,8 @@ def test_a_connect_that_nobody_saw_goes_with_all_that_is_known_of_its_socket(des
     assert desk.do(desk.plan.drop_connect(socket, "0")) is SENT
     assert desk.do(desk.plan.drop_connect(socket, "0")) is Outcome.STALE
     assert desk.do(desk.plan.disconnect(socket, 2, entry(2, 0))) is Outcome.TOLD
-    assert [desk.do(desk.plan.statistics(name)[0])[2] for name in ORDERED_CHANNELS] == [0, 1, 1]
-    assert sorted(set(desk.client.keys()) - {desk.plan.key("0", "n").encode()}) == before
+    assert [counted(desk, name)[2] for name in ORDERED_CHANNELS] == [0, 1, 1]
+    assert sorted(set(desk.own_keys()) - {desk.plan.key("0", "n").encode()}) == before
 
 
 def test_what_was_not_started_goes_back_to_the_head_in_its_order(desk: Desk) -> None:
@@ -239,7 +249,7 @@ def test_plain_frames_of_several_sockets_travel_in_one_command(desk: Desk) -> No
     strange = desk.frames(("a", 2), ("gone", 1), ("b", 1), *[("b", order) for order in range(2, 6)])
     assert strange == [SENT, GONE, Outcome.DUPLICATE, SENT, SENT, FULL, FULL]
     assert desk.frames(("b", 4)) == [FULL]
-    assert desk.do(desk.plan.statistics(RECEIVE)[0])[:2] == [5, 3]
+    assert counted(desk, RECEIVE)[:2] == (5, 3)
 
 
 def test_behind_a_refused_frame_none_of_its_socket_is_accepted_and_all_may_be_repeated(desk: Desk) -> None:
@@ -376,7 +386,7 @@ def test_a_send_that_names_an_unknown_sender_sends_nothing(desk: Desk) -> None:
     desk.client.delete(desk.plan.key("0", "up", desk.process))
     assert desk.do(desk.plan.send("work", [entry()] * 2, sender=desk.process)) == [GONE] * 2
     assert desk.do(desk.plan.send("work", [entry()])) == [SENT]
-    assert desk.do(desk.plan.statistics("work")[0]) == [1, 0, 0]
+    assert counted(desk, "work") == (1, 0, 0)
 
 
 def test_a_group_is_registered_anew_only_where_the_process_is_not_known(desk: Desk) -> None:
@@ -397,7 +407,8 @@ def test_every_key_of_every_call_carries_the_tag_of_its_place_r11() -> None:
         "frames": ["a", 1, b"e"], "sockets": [OpenSocket("a", "/", 0, True)], "channels": ["work"],
         "head": True, "told": True, "keys": ["hr1:{p.0}:o:x"], "retries": 0,
         "now_ms": 1, "processed": 1, "sender": process, "description": "{}", "block_seconds": None,
-        "observer": "me", "counter": 1, "cursor": 0, "body": {},
+        "observer": "me", "counter": 1, "cursor": 0, "batch": TallyBatch("a", 1, {}), "tally": "a",
+        "body": {}, "fingerprint": "a b", "count": 1,
     }  # fmt: skip
     checked = 0
     for name, method in inspect.getmembers(plan, inspect.ismethod):
@@ -412,7 +423,9 @@ def test_every_key_of_every_call_carries_the_tag_of_its_place_r11() -> None:
             if command.script is not None:
                 keys = command.args[3 : 3 + command.args[2]]
                 assert keys
-                assert all(str(key).startswith("hr1:{p.0}:") for key in keys), name
+                # Those who name other places shall find that word as well.
+                tag = "hr1:{p.hosts}:" if name == "hosts" else "hr1:{p.0}:"
+                assert all(str(key).startswith(tag) for key in keys), name
                 checked += 1
     assert checked >= 20
 
@@ -446,3 +459,16 @@ def test_what_ends_something_works_when_redis_is_out_of_memory(private_redis_ser
     for command in harmless:
         desk.do(command)
     desk.client.close()
+
+
+def test_what_a_process_has_counted_is_added_once_however_often_it_is_said(desk: Desk) -> None:
+    first = TallyBatch("one", 1, {"work|taken": 3, "work|done": 2})
+    assert desk.do(desk.plan.add_up(first)) is SENT
+    assert desk.do(desk.plan.add_up(first)) is FULL
+    assert desk.do(desk.plan.add_up(TallyBatch("other", 1, {"work|taken": 4}))) is SENT
+    assert desk.do(desk.plan.add_up(TallyBatch("one", 2, {"work|taken": -1}))) is SENT
+    found = desk.do(desk.plan.statistics("work")[0])
+    assert (found["taken"], found["done"]) == (6, 2)
+    for tally in ("one", "other"):
+        desk.do(desk.plan.forget_tally(tally))
+    assert not {key for key in desk.own_keys() if b":tally:" in key}

@@ -27,3 +27,8 @@ def test_a_server_that_does_not_say_is_taken_as_it_is() -> None:
 )
 def test_an_old_version_cannot_serve(version: str, too_old: bool) -> None:
     assert ServerInfo(version).too_old is too_old
+
+
+@pytest.mark.parametrize("name", ["redis_mode", "server_mode"])
+def test_what_a_server_is_for_is_read_whatever_that_is_called(name: str) -> None:
+    assert facts_of(f"redis_version:7.2.4\r\n{name}:sentinel\r\n".encode()).mode == "sentinel"

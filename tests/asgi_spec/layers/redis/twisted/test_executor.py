@@ -59,7 +59,7 @@ def test_out_of_memory_is_a_full_channel(executor: TwistedExecutor, link: Script
     executor.ask(CONNECT, answers.append)
     link.answer(ReplyError("OOM command not allowed when used memory > 'maxmemory'."))
     assert isinstance(answers[0], ChannelFull)
-    assert not link.dropped
+    assert not link.left
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_a_redis_that_cannot_serve_now_is_left(
     assert isinstance(answers[0], LayerUnavailable)
     assert not isinstance(answers[0], OutcomeUnknown)
     assert said in str(answers[0])
-    assert link.dropped == answers
+    assert link.left == answers
 
 
 def test_a_refusal_that_is_our_defect_is_logged_once(
@@ -135,4 +135,4 @@ def test_an_answer_that_means_nothing_is_an_outage_of_that_command_and_logged_on
     assert "answered HGET with b'many'" in str(answers[0])
     assert "delete it: hr1:{0}:g:g" in str(answers[0])
     assert len(caplog.records) == 1
-    assert link.dropped == []
+    assert link.left == []

@@ -15,12 +15,12 @@ from headrace_asgi.conformance.interface_port import InterfacePortConformance
 from headrace_asgi.conformance.receiver import Recorder
 from headrace_asgi.contract import InterfacePort, Outcome, Send
 from headrace_asgi.envelope import decode, encode, pack_message, unpack_message
-from headrace_asgi.layers.redis.blocking.layer import RedisChannelLayer
+from headrace_asgi.layers.redis.blocking.layer import RedisPlaceLayer
 from headrace_asgi.layers.redis.memory_watch import OVER_SECONDS
 from headrace_asgi.layers.redis.plan.membership import LEAVE_DELAY_SECONDS
 from headrace_asgi.layers.redis.twisted.interface_port import TAKE_LIMIT
 from headrace_asgi.layers.redis.twisted.registration import BEAT_SECONDS
-from tests.support.conformance import AsTheLeastUser, OnRedis, OnValkey
+from tests.support.conformance import AsTheLeastUser, OnCluster, OnRedis, OnValkey, OverSentinel
 from tests.support.interfaces import InterfaceSide, interface_side
 from tests.support.reactors import HandReactor, hand_reactor
 from tests.support.services import RedisServer
@@ -32,12 +32,12 @@ class RedisConformance(InterfacePortConformance):
     options: dict[str, Any] = {}
     url: str
     reactor: HandReactor
-    channel_layer: RedisChannelLayer
+    channel_layer: RedisPlaceLayer
 
     def setUp(self) -> None:
         self.reactor = self.enterContext(hand_reactor())
         self.ports: list[Any] = []
-        self.channel_layer = RedisChannelLayer([self.url], expiry=1, capacity=5, **self.options)
+        self.channel_layer = RedisPlaceLayer([self.url], expiry=1, capacity=5, **self.options)
         self.addCleanup(self.channel_layer.close)
         super().setUp()
 
@@ -68,6 +68,14 @@ class TestEncrypted(OnValkey, RedisConformance, unittest.TestCase):
 
 
 class TestAsTheLeastUser(AsTheLeastUser, RedisConformance, unittest.TestCase):
+    pass
+
+
+class TestOnCluster(OnCluster, RedisConformance, unittest.TestCase):
+    pass
+
+
+class TestOverSentinel(OverSentinel, RedisConformance, unittest.TestCase):
     pass
 
 
@@ -525,7 +533,7 @@ def test_the_answer_of_a_view_that_ran_through_flushall_arrives(
     private_side: InterfaceSide, private_redis_server: RedisServer
 ) -> None:
     side = private_side
-    layer = RedisChannelLayer([private_redis_server.url])
+    layer = RedisPlaceLayer([private_redis_server.url])
     refused: list[tuple[Any, Outcome]] = []
     worker = layer.open_worker_port(lambda item, outcome: refused.append((item, outcome)))
     outcomes: list[Outcome] = []
@@ -810,7 +818,7 @@ def test_an_idle_process_asks_redis_less_than_once_a_second() -> None:
 
 
 def test_large_entries_are_taken_a_few_at_a_time(side: InterfaceSide) -> None:
-    layer = RedisChannelLayer(hosts=[side.url], prefix=side.plan.places.prefix)
+    layer = RedisPlaceLayer(hosts=[side.url], prefix=side.plan.places.prefix)
     process = side.port.process
     for content in (b"x" * 500_000, b"", b""):
         before = len(side.receiver.of("reply"))

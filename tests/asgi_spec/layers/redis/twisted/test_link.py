@@ -13,7 +13,9 @@ from headrace_asgi.errors import LayerRefused, LayerUnavailable
 from headrace_asgi.layers.redis.address import ServerAddress, parse_address
 from headrace_asgi.layers.redis.plan.resp import pack
 from headrace_asgi.layers.redis.plan.scripts import SCRIPTS
+from headrace_asgi.layers.redis.plan.sentinel import PrimarySearch
 from headrace_asgi.layers.redis.twisted.link import FIRST_WAIT_SECONDS, LAST_WAIT_SECONDS, RedisLink
+from tests.support.fake_redis import naming
 from tests.support.reactors import HandReactor, hand_reactor
 from tests.support.services import RedisServer, valkey_binary
 
@@ -210,6 +212,40 @@ def test_waits_grow_while_a_server_lets_us_in_but_does_not_serve(
     assert counts == [1, 2, 3]
 
 
+def test_a_primary_that_lets_nobody_in_is_left_when_its_sentinels_name_another(
+    reactor: HandReactor, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PrimarySearch, "look_seconds", 0.01)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        with naming(port, port, redis_server.port) as sentinel:
+            address = parse_address(f"redis+sentinel://{sentinel.address}/main")
+            linked = Linked(reactor, address, answer_timeout_seconds=60.0)
+            link = linked.until_up()
+    assert [str(error) for error in linked.downs] == [
+        f"Redis failed over from redis://127.0.0.1:{port}/0 (primary of 'main') to {link.server.label}"
+    ]
+    assert link.server.port == redis_server.port
+    assert link.address is address
+
+
+def test_a_link_that_is_stopped_asks_no_sentinel_any_more(
+    reactor: HandReactor, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PrimarySearch, "look_seconds", 0.01)
+    with naming(redis_server.port) as sentinel:
+        address = parse_address(f"redis+sentinel://{sentinel.address}/main")
+        early = Linked(reactor, address)
+        early.link.stop()
+        late = Linked(reactor, address)
+        late.until_up().stop()
+        count = sentinel.connections
+        reactor.turn(0.1)
+        assert sentinel.connections == count
+    assert early.ups == 0
+    assert early.downs == late.downs == []
+
+
 def test_without_a_connection_a_command_is_not_sent(reactor: HandReactor) -> None:
     linked = Linked(reactor, ServerAddress(path="/nowhere/v.sock"))
     assert type(linked.ask("PING")) is LayerUnavailable
@@ -261,3 +297,48 @@ def test_a_link_that_is_stopped_while_it_is_let_in_ends(
     reactor.until(lambda: linked.link._give_up is None)
     assert linked.ups == 0
     assert linked.link._connection is None
+
+
+def test_a_link_that_leaves_hears_the_answers_that_are_due_before_it_comes_back(
+    reactor: HandReactor, redis_server: RedisServer
+) -> None:
+    linked = Linked(reactor, ServerAddress("127.0.0.1", redis_server.port))
+    link = linked.until_up()
+    told: list[Any] = []
+    for number in range(3):
+        link.send(("ECHO", number), told.append)
+    link.flush()
+    link.leave(LayerUnavailable("the slot moved"))
+    assert not link.is_open
+    link.send(("ECHO", "late"), told.append)
+    assert isinstance(told.pop(), LayerUnavailable)
+    linked.until_up(2)
+    assert told == [b"0", b"1", b"2"]
+    assert set(map(str, linked.downs)) == {"the slot moved"}
+
+
+def test_a_link_that_owes_nothing_leaves_at_once(reactor: HandReactor, redis_server: RedisServer) -> None:
+    linked = Linked(reactor, ServerAddress("127.0.0.1", redis_server.port))
+    link = linked.until_up()
+    link.leave(LayerUnavailable("the slot moved"))
+    link.leave(LayerUnavailable("again"))
+    linked.until_up(2)
+    assert list(map(str, linked.downs)) == ["the slot moved"]
+    assert linked.ask("ECHO", "back") == b"back"
+
+
+def test_a_link_that_leaves_a_redis_that_says_nothing_does_not_wait_for_it(
+    reactor: HandReactor, private_redis_server: RedisServer
+) -> None:
+    address = ServerAddress("127.0.0.1", private_redis_server.port)
+    linked = Linked(reactor, address, answer_timeout_seconds=0.2)
+    link = linked.until_up()
+    private_redis_server.pause()
+    told: list[Any] = []
+    link.send(("ECHO", "never"), told.append)
+    link.flush()
+    link.leave(LayerUnavailable("the slot moved"))
+    reactor.until(lambda: told)
+    assert isinstance(told[0], LayerUnavailable)
+    private_redis_server.resume()
+    linked.until_up(2)

@@ -72,11 +72,45 @@ def test_only_clients_that_are_there_become_members(bench: Bench) -> None:
     assert bench.groups.membership.members("g") == ()
 
 
+def test_who_would_miss_a_reply_that_only_a_newer_process_can_read_gets_an_error_rt21(bench: Bench) -> None:
+    newer = [
+        b"\x02" + encode(*args, **options)[1:]  # type: ignore[arg-type]
+        for args, options in (
+            ((TEXT,), {"channel": PROCESS + "abc"}),
+            ((TEXT,), {"channel": "hr1.0.77!other"}),
+            ((TEXT,), {}),
+            ((pack_message(control.note(control.RUNNING, local="abc")),), {"control": True}),
+        )
+    ]
+    bench.reader.read([*newer, encode(TEXT, channel=PROCESS + "next")])
+    note = control.note(control.CLOSE, local="abc", code=1011)
+    assert bench.receiver.of("control") == [(control.CLOSE, "abc", note)]
+    assert [local for local, _ in bench.receiver.of("reply")] == ["next"]
+    assert bench.counters == {"unreadable": 4}
+
+
 def test_a_message_for_a_group_without_members_raises_suspicion(bench: Bench) -> None:
     bench.note(control.GROUP, group="g", packed=pack_message({"text": "x"}))
     assert bench.counters["group_without_members"] == 1
     assert bench.receiver.heard == []
     assert len(bench.link.sent) == 1
+
+
+def test_a_message_for_several_groups_is_one_for_whoever_is_in_one_of_them(bench: Bench) -> None:
+    bench.receiver.sockets.update(dict.fromkeys("abc", "/"))
+    for group, local in (("g", "a"), ("g", "b"), ("h", "b"), ("h", "c")):
+        bench.note(control.ADD, group=group, local=local)
+    bench.note(control.GROUP, group="g", more=["h", "of nobody"], packed=pack_message({"n": 1}))
+    bench.note(control.GROUP, group="of nobody", more=["h"], packed=pack_message({"n": 2}))
+    assert bench.receiver.of("group") == [
+        ("g", ("a", "b", "c"), {"n": 1}),
+        ("of nobody", ("b", "c"), {"n": 2}),
+    ]
+    bench.note(control.GROUP, group="g", more="h", packed=pack_message({"n": 3}))
+    bench.note(control.GROUP, group="g", more=[3], packed=pack_message({"n": 3}))
+    assert bench.counters == {"unreadable": 2}
+    bench.note(control.GROUP, group="of nobody", more=["nor of them"], packed=pack_message({"n": 4}))
+    assert bench.counters["group_without_members"] == 1
 
 
 def test_a_group_message_that_is_none_is_counted_and_the_next_is_delivered(bench: Bench) -> None:

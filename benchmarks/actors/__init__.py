@@ -1,0 +1,1 @@
+"""Programs of processes that use a channel layer, as `layers` tells them line by line."""
