@@ -13,8 +13,9 @@ from headrace_asgi.conformance.receiver import Recorder
 from headrace_asgi.errors import ConfigurationError, HeadraceError
 from headrace_asgi.layers.redis.blocking import executor as blocking_executor
 from headrace_asgi.layers.redis.plan.outcomes import ACL
+from tests.support.ports import free_port
 from tests.support.reactors import HandReactor, hand_reactor
-from tests.support.services import RedisServer, free_port, valkey_binary
+from tests.support.services import RedisServer, valkey_binary
 
 LOGIN = "check user and password in hosts or --layer, as in redis://user:password@host:port/db"
 

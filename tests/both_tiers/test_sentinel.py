@@ -17,8 +17,9 @@ from headrace_asgi.contract import Delivery, Outcome
 from headrace_asgi.errors import ConfigurationError, LayerUnavailable
 from headrace_asgi.layers.redis.plan.sentinel import SENTINEL_ACL
 from tests.support.fake_redis import naming
+from tests.support.ports import free_port
 from tests.support.reactors import HandReactor, hand_reactor
-from tests.support.services import RedisServer, Sentinel, SentinelSet, free_port, valkey_binary
+from tests.support.services import RedisServer, Sentinel, SentinelSet, valkey_binary
 from tests.support.tls import certificate, tls_in_front
 
 #: Seconds in which both tiers serve again, once there is a new primary.

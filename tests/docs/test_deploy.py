@@ -11,7 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.services import free_port, skip_or_fail
+from tests.support.ports import free_port
+from tests.support.services import skip_or_fail
 from tests.support.stack import ROOT, Process, Stack, eventually
 from tests.support.wsclient import open_socket, receive_json, send_json
 

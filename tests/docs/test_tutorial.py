@@ -26,7 +26,8 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection
 
-from tests.support.services import RedisServer, free_port
+from tests.support.ports import free_port
+from tests.support.services import RedisServer
 from tests.support.stack import ROOT, SOURCES, Process, eventually
 from tests.support.wsclient import open_socket, receive_json, send_json
 

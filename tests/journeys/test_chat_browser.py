@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.chat import Demo
-from tests.support.services import free_port, skip_or_fail
+from tests.support.ports import free_port
+from tests.support.services import skip_or_fail
 from tests.support.webdriver import Browser, ChromeDriver, chromium_programs
 
 # Lets a test end the page's sockets, and refuse new ones, as a lost network does.

@@ -13,7 +13,7 @@ from pathlib import Path
 from websockets.sync.client import ClientConnection
 
 from tests.support.chat import ROOT, Person, embedded_servers, processes_below, receive_kind
-from tests.support.services import free_port
+from tests.support.ports import free_port
 from tests.support.stack import SOURCES, Process, eventually
 from tests.support.wsclient import send_json
 

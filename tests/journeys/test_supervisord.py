@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.chat import ROOT, Person, receive_kind
-from tests.support.services import RedisServer, free_port, skip_or_fail
+from tests.support.ports import free_port
+from tests.support.services import RedisServer, skip_or_fail
 from tests.support.stack import Process, eventually
 from tests.support.wsclient import send_json
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from websockets.sync.client import ClientConnection
 
-from tests.support.services import free_port
+from tests.support.ports import free_port
 from tests.support.stack import Process
 from tests.support.wsclient import open_socket
 

@@ -12,7 +12,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from .services import StartedInBlock, free_port
+from .ports import free_port
+from .services import StartedInBlock
 
 __all__ = ["RabbitMQServer", "rabbitmq_programs"]
 

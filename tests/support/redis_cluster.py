@@ -9,7 +9,8 @@ from typing import Any
 from redis import Redis
 
 from headrace_asgi.layers.redis.plan.buckets import SLOTS
-from tests.support.services import RedisServer, StartedInBlock, free_port, wait_until
+from tests.support.ports import free_port
+from tests.support.services import RedisServer, StartedInBlock, wait_until
 
 __all__ = ["Node", "RedisCluster"]
 

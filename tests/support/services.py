@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import random
 import shutil
 import signal
 import socket
@@ -19,11 +17,12 @@ from typing import Self
 
 import pytest
 
+from tests.support.ports import free_port
+
 __all__ = [
     "RedisServer",
     "SentinelSet",
     "StartedInBlock",
-    "free_port",
     "in_ci",
     "redis_binary",
     "skip_or_fail",
@@ -31,8 +30,6 @@ __all__ = [
 ]
 
 START_SECONDS = 10.0
-#: Below those that Linux, macOS and the BSDs give to outgoing connections.
-LISTENING_PORTS = (20_000, 32_000)
 
 
 def in_ci() -> bool:
@@ -45,16 +42,6 @@ def skip_or_fail(reason: str) -> None:
     if in_ci():
         pytest.fail(reason)
     pytest.skip(reason)
-
-
-def free_port() -> int:
-    """A free port of the loopback interface, none of those that outgoing connections are given."""
-    while True:
-        # Not the common generator: tests seed it, and others choose at the same time.
-        port = random.SystemRandom().randrange(*LISTENING_PORTS)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 def valkey_binary() -> str:

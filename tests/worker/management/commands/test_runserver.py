@@ -20,6 +20,7 @@ import pytest
 
 from headrace_asgi.layers.embedded import guard
 from headrace_asgi.layers.embedded.layer import runtime_directory
+from tests.support.ports import free_port
 from tests.support.stack import SOURCES, eventually
 from tests.support.wsclient import open_socket
 
@@ -324,13 +325,6 @@ def test_a_project_that_is_broken_at_the_start_serves_once_it_is_repaired(
     with contextlib.closing(open_socket(port, "/ws/")) as client:
         assert ask(client, "a") == "first a"
     server.press_ctrl_c()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def test_a_layer_in_memory_is_replaced_and_a_port_in_use_is_told(start: Callable[..., Runserver]) -> None:

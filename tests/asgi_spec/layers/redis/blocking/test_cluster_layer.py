@@ -13,9 +13,10 @@ from headrace_asgi.conformance.worker_port import WorkerPortConformance
 from headrace_asgi.errors import ConfigurationError
 from headrace_asgi.layers.redis.plan.buckets import key_slot
 from tests.support.conformance import OnCluster
+from tests.support.ports import free_port
 from tests.support.redis_cluster import RedisCluster
 from tests.support.redis_process import OverShards
-from tests.support.services import RedisServer, free_port
+from tests.support.services import RedisServer
 
 
 class TestTheContract(OnCluster, ChannelLayerConformance, unittest.TestCase):

@@ -11,7 +11,8 @@ from headrace_asgi.layers.redis.blocking.finder import whereabouts
 from headrace_asgi.layers.redis.plan.clock import RedisClock
 from headrace_asgi.layers.redis.plan.sentinel import PrimarySearch
 from tests.support.fake_redis import FakeRedis, naming
-from tests.support.services import RedisServer, SentinelSet, free_port
+from tests.support.ports import free_port
+from tests.support.services import RedisServer, SentinelSet
 
 
 def asked(place: Whereabouts) -> str:

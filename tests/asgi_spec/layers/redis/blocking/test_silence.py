@@ -14,7 +14,8 @@ from headrace_asgi.layers.redis.address import parse_address
 from headrace_asgi.layers.redis.blocking import silence as redis_patience
 from headrace_asgi.layers.redis.blocking.layer import RedisPlaceLayer
 from headrace_asgi.layers.redis.blocking.silence import ANSWER_SECONDS, LATE_SECONDS, SilenceTimeout, hangs
-from tests.support.services import RedisServer, free_port
+from tests.support.ports import free_port
+from tests.support.services import RedisServer
 
 
 def test_an_answer_is_waited_for_while_redis_answers_nobody_and_a_second_longer() -> None:

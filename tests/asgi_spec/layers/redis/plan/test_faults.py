@@ -28,8 +28,9 @@ from headrace_asgi.layers.redis.plan.faults import (
     fault_of_tls,
 )
 from headrace_asgi.layers.redis.twisted.link import RedisLink
+from tests.support.ports import free_port
 from tests.support.reactors import HandReactor, hand_reactor
-from tests.support.services import RedisServer, free_port, redis_binary, skip_or_fail
+from tests.support.services import RedisServer, redis_binary, skip_or_fail
 from tests.support.tls import certificate
 
 #: Seconds until somebody who says nothing is given up, where that can be set.

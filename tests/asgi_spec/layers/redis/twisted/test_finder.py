@@ -13,8 +13,9 @@ from headrace_asgi.layers.redis.plan.sentinel import PrimarySearch
 from headrace_asgi.layers.redis.twisted import finder as twisted_finder
 from headrace_asgi.layers.redis.twisted.finder import ServerFinder, ServerWatch
 from tests.support.fake_redis import FakeRedis, naming
+from tests.support.ports import free_port
 from tests.support.reactors import HandReactor, hand_reactor
-from tests.support.services import SentinelSet, free_port
+from tests.support.services import SentinelSet
 
 
 @pytest.fixture
