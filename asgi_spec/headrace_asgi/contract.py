@@ -303,7 +303,7 @@ class ChannelLayer(ABC):
     def _async_receiver(self) -> AsyncReceiver:
         return AsyncReceiver(lambda: self.open_worker_port(_ignore), self._ends_of)
 
-    def _ends_of(self, taken: Sequence[Delivery]) -> list[Out]:
+    def _ends_of(self, taken: Sequence[Delivery]) -> Sequence[Out]:
         """What is owed for messages that nobody runs: who receives them is done with them."""
         for one in taken:
             if one.claim is None:
@@ -528,9 +528,9 @@ def _lacking(layer: ChannelLayer, extension: str) -> ConfigurationError:
     )
 
 
-def ends_of(taken: Sequence[Delivery]) -> list[Out]:
+def ends_of(taken: Sequence[Delivery]) -> list[Finish | Acknowledge]:
     """What whoever takes without a worker owes for what it took: it is done."""
-    ends: list[Out] = [
+    ends: list[Finish | Acknowledge] = [
         Finish(str(one.message.get("reply_channel")), one.order, one.place)
         for one in taken
         if one.order is not None

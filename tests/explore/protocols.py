@@ -115,7 +115,7 @@ def _variants() -> list[Task]:
         ),
         mutant(
             Ordering(few, name="ordering, frames do not wait for the one in flight"),
-            "frame_ordered", "flying == 'done'", "true",
+            "frames_ordered", "flying == 'done'", "true",
         ),
         mutant(
             Ordering(few, name="ordering, a lapsed slot lets the disconnect overtake the mailbox"),
@@ -129,11 +129,11 @@ def _variants() -> list[Task]:
         Task(Ordering(few, asks=False, name="ordering, a parent tells of what had finished"), True),
         mutant(
             Ordering(few, name="ordering, a finish leaves no mark, and none is asked for"),
-            "frame_ordered", "redis.call('GET', o)", "redis.call('GET', o) or 'done'",
+            "frames_ordered", "redis.call('GET', o)", "redis.call('GET', o) or 'done'",
         ),
         mutant(
             Ordering(few, name="ordering, a finish leaves no mark"),
-            "finish", "  redis.call('SET', o, 'done')\nend", "  redis.call('DEL', o)\nend",
+            "finish", "  redis.call('SET', o, 'done')\n  end", "  redis.call('DEL', o)\n  end",
         ),
         Task(Ordering(few, drops_connects=False, name="ordering, an expired connect is only finished"), True),
         mutant(
@@ -150,7 +150,7 @@ def _variants() -> list[Task]:
         ),
         mutant(
             Repeats(ordered=True, name="repeated frames, ordered, numbers not looked at"),
-            "frame_ordered", "tonumber(order) <= before", "false",
+            "frames_ordered", "tonumber(order) <= before", "false",
         ),
         mutant(
             Repeats(ordered=False, name="repeated frames, registered again over what Redis knows"),
@@ -160,7 +160,7 @@ def _variants() -> list[Task]:
         mutant(Verdict(name="verdict, drained but not emptied"), "finish", "redis.call('DEL', m)", ""),
         mutant(
             Verdict(name="verdict, drained with their tokens"),
-            "finish", "list, plain(boxed, lease_ms))", "list, fresh(boxed, lease_ms))",
+            "finish", "list, plain(boxed))", "list, fresh(boxed, lease_ms))",
         ),
         mutant(
             Verdict(name="verdict, drained without a mark"),
@@ -217,7 +217,7 @@ def _variants() -> list[Task]:
         ),
         mutant(
             Acknowledged(one, name="acknowledged, a claim without a lease"),
-            "ack_claim", "redis.call('ZADD', due, now + lease_ms, 'a' .. id)", "",
+            "ack_claim", "redis.call('ZADD', due, unpack(leases))", "",
         ),
         mutant(
             Acknowledged(one, name="acknowledged, moved without a look whether it is due"),
@@ -228,7 +228,7 @@ def _variants() -> list[Task]:
                 one._replace(kills=0, losses=0, repeats=1),
                 name="acknowledged, what was done is forgotten at once",
             ),
-            "ack_finish", "redis.call('SET', fin, 1, 'PX', remembered_ms)", "",
+            "ack_finish", "redis.call('SET', KEYS[7 + k], 1, 'PX', remembered_ms)", "",
         ),
         mutant(
             Delays(1, name="later, moved and still due"),

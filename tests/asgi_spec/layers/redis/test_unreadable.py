@@ -384,6 +384,41 @@ def test_spoilt_keys_of_one_socket_stop_no_turn_and_are_named_once(
     assert caplog.text.count("refused finish: WRONGTYPE") == 1
 
 
+def test_a_spoilt_socket_costs_those_finished_in_the_same_turn_nothing(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    process = scene.process()
+    names = [f"{process.process}{local}" for local in ("good", "bad", "late")]
+    for name in names:
+        process.connect(name[-4:], "/", {"reply_channel": name, "path": "/"})
+    scene.client.set(scene.key("o", names[0]), 0)
+    scene.client.delete(scene.key("o", names[1]))
+    scene.client.rpush(scene.key("o", names[1]), "x")
+    out: list[Out] = [Finish(name, 0, "0") for name in names]
+    scene.client.set(scene.key("o", names[2]), 5)
+    scene.port.turn(out, [], 1, 0)
+    assert scene.refused == [(out[1], Outcome.UNAVAILABLE), (out[2], Outcome.STALE)]
+    assert caplog.text.count("refused finish: WRONGTYPE") == 1
+    assert scene.client.get(scene.key("o", names[0])) != b"0"
+
+
+def test_a_spoilt_socket_costs_those_that_speak_in_the_same_turn_nothing(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    with hand_reactor() as reactor, interface_side(reactor, scene.url) as side:
+        for local in ("a", "b", "c"):
+            assert side.connect(local) is Outcome.SENT
+        scene.client.delete(side.key("o", f"{side.port.process}b"))
+        scene.client.rpush(side.key("o", f"{side.port.process}b"), "x")
+        outcomes: dict[str, list[Outcome]] = {local: [] for local in "abc"}
+        for local, told in outcomes.items():
+            message = {"reply_channel": side.port.process + local, "path": "/", "text": "x"}
+            side.port.frame(local, message, 1, True, told.append)
+        reactor.until(lambda: all(outcomes.values()))
+    assert outcomes == {"a": [Outcome.BOXED], "b": [Outcome.UNAVAILABLE], "c": [Outcome.BOXED]}
+    assert "frames_ordered: WRONGTYPE" in caplog.text
+
+
 def test_what_is_owed_for_a_spoilt_socket_is_not_tried_for_ever(scene: Scene) -> None:
     scene.client.rpush(scene.key("o", "hr1.0.feed!a"), "x")
     expired = encode(pack_message({"reply_channel": "hr1.0.feed!a"}), 1, order=7)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from headrace_asgi import names
 from headrace_asgi.acknowledgement import DeadLetter
-from headrace_asgi.contract import Acknowledge, Delivery
+from headrace_asgi.contract import Delivery
 from headrace_asgi.envelope import unpack_message
 from headrace_asgi.errors import HeadraceError, UnreadableEntry
 from headrace_asgi.log_limit import LogLimit, left_out_note
@@ -19,7 +19,7 @@ from ..plan.command import RedisCommand, number, text
 from ..plan.places import Places
 from ..plan.plan import ENTRIES_PER_COMMAND, Plan
 
-__all__ = ["AcknowledgedMethods", "claim_messages", "settlement"]
+__all__ = ["AcknowledgedMethods", "claim_messages"]
 
 log = logging.getLogger("headrace.layer")
 _complaints = LogLimit()
@@ -76,13 +76,6 @@ def _complain(channel: str, error: HeadraceError) -> None:
             error,
             left_out_note(left_out),
         )
-
-
-def settlement(plan: Plan, item: Acknowledge) -> RedisCommand:
-    """The command that ends a try of a message."""
-    if item.failure is None:
-        return plan.acknowledged.finish(item.place, item.channel, item.claim)
-    return plan.acknowledged.fail(item.place, item.channel, item.claim, item.failure)
 
 
 class AcknowledgedMethods:

@@ -10,7 +10,14 @@ from typing import Any
 from headrace_asgi import control, names
 from headrace_asgi.accounting import DONE, account
 from headrace_asgi.acknowledgement import DEFAULT_ATTEMPTS, AcknowledgedChannels
-from headrace_asgi.contract import ChannelLayer, InterfacePort, Outcome, RefusedHandler, WorkerPort
+from headrace_asgi.contract import (
+    ChannelLayer,
+    InterfacePort,
+    Outcome,
+    RefusedHandler,
+    WorkerPort,
+    ends_of,
+)
 from headrace_asgi.envelope import Message, pack_message
 from headrace_asgi.errors import (
     ChannelFull,
@@ -45,6 +52,7 @@ from ..address import ServerAddress, at_bucket, parse_address
 from ..agreed_version import heard_versions
 from ..plan.clock import RedisClock
 from ..plan.command import RedisCommand, as_is, text
+from ..plan.ends import Ends
 from ..plan.outgoing import Outgoing, group_copies, members_of_all, message_entry, outcomes_of
 from ..plan.places import ONLY_PLACE, Places
 from ..plan.plan import Plan
@@ -257,18 +265,11 @@ class RedisPlaceLayer(LaterMethods, AcknowledgedMethods, ChannelLayer):
     def _received(self, place: str, channel: str, entries: Sequence[bytes]) -> list[tuple[str, Message]]:
         """The messages among entries that were taken. Ordered ones are finished: nobody else will."""
         taken = self._readers[place].read(channel, entries)
-        finished = [
-            self.plan.finish(str(one.message.get("reply_channel")), one.order, place)
-            for one in taken.alive
-            if one.order is not None
-        ]
         claimed = claim_messages(self, place, channel, taken.bells) if taken.bells else []
-        finished += [
-            self.plan.acknowledged.finish(place, channel, one.claim)
-            for one in claimed
-            if one.claim is not None
-        ]
-        self.run(finished + taken.owed)
+        ends = Ends(self.plan)
+        for end in ends_of([*taken.alive, *claimed]):
+            ends.add(end)
+        self.run([*(command for command, _ in ends.commands()), *taken.owed])
         if taken.alive:
             self.count(channel, DONE, len(taken.alive))
         self.write_counts_if_due()

@@ -32,13 +32,14 @@ from headrace_asgi.log_limit import LogLimit, left_out_note
 from headrace_asgi.names import is_process_queue, non_local_name, require_channel_name, require_group_name
 
 from ..plan.command import RedisCommand, as_is
+from ..plan.ends import Ends
 from ..plan.outcomes import Reaction, refusal_of
 from ..plan.outgoing import Outgoing, group_copies, members_of_all, message_entry, outcomes_of
 from ..plan.places import Places
 from ..plan.plan import Plan
 from ..plan.resp import NOTHING, ReplyError, pack
 from ..plan.sentinel import LOOK_SECONDS
-from .acknowledged import claim_messages, settlement
+from .acknowledged import claim_messages
 from .connection import ConnectionBroken
 from .executor import RedisExecutor
 from .later import kept
@@ -58,6 +59,8 @@ UNBLOCK_PAUSE_SECONDS = 0.005
 #: Looked up once: for an enumeration's member that costs as much as the comparison.
 SENT = Outcome.SENT
 _TIME = pack((b"TIME",))
+#: What to ask, and for which items: the answer has an outcome of each.
+_Said = tuple[RedisCommand, Sequence[Out]]
 #: Processes and plain channels.
 _Members = tuple[list[str], list[str]]
 
@@ -166,12 +169,13 @@ class RedisWorkerPort(WorkerPort):
 
     # Writing
 
-    def _commands(self, out: Sequence[Out]) -> list[tuple[RedisCommand, list[Out]]]:
+    def _commands(self, out: Sequence[Out]) -> list[_Said]:
         """The commands for `out`, messages by queue before finishes; each with the items it is for."""
         plan, outgoing = self._layer.plan, Outgoing[Out](self._layer.plan)
         codec = plan.codec
         expiry_ms = self._layer.expiry_ms(self._place)
-        finishes: list[tuple[RedisCommand, list[Out]]] = []
+        ends = Ends(plan)
+        later: list[_Said] = []
         groups = [group for item in out if isinstance(item, SendGroup) for group in item.groups]
         members = self._members(groups) if groups else {}
         for item in out:
@@ -182,9 +186,8 @@ class RedisWorkerPort(WorkerPort):
                 else:
                     at_ms = self._layer.expiry_ms(self._place, item.expiry_seconds)
                 outgoing.add(channel, message_entry(codec.encode, channel, item.packed, at_ms), item)
-            elif isinstance(item, Finish):
-                command = plan.finish(item.reply_channel, item.order, item.place, item.drain)
-                finishes.append((command, [item]))
+            elif isinstance(item, Finish | Acknowledge):
+                ends.add(item)
             elif isinstance(item, Control):
                 if is_process_queue(item.reply_channel):  # a foreign server understands no notes
                     name = item.reply_channel
@@ -197,14 +200,12 @@ class RedisWorkerPort(WorkerPort):
                 else:
                     for channel, entry in group_copies(codec, item.groups, item.packed, who, expiry_ms):
                         outgoing.add_copy(channel, entry, item)
-            elif isinstance(item, Acknowledge):
-                finishes.append((settlement(plan, item), [item]))
             elif isinstance(item, SendLater):
                 command = kept(self._layer, item.channel, item.packed, item.id, item.due)
-                finishes.append((command, [item]))
+                later.append((command, [item]))
             else:
                 assert_never(item)
-        return outgoing.commands() + finishes
+        return [*outgoing.commands(), *later, *ends.commands()]
 
     def _members(self, groups: Sequence[str]) -> dict[str, _Members | Outcome]:
         """Who is in these groups, or why nothing can be said to them: one round trip before the write."""
@@ -216,7 +217,7 @@ class RedisWorkerPort(WorkerPort):
             for group, answer in zip(wanted, answers, strict=True)
         }
 
-    def _say(self, commands: Sequence[tuple[RedisCommand, list[Out]]], take: bytes) -> None:
+    def _say(self, commands: Sequence[_Said], take: bytes) -> None:
         """Write commands, owed finishes and a take; read the answers of all but the take."""
         connection, owed = self._connection, self._owed
         data = [pack(command.args) for command, _ in commands]
@@ -253,7 +254,7 @@ class RedisWorkerPort(WorkerPort):
         if left_out is not None:
             log.error("%s%s", error, left_out_note(left_out))
 
-    def _heard(self, commands: Sequence[tuple[RedisCommand, list[Out]]], answers: list[Any]) -> None:
+    def _heard(self, commands: Sequence[_Said], answers: list[Any]) -> None:
         """Tell what was refused, and that all the rest is said."""
         failed = [index for index, answer in enumerate(answers) if isinstance(answer, ReplyError)]
         if failed:
@@ -268,8 +269,11 @@ class RedisWorkerPort(WorkerPort):
                     self._executor.memory.accepted()
             if isinstance(answer, Outcome):
                 answer = [answer]
-            for item, outcome in zip(items, outcomes_of(answer, len(items)), strict=True):
-                if outcome is SENT:
+            outcomes: Sequence[Outcome | None] = outcomes_of(answer, len(items))
+            if None in outcomes:
+                outcomes = self._asked_alone(items, outcomes)
+            for item, outcome in zip(items, outcomes, strict=True):
+                if outcome is SENT or outcome is None:
                     continue
                 # Copies for full members of a group are dropped, as the contract says.
                 if not outcome.accepted and not isinstance(item, SendGroup):
@@ -280,7 +284,10 @@ class RedisWorkerPort(WorkerPort):
             self.on_said()
 
     def _ask_again(
-        self, failed: Sequence[int], commands: Sequence[tuple[RedisCommand, list[Out]]], answers: list[Any]
+        self,
+        failed: Sequence[int],
+        commands: Sequence[_Said],
+        answers: list[Any],
     ) -> None:
         """What Redis did not know or could not do yet goes over the pool: this connection waits in its take
         by now."""
@@ -289,6 +296,18 @@ class RedisWorkerPort(WorkerPort):
             answers[index] = answer
             if isinstance(answer, KeySpoilt):
                 self._complain(commands[index][0], answer)
+
+    def _asked_alone(self, items: Sequence[Out], outcomes: Sequence[Outcome | None]) -> list[Outcome | None]:
+        """The outcomes, with those of ends that could not be said with the others."""
+        found = list(outcomes)
+        for index, item in enumerate(items):
+            if found[index] is None and isinstance(item, Finish):
+                command = self._layer.plan.finish(item.reply_channel, item.order, item.place, item.drain)
+                (answer,) = self._executor.run((command,))
+                if isinstance(answer, KeySpoilt):
+                    self._complain(command, answer)
+                found[index] = answer if isinstance(answer, Outcome) else outcomes_of(answer, 1)[0]
+        return found
 
     def _refuse(self, refused: Sequence[tuple[Out, Outcome]]) -> None:
         """Pass the outcomes on; what found no process learns whether it ended or was forgotten."""
@@ -301,7 +320,7 @@ class RedisWorkerPort(WorkerPort):
 
     def _take(
         self,
-        commands: Sequence[tuple[RedisCommand, list[Out]]],
+        commands: Sequence[_Said],
         channels: Sequence[str],
         limit: int,
         block_seconds: float,

@@ -15,30 +15,41 @@ redis.call('HLEN', tries)
 redis.call('HLEN', why)
 redis.call('ZCARD', due)
 redis.call('LLEN', x)
-local now, claimed = now_ms(), {}
-while #claimed < 3 * most do
-  local id = redis.call('LPOP', r)
-  if not id then
-    break
-  end
-  local value = redis.call('HGET', body, id)
+local now, claimed, attempts, leases = now_ms(), {}, {}, {}
+
+local function claim(id, value, tried)
   local at = value and string.find(value, ' ', 1, true)
   if not at or #value < at + 10 then -- something else wrote it
     redis.call('HDEL', body, id)
     count(n, name .. '|unreadable', 1)
-  else
-    local expiry = struct.unpack('>I8', value, at + 3)
-    if expiry > 0 and expiry < now and redis.call('HEXISTS', tries, id) == 0 then
-      redis.call('HSET', tries, id, 0)
-      redis.call('HSET', why, id, reason)
-      redis.call('RPUSH', x, id)
-      count(n, name .. '|expired', 1)
-    else
-      claimed[#claimed + 1] = id
-      claimed[#claimed + 1] = count(tries, id, 1)
-      claimed[#claimed + 1] = value
-      redis.call('ZADD', due, now + lease_ms, 'a' .. id)
-    end
+    return
   end
+  local expiry = struct.unpack('>I8', value, at + 3)
+  if expiry > 0 and expiry < now and not tried then
+    redis.call('HSET', tries, id, 0)
+    redis.call('HSET', why, id, reason)
+    redis.call('RPUSH', x, id)
+    count(n, name .. '|expired', 1)
+    return
+  end
+  local attempt, last = (tonumber(tried) or 0) + 1, #attempts
+  claimed[#claimed + 1], claimed[#claimed + 2], claimed[#claimed + 3] = id, attempt, value
+  attempts[last + 1], attempts[last + 2] = id, attempt
+  leases[last + 1], leases[last + 2] = now + lease_ms, 'a' .. id
+end
+
+while #claimed < 3 * most do
+  local ids = redis.call('LPOP', r, most - #claimed / 3)
+  if not ids then
+    break
+  end
+  local values, tried = redis.call('HMGET', body, unpack(ids)), redis.call('HMGET', tries, unpack(ids))
+  for k, id in ipairs(ids) do
+    claim(id, values[k], tried[k])
+  end
+end
+if #attempts > 0 then
+  redis.call('HSET', tries, unpack(attempts))
+  redis.call('ZADD', due, unpack(leases))
 end
 return claimed

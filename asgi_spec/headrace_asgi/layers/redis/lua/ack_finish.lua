@@ -1,21 +1,30 @@
 #!lua flags=allow-oom
--- A message of an acknowledged channel is done.
+-- Messages of an acknowledged channel are done.
 --
--- KEYS  due  body: see _due  tries: id -> number of tries  why: id -> why it failed  fin: of this id
---       r: ids that wait  c: the channel's list  n: counters
--- ARGV  id, number of this try, ms for which it is remembered, bell, name to count under
--- Answer: 1 done, -4 STALE
+-- KEYS  due  body: see _due  tries: id -> number of tries  why: id -> why it failed
+--       r: ids that wait  c: the channel's list  n: counters  then fin of each id
+-- ARGV  ms for which they are remembered, bell, name to count under, then id and number of this try of each
+-- Answer: of each 1 done, -4 STALE
 
-local id, attempt, remembered_ms, bell, name = unpack(ARGV)
-local due, body, tries, why, fin, r, c, n = unpack(KEYS)
-if is_stale(due, tries, id, attempt) then
-  return -4
+local remembered_ms, bell, name = unpack(ARGV, 1, 3)
+local due, body, tries, why, r, c, n = unpack(KEYS, 1, 7)
+local answers, done, claims = {}, {}, {}
+for k = 1, #KEYS - 7 do
+  local id, attempt = ARGV[2 * k + 2], ARGV[2 * k + 3]
+  if is_stale(due, tries, id, attempt) then
+    answers[k] = -4
+  else
+    answers[k] = 1
+    done[#done + 1], claims[#claims + 1] = id, 'a' .. id
+    redis.call('SET', KEYS[7 + k], 1, 'PX', remembered_ms)
+  end
 end
-redis.call('ZREM', due, 'a' .. id)
-redis.call('HDEL', body, id)
-redis.call('HDEL', tries, id)
-redis.call('HDEL', why, id)
-redis.call('SET', fin, 1, 'PX', remembered_ms)
-count(n, name .. '|done', 1)
-ring(r, c, bell)
-return 1
+if #done > 0 then
+  redis.call('ZREM', due, unpack(claims))
+  redis.call('HDEL', body, unpack(done))
+  redis.call('HDEL', tries, unpack(done))
+  redis.call('HDEL', why, unpack(done))
+  count(n, name .. '|done', #done)
+  ring(r, c, bell)
+end
+return answers

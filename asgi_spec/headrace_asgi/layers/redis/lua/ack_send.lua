@@ -8,23 +8,30 @@
 
 local r, c, body, n = unpack(KEYS, 1, 4)
 local capacity, name, bell = tonumber(ARGV[1]), ARGV[2], ARGV[3]
-local offered = (#ARGV - 3) / 2
-local length, fresh, accepted = redis.call('LLEN', r), 0, 0
-for k = 1, offered do
-  local id = ARGV[2 * k + 2]
-  if redis.call('HEXISTS', body, id) == 0 and redis.call('EXISTS', KEYS[4 + k]) == 0 then
-    if length >= capacity then
-      count(n, name .. '|shed', offered - accepted)
+local ids = {}
+for k = 1, #KEYS - 4 do
+  ids[k] = ARGV[2 * k + 2]
+end
+local here = redis.call('HMGET', body, unpack(ids))
+local some_done = redis.call('EXISTS', unpack(KEYS, 5)) > 0
+local room, accepted = capacity - redis.call('LLEN', r), 0
+local bells, bodies, fresh = {}, {}, {}
+for k, id in ipairs(ids) do
+  if not here[k] and not (some_done and redis.call('EXISTS', KEYS[4 + k]) == 1) then
+    local at = #fresh + 1
+    if at > room then
+      count(n, name .. '|shed', #ids - accepted)
       break
     end
-    redis.call('RPUSH', c, bell)
-    redis.call('HSET', body, id, ARGV[2 * k + 3])
-    redis.call('RPUSH', r, id)
-    length, fresh = length + 1, fresh + 1
+    bells[at], fresh[at] = bell, id
+    bodies[2 * at - 1], bodies[2 * at] = id, ARGV[2 * k + 3]
   end
   accepted = accepted + 1
 end
-if fresh > 0 then
-  count(n, name .. '|sent', fresh)
+if #fresh > 0 then
+  redis.call('RPUSH', c, unpack(bells))
+  redis.call('HSET', body, unpack(bodies))
+  redis.call('RPUSH', r, unpack(fresh))
+  count(n, name .. '|sent', #fresh)
 end
 return accepted

@@ -27,7 +27,17 @@ from headrace_asgi.control import BELL, note
 from headrace_asgi.envelope import pack_message
 from headrace_asgi.later import DUE_CHANNEL, new_message_id
 
-from .command import Argument, Parts, RedisCommand, Scripted, as_is, names, text
+from .command import (
+    Argument,
+    Parts,
+    RedisCommand,
+    Scripted,
+    as_is,
+    first_outcome,
+    names,
+    outcomes_or_none,
+    text,
+)
 
 __all__ = ["AcknowledgedPlan", "entry_of"]
 
@@ -108,14 +118,22 @@ class AcknowledgedPlan:
 
     def finish(self, place: str, channel: str, claim: Claim) -> RedisCommand:
         """A message is done."""
+        command = self.finish_several(place, channel, [claim])
+        command.read = first_outcome
+        return command
+
+    def finish_several(self, place: str, channel: str, claims: Sequence[Claim]) -> RedisCommand:
+        """Messages of a channel are done; one Outcome each."""
         key = self._plan.key
         keys = (
             key(place, "due"), key(place, "body"), key(place, "tries"), key(place, "why"),
-            self.fin_key(place, claim.id), key(place, "r", channel), key(place, "c", channel),
-            key(place, "n"),
+            key(place, "r", channel), key(place, "c", channel), key(place, "n"),
+            *[self.fin_key(place, claim.id) for claim in claims],
         )  # fmt: skip
-        args = (*claim, _REMEMBERED_MS, self.bell(channel), channel)
-        return self._scripted("ack_finish", place, keys, args, repeat=True)
+        args: list[Argument] = [_REMEMBERED_MS, self.bell(channel), channel]
+        for claim in claims:
+            args += claim
+        return self._scripted("ack_finish", place, keys, args, outcomes_or_none, repeat=True)
 
     def fail(self, place: str, channel: str, claim: Claim, reason: str) -> RedisCommand:
         """A try of a message failed: it is tried again after a pause, or laid aside."""

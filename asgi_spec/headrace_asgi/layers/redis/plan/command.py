@@ -23,18 +23,23 @@ __all__ = [
     "Argument",
     "BeatAnswer",
     "Level",
+    "OrderedFrame",
     "Parts",
     "RedisCommand",
     "Scripted",
     "as_is",
+    "first_outcome",
     "names",
     "no_answer",
     "number",
     "outcome",
+    "outcomes_or_none",
     "text",
 ]
 
 Argument = bytes | str | int
+#: A frame of an ordered socket: local part, order number, entry.
+OrderedFrame = tuple[str, int, bytes]
 
 #: How bytes that are no text are kept in a str, and found again when it is packed.
 FOREIGN_BYTES = "surrogateescape"
@@ -101,9 +106,12 @@ class Level(NamedTuple):
 
 
 class Accepted(NamedTuple):
-    """The answer to frames: one outcome each, and the level of their list if Redis looked at it."""
+    """The answer to frames: one outcome each, and the level of their list if Redis looked at it.
 
-    outcomes: list[Outcome]
+    No outcome for one whose keys something else wrote over, if there were others.
+    """
+
+    outcomes: Sequence[Outcome | None]
     level: Level | None
 
 
@@ -140,6 +148,16 @@ def as_is(answer: Any) -> Any:
 
 def outcome(answer: Any) -> Outcome:
     return Outcome(answer)
+
+
+def first_outcome(answers: Sequence[Any]) -> Outcome:
+    """The outcome of the only one."""
+    return Outcome(answers[0])
+
+
+def outcomes_or_none(answers: Sequence[Any]) -> list[Outcome | None]:
+    """Of each an outcome, or nothing, where something went wrong with that one."""
+    return [None if one is None else Outcome(one) for one in answers]
 
 
 def no_answer(answer: Any) -> None:

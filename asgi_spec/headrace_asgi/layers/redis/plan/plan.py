@@ -60,12 +60,15 @@ from .command import (
     Argument,
     BeatAnswer,
     Level,
+    OrderedFrame,
     RedisCommand,
     as_is,
+    first_outcome,
     names,
     no_answer,
     number,
     outcome,
+    outcomes_or_none,
     text,
 )
 from .later import LaterPlan
@@ -277,20 +280,31 @@ class Plan:
         args = (self.frame_capacity, ORDERED_CHANNELS[1], *frames)
         return self._scripted("frames", place, keys, args, read, repeat=True)
 
-    def frame_ordered(self, socket: str, order: int, entry: bytes) -> RedisCommand:
-        """Send one frame of a socket through its mailbox. The answer is `Accepted`."""
-        place, channel = self.places.of(socket), ORDERED_CHANNELS[1]
-        numbers = self.key(place, "f", non_local_name(socket))
-        keys = (numbers, *self._mailbox_keys(place, socket))
-        args = (
-            socket, local_part(socket), order, 2, self.lease_ms, self.frame_capacity, MAILBOX_CAPACITY,
-            channel, entry,
-        )  # fmt: skip
+    def frames_ordered(self, place: str, process: str, frames: Sequence[OrderedFrame]) -> RedisCommand:
+        """Send frames through the mailboxes of sockets of one process at one place; those of one in order.
+
+        All that one turn has in one command. The answer is `Accepted`.
+        """
+        shared = ("f", process), ("w", ""), ("n", ""), ("c", ORDERED_CHANNELS[1])
+        keys = [self.key(place, kind, name) for kind, name in shared]
+        args: list[Argument] = [
+            process, 2, self.lease_ms, self.frame_capacity, MAILBOX_CAPACITY, ORDERED_CHANNELS[1],
+        ]  # fmt: skip
+        for frame in frames:
+            socket = process + frame[0]
+            keys += (self.key(place, "o", socket), self.key(place, "m", socket))
+            args += frame
 
         def read(answer: Any) -> Accepted:
-            return Accepted([Outcome(answer[0])], Level(*answer[1:]) if len(answer) > 1 else None)
+            outcomes, *level = answer
+            return Accepted(outcomes_or_none(outcomes), Level(*level) if level else None)
 
-        return self._scripted("frame_ordered", place, keys, args, read, repeat=True)
+        return self._scripted("frames_ordered", place, keys, args, read, repeat=True)
+
+    def frame_ordered(self, socket: str, order: int, entry: bytes) -> RedisCommand:
+        """The same for one frame: a key that something else wrote over is an error."""
+        process = non_local_name(socket)
+        return self.frames_ordered(self.places.of(socket), process, [(local_part(socket), order, entry)])
 
     def level(self, channel: str) -> list[RedisCommand]:
         """How full a shared channel is: how many messages were ever put on it, and how many are there.
@@ -331,9 +345,26 @@ class Plan:
 
     def finish(self, socket: str, order: int, place: str, drain: bool = False) -> RedisCommand:
         """End the message in flight; `drain` empties the mailbox of a socket that is not ordered."""
-        keys = (self.key(place, "s", non_local_name(socket)), *self._mailbox_keys(place, socket))
-        args = (socket, local_part(socket), order, self.lease_ms, int(drain))
-        return self._scripted("finish", place, keys, args, repeat=True)
+        command = self.finish_several(place, [(socket, order, drain)])
+        command.read = first_outcome
+        return command
+
+    def finish_several(self, place: str, finishes: Sequence[tuple[str, int, bool]]) -> RedisCommand:
+        """The same for several sockets, each with its order number and `drain`, in one command.
+
+        The answer is an Outcome of each; None for one whose keys something else wrote over: `finish` alone
+        tells the error.
+        """
+        keys = [self.key(place, "w"), self.key(place, "n"), *self._lists[place]]
+        args: list[Argument] = [self.lease_ms, len(ORDERED_CHANNELS)]
+        for socket, order, drain in finishes:
+            keys += (
+                self.key(place, "s", non_local_name(socket)),
+                self.key(place, "o", socket),
+                self.key(place, "m", socket),
+            )
+            args += (socket, local_part(socket), order, int(drain))
+        return self._scripted("finish", place, keys, args, outcomes_or_none, repeat=True)
 
     def drop_connect(self, socket: str, place: str) -> RedisCommand:
         """Drop a connect that no consumer saw, with everything that is known of its socket."""

@@ -13,7 +13,7 @@ __all__ = ["SCRIPTS", "Script", "script"]
 _REFUSED_WHEN_FULL = {"push_spare": "push"}
 _ALLOWED = b" flags=allow-oom\n"
 #: Scripts that move entries between a socket's mailbox and the shared lists, and those that count.
-_WITH_MAILBOX = {"frame_ordered", "disconnect", "finish", "kick"}
+_WITH_MAILBOX = {"frames_ordered", "disconnect", "finish", "kick"}
 _COUNTING = {
     "send", "connect", "frames", "drop_connect", "beat", "move", "add_up", "ack_send", "ack_claim",
     "ack_finish", "ack_fail", "dead_replay", *_WITH_MAILBOX,
@@ -21,8 +21,16 @@ _COUNTING = {
 #: Scripts of what becomes due, and of who has claimed a message of an acknowledged channel.
 _WITH_CLAIMS = {"ack_renew", "ack_finish", "ack_fail", "ack_release"}
 _WITH_DUE = {"later", "peek", "move", "ack_claim", "ack_renew", "ack_fail"}
+#: Scripts that do one thing for several sockets.
+_FOR_EACH = {"frames_ordered", "finish"}
 #: Which scripts begin with each of the shared parts, in this order.
-_SHARED = {"counting": _COUNTING, "mailbox": _WITH_MAILBOX, "due": _WITH_DUE, "claims": _WITH_CLAIMS}
+_SHARED = {
+    "counting": _COUNTING,
+    "mailbox": _WITH_MAILBOX,
+    "due": _WITH_DUE,
+    "claims": _WITH_CLAIMS,
+    "each": _FOR_EACH,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +70,7 @@ SCRIPTS = tuple(
         "push_spare",
         "connect",
         "frames",
-        "frame_ordered",
+        "frames_ordered",
         "disconnect",
         "forget",
         "reassert",

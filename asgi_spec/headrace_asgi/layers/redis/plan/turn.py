@@ -15,13 +15,14 @@ __all__ = ["Batch", "Frame", "Turn"]
 
 @dataclass(slots=True)
 class Frame:
-    """One frame of a plain socket; `again` if Redis did not know the socket before."""
+    """One frame of a socket; `again` if Redis did not know the socket before."""
 
     place: str
     local: str
     order: int
     entry: bytes
     done: Done
+    ordered: bool = False
     again: bool = False
 
 
@@ -35,17 +36,18 @@ class Batch:
 
 
 class Turn:
-    """Messages without a socket by channel, and frames of plain sockets by place, in the order they came."""
+    """Messages without a socket by channel, and frames of sockets by place, in the order they came."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._outgoing: Outgoing[Done] = Outgoing(plan)
         self._frames: dict[str, list[Frame]] = {}
+        self._ordered: dict[str, list[Frame]] = {}
         self.empty = True
 
     @property
     def has_frames(self) -> bool:
-        """Whether a frame of this turn came before."""
+        """Whether a frame of a plain socket came in this turn before."""
         return bool(self._frames)
 
     def send(self, channel: str, entry: bytes, done: Done) -> None:
@@ -54,14 +56,21 @@ class Turn:
         self._outgoing.add(channel, entry, done)
 
     def frame(self, frame: Frame) -> None:
-        """Send a frame of a plain socket."""
+        """Send a frame of a socket."""
         self.empty = False
-        self._frames.setdefault(frame.place, []).append(frame)
+        frames = self._ordered if frame.ordered else self._frames
+        frames.setdefault(frame.place, []).append(frame)
 
     def batches(self, process: str) -> list[Batch]:
         """The commands by which `process` sends all of it; then the next turn begins."""
         self.empty = True
         batches = [Batch(command, dones, []) for command, dones in self._outgoing.commands(process)]
+        # A socket that turns out not to be ordered has its first plain frames behind its last ordered ones.
+        ordered, self._ordered = self._ordered, {}
+        for place, listed in ordered.items():
+            triples = [(frame.local, frame.order, frame.entry) for frame in listed]
+            command = self._plan.frames_ordered(place, process, triples)
+            batches.append(Batch(command, [frame.done for frame in listed], listed))
         frames, self._frames = self._frames, {}
         for place, listed in frames.items():
             # All in one command: between two room could be made for a frame behind a refused one.

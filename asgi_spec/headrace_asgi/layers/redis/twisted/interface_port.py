@@ -201,18 +201,18 @@ class RedisInterfacePort(InterfacePort):
         payload = self._packed(message, done)
         if payload is None:
             return
-        socket = self.process + local
+        turn, place = self._turn, self._plan.places.of(self.process + local)
         if ordered:
             expiry_ms = self._expiry_ms(self._plan.ordered_expiry_seconds)
             entry = self._encode(payload, expiry_ms, order=order, queue=_FRAMES)
-            self._ask_registered(self._ask_frame, self._plan.frame_ordered(socket, order, entry), done)
+            turn.frame(Frame(place, local, order, entry, done, ordered=True))
+            self._wake()
             return
-        turn = self._turn
         if not turn.has_frames:
             self._frames_expiry_ms = self._expiry_ms(self._plan.expiry_seconds)
             self._wake()
         entry = self._encode(payload, self._frames_expiry_ms, queue=_FRAMES)
-        turn.frame(Frame(self._plan.places.of(socket), local, order, entry, done))
+        turn.frame(Frame(place, local, order, entry, done))
 
     def ask_level(self, channel: str) -> None:
         sent, waiting = self._plan.level(channel)
@@ -290,16 +290,21 @@ class RedisInterfacePort(InterfacePort):
         if Outcome.GONE in outcomes and not batch.frames:
             # No message of it was sent: Redis does not know the process, and said so before anything else.
             self._told(Outcome.GONE, partial(self._repeat_sends, batch), partial(_tell_unsent, batch))
-            return
-        if batch.frames and Outcome.GONE in outcomes:
+        elif Outcome.GONE in outcomes or None in outcomes:
             for frame, outcome in zip(batch.frames, outcomes, strict=True):
-                if frame.again:
-                    frame.done(outcome)
-                else:
-                    again = replace(frame, again=True)
-                    self._told(outcome, partial(self._turn.frame, again), frame.done)
-            return
-        _tell(batch, outcomes)
+                self._frame_answered(frame, outcome)
+        else:
+            _tell(batch, [one for one in outcomes if one is not None])
+
+    def _frame_answered(self, frame: Frame, outcome: Outcome | None) -> None:
+        """Tell what became of a frame, or ask once more."""
+        if outcome is None:
+            command = self._plan.frame_ordered(self.process + frame.local, frame.order, frame.entry)
+            self._executor.ask(command, partial(self._answered, Batch(command, [frame.done], [frame])))
+        elif frame.again:
+            frame.done(outcome)
+        else:
+            self._told(outcome, partial(self._turn.frame, replace(frame, again=True)), frame.done)
 
     def _repeat_sends(self, batch: Batch) -> None:
         """Ask once more; a process that is forgotten twice in a moment sends nothing for now."""
@@ -312,13 +317,7 @@ class RedisInterfacePort(InterfacePort):
 
         self._executor.ask(batch.command, answered)
 
-    def _ask_frame(self, command: RedisCommand, answered: Callable[[Any], None]) -> None:
-        def got(answer: Any) -> None:
-            answered(self._leveled(answer) if isinstance(answer, Accepted) else answer)
-
-        self._executor.ask(command, got)
-
-    def _leveled(self, answer: Accepted) -> list[Outcome]:
+    def _leveled(self, answer: Accepted) -> Sequence[Outcome | None]:
         """The outcomes of frames; how full their channel is was told before."""
         if answer.level is not None:
             self._tell_level(messages.WEBSOCKET_RECEIVE.channel, answer.level, self._plan.frame_capacity)

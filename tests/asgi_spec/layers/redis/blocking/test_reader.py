@@ -95,7 +95,7 @@ def test_what_is_owed_for_dropped_entries_depends_on_what_they_were(reader: Chan
     taken = reader.read("websocket.receive", [expired, unreadable])
     assert taken.alive == []
     assert names_of(taken.owed) == ["push", "finish"] * 2
-    assert [command.args[-3] for command in taken.owed if command.script is script("finish")] == [7, 8]
+    assert [command.args[-2] for command in taken.owed if command.script is script("finish")] == [7, 8]
     unseen = encode(pack_message({"reply_channel": "hr1.0.x!a"}), 1, order=0)
     assert names_of(reader.read("websocket.connect", [unseen]).owed) == ["drop_connect"]
     seen = encode(pack_message({"reply_channel": "hr1.0.x!a"}), 1, order=0, retries=1)
@@ -236,4 +236,4 @@ def test_the_token_of_an_ordered_entry_is_finished_whoever_sealed_it_st13(
     for each in (reader, sealed_reader):
         owed = each.read("websocket.receive", [entry]).owed
         assert names_of(owed) == ["push", "finish"]
-        assert owed[1].args[-3] == 8
+        assert owed[1].args[-2] == 8

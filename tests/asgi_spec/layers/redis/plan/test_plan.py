@@ -120,6 +120,60 @@ def test_frames_of_an_ordered_socket_go_out_one_by_one_and_the_disconnect_last(d
     assert seen == [(CONNECT, [0]), (RECEIVE, [1]), (RECEIVE, [2]), (DISCONNECT, [3])]
 
 
+def test_frames_of_several_ordered_sockets_travel_in_one_command_each_by_its_own_state(desk: Desk) -> None:
+    for local in ("flying", "done", "spoilt"):
+        desk.do(desk.plan.connect(desk.process + local, "/", entry(0)))
+    desk.do(desk.plan.finish(desk.process + "done", 0, "0"))
+    spoilt = desk.plan.key("0", "m", desk.process + "spoilt")
+    desk.client.set(spoilt, "no list")
+    frames = [
+        (local, order, entry(order))
+        for local, order in [
+            ("flying", 1),
+            ("spoilt", 1),
+            ("done", 1),
+            ("done", 2),
+            ("unknown", 1),
+            ("flying", 1),
+        ]
+    ]
+    answer = desk.do(desk.plan.frames_ordered("0", desk.process, frames))
+    assert answer.outcomes == [BOXED, None, SENT, BOXED, GONE, Outcome.DUPLICATE]
+    assert answer.level == (1, 1)
+    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+        desk.frame_ordered("spoilt", 1)
+
+
+def test_of_ordered_frames_that_come_together_the_last_ones_are_refused(desk: Desk) -> None:
+    locals_ = [str(number) for number in range(7)]
+    for local in locals_:
+        desk.do(desk.plan.connect(desk.process + local, "/", entry(0)))
+        desk.take(CONNECT)
+        desk.do(desk.plan.finish(desk.process + local, 0, "0"))
+    frames = [(local, 1, entry(1)) for local in locals_]
+    answer = desk.do(desk.plan.frames_ordered("0", desk.process, frames))
+    assert answer == ([SENT] * 5 + [FULL] * 2, (5, 5))
+    answer = desk.do(desk.plan.frames_ordered("0", desk.process, frames))
+    assert answer == ([Outcome.DUPLICATE] * 5 + [FULL] * 2, (5, 5))
+    assert counted(desk, RECEIVE) == (5, 4, 0)
+
+
+def test_several_sockets_are_finished_by_one_command_each_by_its_own_state(desk: Desk) -> None:
+    sockets = {local: desk.process + local for local in ("moves", "ends", "late", "drained", "spoilt")}
+    for local, socket in sockets.items():
+        desk.do(desk.plan.connect(socket, "/", entry(0)))
+        if local in ("moves", "drained"):
+            desk.frame_ordered(local, 1)
+    desk.client.set(desk.plan.key("0", "m", sockets["spoilt"]), "no list")
+    orders = {"moves": 0, "spoilt": 0, "ends": 0, "late": 7, "drained": 0}
+    finishes = [(sockets[local], order, local == "drained") for local, order in orders.items()]
+    assert desk.do(desk.plan.finish_several("0", finishes)) == [SENT, None, SENT, Outcome.STALE, SENT]
+    taken = (desk.take(RECEIVE) or ("", []))[1]
+    assert [one.order for one in taken] == [1, None]
+    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+        desk.do(desk.plan.finish(sockets["spoilt"], 0, "0"))
+
+
 def test_the_time_in_the_mailbox_does_not_count_for_expiry(desk: Desk) -> None:
     socket = desk.process + "a"
     now_ms = desk.do(desk.plan.time("0"))
@@ -408,7 +462,7 @@ def test_every_key_of_every_call_carries_the_tag_of_its_place_r11() -> None:
         "head": True, "told": True, "keys": ["hr1:{p.0}:o:x"], "retries": 0,
         "now_ms": 1, "processed": 1, "sender": process, "description": "{}", "block_seconds": None,
         "observer": "me", "counter": 1, "cursor": 0, "batch": TallyBatch("a", 1, {}), "tally": "a",
-        "body": {}, "fingerprint": "a b", "count": 1,
+        "body": {}, "fingerprint": "a b", "count": 1, "finishes": [(process + "a", 1, False)],
     }  # fmt: skip
     checked = 0
     for name, method in inspect.getmembers(plan, inspect.ismethod):
@@ -418,7 +472,10 @@ def test_every_key_of_every_call_carries_the_tag_of_its_place_r11() -> None:
             "list[RedisCommand]",
         ):
             continue
-        made = method(**{one.name: samples[one.name] for one in parameters if one.name in samples})
+        given = {one.name: samples[one.name] for one in parameters if one.name in samples}
+        if name == "frames_ordered":
+            given["frames"] = [("a", 1, b"e")]
+        made = method(**given)
         for command in made if isinstance(made, list) else [made]:
             if command.script is not None:
                 keys = command.args[3 : 3 + command.args[2]]

@@ -194,6 +194,22 @@ def test_frames_of_a_turn_come_before_the_disconnect_of_that_turn(side: Interfac
     assert told == [Outcome.SENT]
 
 
+def test_ordered_frames_of_a_turn_go_in_one_command_before_the_plain_ones(side: InterfaceSide) -> None:
+    for local in ("a", "b"):
+        side.connect(local)
+        side.ask(side.plan.finish(side.port.process + local, 0, "0"))
+    before = side.client.info("commandstats")["cmdstat_evalsha"]["calls"]
+    outcomes: list[Outcome] = []
+    # In the middle of a turn the worker's verdict came: b is not ordered.
+    for local, order, ordered in (("a", 1, True), ("b", 1, True), ("a", 2, True), ("b", 2, False)):
+        side.port.frame(local, {"text": f"{local}{order}"}, order, ordered, outcomes.append)
+    side.outcome(outcomes, 4)
+    assert outcomes == [Outcome.SENT, Outcome.SENT, Outcome.BOXED, Outcome.SENT]
+    assert side.client.info("commandstats")["cmdstat_evalsha"]["calls"] == before + 2
+    sent = [unpack_message(decode(raw).payload)["text"] for raw in side.channel("websocket.receive")]
+    assert sent == ["a1", "b1", "b2"]
+
+
 def test_a_disconnect_is_told_once_and_never_expires(side: InterfaceSide) -> None:
     side.connect("a")
     side.ask(side.plan.finish(side.port.process + "a", 0, "0"))
