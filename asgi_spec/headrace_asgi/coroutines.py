@@ -13,7 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, Protocol
 
 from .envelope import Message
@@ -58,6 +58,8 @@ class AsyncReceiver:
         self._lock = threading.Lock()
         self._idle: list[_Port] = []
         self._threads = ThreadPoolExecutor(MOST_WAITING_COROUTINES, "headrace-receive")
+        #: Takes that nobody awaits any more, until what they took is put back or finished.
+        self._ending: set[Future[Any]] = set()
 
     async def receive(
         self, channels: Iterable[str], limit: int, timeout_seconds: float
@@ -79,14 +81,19 @@ class AsyncReceiver:
             raise
         finishes = self._finishes(taken)
         if finishes:
-            _in_a_thread(lambda: take.finish(finishes))
+            self._let_end(_in_a_thread(lambda: take.finish(finishes)))
         else:
             take.end()
         return [(one.channel, one.message) for one in taken]
 
     def _give_up(self, take: _Take, job: Future[Any]) -> Future[Any]:
         """Nobody awaits this any more; the answer is what ends when all of it is put back."""
-        return _in_a_thread(take.put_back) if take.give_up() else job
+        return self._let_end(_in_a_thread(take.put_back) if take.give_up() else job)
+
+    def _let_end(self, ending: Future[Any]) -> Future[Any]:
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
+        return ending
 
     def borrow(self) -> tuple[_Port, bool]:
         """A port, and whether it was used before. Blocks while it connects; raises LayerUnavailable."""
@@ -109,9 +116,13 @@ class AsyncReceiver:
         return self._idle
 
     def close(self) -> None:
-        """Close the ports that nobody uses; the others are closed by their users."""
+        """Close the ports that nobody uses; the others are closed by their users.
+
+        Blocks for up to a second, usually a round trip, for what is just being put back.
+        """
         if self._pid != os.getpid():
             return
+        wait(list(self._ending), _SETTLE_SECONDS)
         with self._lock:
             idle, self._idle = self._idle, []
             threads, self._threads = (

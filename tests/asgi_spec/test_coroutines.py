@@ -20,14 +20,16 @@ from tests.support.services import RedisServer
 
 
 class Port(MemoryWorkerPort):
-    """Counts its ends; `give_back` may fail."""
+    """Counts its ends; `give_back` may fail, or take its time."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.closed = 0
         self.broken = False
+        self.slow_seconds = 0.0
 
     def give_back(self, deliveries: Sequence[Delivery]) -> None:
+        time.sleep(self.slow_seconds)
         if self.broken:
             raise LayerUnavailable("away")
         super().give_back(deliveries)
@@ -143,6 +145,24 @@ def test_ports_are_used_again_and_closed_with_the_layer() -> None:
 
 async def _received_nothing(layer: Layer) -> None:
     assert await layer.areceive(["test"]) == (None, None)
+
+
+def test_a_layer_is_closed_when_what_nobody_awaits_any_more_was_put_back() -> None:
+    layer = Layer()
+
+    async def main() -> None:
+        task = asyncio.create_task(layer.areceive(["test"], block=True))
+        await asyncio.sleep(0.05)
+        layer.ports[0].slow_seconds = 0.2
+        layer.send("test", {"number": 1})
+        time.sleep(0.1)  # the thread has taken it, the task does not know
+        task.cancel()
+        await asyncio.sleep(0)
+        layer.close()
+        assert layer.ports[0].closed
+        assert layer.receive(["test"]) == ("test", {"number": 1})
+
+    run(main)
 
 
 def test_a_layer_without_coroutines_has_nothing_to_close() -> None:
