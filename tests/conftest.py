@@ -12,10 +12,14 @@ import pytest
 from tests.support.rabbitmq_server import RabbitMQServer, rabbitmq_programs
 from tests.support.redis_cluster import RedisCluster
 from tests.support.services import RedisServer, SentinelSet, redis_binary, skip_or_fail, valkey_binary
+from tests.support.unclosed import pytest_runtest_makereport, remember_makers
+
+__all__ = ["pytest_runtest_makereport"]
 
 # A run that was started in the background ignores Ctrl-C, and so would every process that it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+remember_makers()
 _prefixes = count(1)
 
 
