@@ -28,6 +28,7 @@ __all__ = [
     "Tiers",
     "can_measure",
     "cpu_seconds",
+    "cpu_seconds_of_group",
     "redis_server",
     "run_tiers",
     "start_worker",
@@ -61,6 +62,19 @@ def cpu_seconds(pid: int) -> float:
                 words = (task / "stat").read_text().rpartition(")")[2].split()
                 total += (int(words[11]) + int(words[12])) / TICKS_A_SECOND
     return total
+
+
+def cpu_seconds_of_group(group: int) -> float:
+    """`cpu_seconds` of all processes of a process group."""
+    pids = [int(path.name) for path in Path("/proc").glob("[0-9]*")]
+    return sum(cpu_seconds(pid) for pid in pids if _group_of(pid) == group)
+
+
+def _group_of(pid: int) -> int | None:
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:  # it ended just now
+        return None
 
 
 class Child:

@@ -16,8 +16,8 @@ HEADER = ("what", "median", "lowest to highest", "unit", "promise")
 class Row:
     """One figure: a value for each round, in `unit`.
 
-    `limit` is the most that the median may be, if there is a promise. `remark` says why the promise is not
-    judged, or what else a reader should know.
+    `limit` is the most that the median may be, if there is a promise, or `least` the least. `remark` says why
+    the promise is not judged, or what else a reader should know.
     """
 
     what: str
@@ -25,6 +25,7 @@ class Row:
     unit: str = ""
     limit: float | None = None
     remark: str = ""
+    least: float | None = None
 
     @property
     def median(self) -> float:
@@ -34,15 +35,19 @@ class Row:
     @property
     def holds(self) -> bool:
         """False only for a promise that was judged and is broken."""
-        return self.limit is None or bool(self.remark) or self.median <= self.limit
+        too_much = self.limit is not None and self.median > self.limit
+        too_little = self.least is not None and self.median < self.least
+        return bool(self.remark) or not (too_much or too_little)
 
     @property
     def verdict(self) -> str:
         """The last cell."""
-        if self.limit is None:
-            return self.remark
         said = self.remark or ("holds" if self.holds else "DOES NOT HOLD")
-        return f"≤ {_number(self.limit)}: {said}"
+        if self.limit is not None:
+            return f"≤ {_number(self.limit)}: {said}"
+        if self.least is not None:
+            return f"≥ {_number(self.least)}: {said}"
+        return self.remark
 
 
 def left_out(what: str, why: str) -> Row:
@@ -64,6 +69,7 @@ def recorded(rows: Sequence[Row]) -> list[dict[str, Any]]:
             "median": row.median if row.values else None,
             "values": list(row.values),
             "limit": row.limit,
+            "least": row.least,
             "holds": row.holds,
             "remark": row.remark,
         }

@@ -1,10 +1,10 @@
 """One process that uses a channel layer, of this project or of another one, as it is told.
 
-    python layer_actor.py LIBRARY URL KEY
+    python layer_actor.py LIBRARY URL OPTIONS
 
-LIBRARY is headrace, asgi_redis or channels_redis; an empty KEY is none. A JSON line says that it is ready;
-then each JSON line that comes in, {"do": METHOD, …}, is answered by one. Every answer has `cpu`, the CPU
-seconds of this process so far.
+LIBRARY is headrace, "headrace on RabbitMQ", asgi_redis or channels_redis; OPTIONS are further ones of its
+layer, as JSON. A JSON line says that it is ready; then each JSON line that comes in, {"do": METHOD, …}, is
+answered by one. Every answer has `cpu`, the CPU seconds of this process so far.
 
 It is run by its path, in the environment of its LIBRARY: with nothing of this project in reach but what is
 installed there, by Python 3.7 or later.
@@ -23,8 +23,8 @@ from typing import Any
 #: Messages carry 200 bytes in all; those that are timed have two numbers beside the text.
 MESSAGE = {"text": "x" * 190}
 TEXT = "x" * 160
-#: Pairs between two looks at the clock; messages of a batch.
-PAIRS, BATCH = 50, 20
+#: Pairs between two looks at the clock.
+PAIRS = 50
 #: No case may be held up by a channel's capacity.
 CAPACITY = 1000000
 #: Seconds after which a message that did not come never will.
@@ -77,19 +77,47 @@ class Blocking:
             count += PAIRS
         return {"count": count}
 
-    def batches(self, seconds: float) -> Answer:
-        batch, channels = [(PAIR_CHANNEL, MESSAGE)] * BATCH, [PAIR_CHANNEL]
-        began, count = time.monotonic(), 0
-        while time.monotonic() - began < seconds:
+    def batches(self, seconds: float, size: int) -> Answer:
+        batch, channels = [(PAIR_CHANNEL, MESSAGE)] * size, [PAIR_CHANNEL]
+
+        def handle() -> None:
             self.layer.send_many(batch)
-            taken = 0
-            while taken < BATCH:
-                received = len(self.layer.receive_many(channels, BATCH - taken))
-                if not received:
-                    raise RuntimeError("messages that were just sent are not there")
-                taken += received
-            count += BATCH
-        return {"count": count}
+            _all_of(size, lambda missing: self.layer.receive_many(channels, missing))
+
+        return _repeated(handle, size, seconds)
+
+    def later(self, seconds: float, size: int) -> Answer:
+        channels = [PAIR_CHANNEL]
+
+        def handle() -> None:
+            for _ in range(size):
+                self.layer.send_later(PAIR_CHANNEL, MESSAGE, delay=0)
+            self.layer.move_due()
+            _all_of(size, lambda missing: self.layer.receive_many(channels, missing))
+
+        return _repeated(handle, size, seconds)
+
+    def worked(self, seconds: float, size: int) -> Answer:
+        """Take as a worker does: what it owes for what it took, it says with its next take."""
+        from headrace_asgi.contract import ends_of
+
+        port = self.layer.open_worker_port(_refused)
+        batch, channels = [(PAIR_CHANNEL, MESSAGE)] * size, [PAIR_CHANNEL]
+        owed: list[Any] = []
+
+        def take(missing: int) -> list[Any]:
+            taken = port.turn(owed, channels, missing, PATIENCE_SECONDS)
+            owed[:] = ends_of(taken)
+            return taken  # type: ignore[no-any-return]
+
+        def handle() -> None:
+            self.layer.send_many(batch)
+            _all_of(size, take)
+
+        answer = _repeated(handle, size, seconds)
+        port.turn(owed, [], 0, 0)
+        port.close()
+        return answer
 
     def paced(self, count: int, interval: float) -> Answer:
         return self._paced(count, interval, lambda message: self.layer.send(TAKE_CHANNEL, message))
@@ -143,6 +171,28 @@ class Blocking:
         while time.monotonic() < until:
             self.layer.receive([TAKE_CHANNEL], block=True)
         return {}
+
+
+def _repeated(handle: Callable[[], None], size: int, seconds: float) -> Answer:
+    """Handle a batch of so many again and again."""
+    began, count = time.monotonic(), 0
+    while time.monotonic() - began < seconds:
+        handle()
+        count += size
+    return {"count": count}
+
+
+def _all_of(size: int, take: Callable[[int], list[Any]]) -> None:
+    """Take until so many came, told how many are missing."""
+    while size:
+        taken = len(take(size))
+        if not taken:
+            raise RuntimeError("messages that were just sent are not there")
+        size -= taken
+
+
+def _refused(item: Any, outcome: Any) -> None:
+    raise RuntimeError(f"{item!r} was refused: {outcome!r}")
 
 
 class Awaiting:
@@ -227,25 +277,25 @@ class Awaiting:
         return {}
 
 
-def opened(library: str, url: str, key: str) -> Blocking | Awaiting:
+def opened(library: str, url: str, options: str) -> Blocking | Awaiting:
     """The layer of a library, and the work on it."""
-    options: dict[str, Any] = {
-        "hosts": [url],
-        "capacity": CAPACITY,
-        "symmetric_encryption_keys": [key] if key else None,
-    }
+    given: dict[str, Any] = {"capacity": CAPACITY, **json.loads(options)}
     if library == "headrace":
         from headrace_asgi import RedisChannelLayer
 
-        return Blocking(RedisChannelLayer(**options))
+        return Blocking(RedisChannelLayer([url], **given))
+    if library == "headrace on RabbitMQ":
+        from headrace_asgi import RabbitMQChannelLayer
+
+        return Blocking(RabbitMQChannelLayer(url, **given))
     if library == "asgi_redis":
         from asgi_redis import RedisChannelLayer
 
-        return Blocking(RedisChannelLayer(**options))
+        return Blocking(RedisChannelLayer(hosts=[url], **given))
     if library == "channels_redis":
         from channels_redis.core import RedisChannelLayer
 
-        return Awaiting(RedisChannelLayer(**options))
+        return Awaiting(RedisChannelLayer(hosts=[url], **given))
     raise SystemExit(f"there is no library {library!r}")
 
 

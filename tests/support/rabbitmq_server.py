@@ -78,6 +78,12 @@ class RabbitMQServer(StartedInBlock):
         return self
 
     @property
+    def group(self) -> int:
+        """The process group of the node that runs."""
+        assert self._node is not None, "the node does not run"
+        return self._node.pid
+
+    @property
     def log(self) -> str:
         """Everything the node wrote."""
         return (self.directory / "log").read_text(errors="replace")

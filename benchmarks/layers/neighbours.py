@@ -10,10 +10,9 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from benchmarks.processes import redis_server, start_worker
+from benchmarks.table import Row
 from headrace_asgi import RedisChannelLayer
-
-from .processes import redis_server, start_worker
-from .table import Row
 
 __all__ = ["longest_wait_ms", "row"]
 
