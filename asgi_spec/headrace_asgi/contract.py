@@ -637,6 +637,12 @@ class InterfaceReceiver(Protocol):
     def data_lost(self) -> None:
         """The layer came back empty: messages that no worker had taken are gone. Before `layer_back`."""
 
+    def entries_lost(self, count: int) -> None:
+        """So many replies, group messages and notes were lost on their way here; whose is not known.
+
+        Those of an ordered socket would have a gap: close each of these (1013).
+        """
+
     def layer_lost(self, reason: str) -> None:
         """The layer cannot be reached; the port goes on trying."""
 

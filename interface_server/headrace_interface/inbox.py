@@ -15,7 +15,7 @@ from headrace_asgi.control import CREDIT_ASKED
 from headrace_asgi.envelope import Message
 from headrace_asgi.messages import WEBSOCKET_RECEIVE
 
-from .connections import ReplyTarget
+from .connections import ReplyTarget, SocketShell
 from .context import ServerContext
 from .deadlines import OFF, spoken
 from .http.credit import tell_closed
@@ -116,7 +116,7 @@ class Inbox:
             "This process stood still for so long that others declared it dead: all its WebSockets are "
             "closed with 1012 and it goes on under a new name."
         )
-        self._close_sockets(SERVICE_RESTART, "server restarted")
+        self._close(self._context.connections.sockets(), SERVICE_RESTART, "server restarted")
 
     def is_open(self, local: str) -> bool:
         """Whether this client is still there."""
@@ -147,6 +147,20 @@ class Inbox:
         for request in requests:
             self._each(request, request.data_lost)
 
+    def entries_lost(self, count: int) -> None:
+        """Any client may have missed one: who relies on their order must not go on."""
+        ordered = [shell for shell in self._context.connections.sockets() if shell.progress[1]]
+        self._context.counters["entries_lost"] += count
+        logger.error(
+            "%d messages for clients of this process were lost with a connection to the channel layer%s. %d "
+            "ordered WebSockets may have missed one and are closed with 1013; a request whose answer was "
+            "among them gets 504 in its time.",
+            count,
+            self._context.named,
+            len(ordered),
+        )
+        self._close(ordered, TRY_AGAIN_LATER, "messages were lost")
+
     def stop(self) -> None:
         """Cancel what is scheduled."""
         if self._grace is not None:
@@ -162,10 +176,10 @@ class Inbox:
             self._context.named,
             count,
         )
-        self._close_sockets(TRY_AGAIN_LATER, "service unavailable")
+        self._close(self._context.connections.sockets(), TRY_AGAIN_LATER, "service unavailable")
 
-    def _close_sockets(self, code: int, reason: str) -> None:
-        for shell in self._context.connections.sockets():
+    def _close(self, sockets: Iterable[SocketShell], code: int, reason: str) -> None:
+        for shell in sockets:
             self._each(shell, lambda shell=shell: shell.close(code, reason))  # type: ignore[misc]
 
     def _each(self, client: ReplyTarget, act: Callable[[], None]) -> None:

@@ -161,6 +161,21 @@ def test_a_fenced_process_closes_every_socket() -> None:
     assert member.heard == [("close", 1012)]
 
 
+def test_lost_messages_close_ordered_sockets_which_may_have_missed_one(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    lab, ordered, plain, request = Lab(), Member(), Member(), Member()
+    for member in (ordered, plain):
+        lab.context.connections.add_socket(member)
+    lab.context.connections.add(request)
+    ordered.progress = (7, True)
+    lab.inbox.entries_lost(3)
+    assert (ordered.heard, plain.heard, request.heard) == ([("close", 1013)], [], [])
+    assert "3 messages for clients of this process were lost" in caplog.text
+    assert "1 ordered WebSockets" in caplog.text
+    assert lab.context.counters["entries_lost"] == 3
+
+
 def test_the_sockets_that_owe_a_disconnect_are_listed() -> None:
     lab, owing, other = Lab(), Member(), Member()
     owing.local = lab.context.connections.add_socket(owing)

@@ -184,7 +184,8 @@ class Everything:
         port, self._number = self.side.port, self._number + 2
         message, local = {"reply_channel": self.socket, "path": "/"}, f"b{self._number}"
         port.frame("a", {"text": "x"}, self._number, False, self._outcomes.append)
-        port.frame("a", {"text": "x"}, self._number + 1, True, self._outcomes.append)
+        for one in ("a", "unknown"):
+            port.frame(one, {"text": "x"}, self._number + 1, True, self._outcomes.append)
         self.side.receiver.sockets[local] = "/"
         port.connect(
             local, "/", {**message, "reply_channel": port.process + local}, 10, self._outcomes.append

@@ -51,6 +51,9 @@ class Recorder(InterfaceReceiver):
     def data_lost(self) -> None:
         self.heard.append(("data lost",))
 
+    def entries_lost(self, count: int) -> None:
+        self.heard.append(("entries lost", count))
+
     def layer_lost(self, reason: str) -> None:
         self.heard.append(("lost", reason))
 

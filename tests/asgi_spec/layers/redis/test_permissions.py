@@ -31,10 +31,11 @@ COMMANDS = sorted(
 AT_THE_START = ("time", "script")
 SPARED = ("info", "client", "auth", "select", "sentinel", "cluster", "ping")
 #: Asked for by `flush`, after a death, with a second registration or a forgotten script; or by claims, whose
-#: errors are told once a minute; or by the take that an interface server waits in already.
+#: errors are told once a minute; or by the take that an interface server waits in already; or only where the
+#: messages of several sockets end at once.
 RARE = {
     *("eval", "incr", "expire", "persist", "unlink", "smembers", "hscan", "del", "scan", "lrange"),
-    *("hsetnx", "rpop", "lrem", "sadd", "srem", "lpop", "hlen", "zcard", "blmpop"),
+    *("hsetnx", "rpop", "lrem", "sadd", "srem", "lpop", "hlen", "zcard", "blmpop", "mset"),
 }
 
 

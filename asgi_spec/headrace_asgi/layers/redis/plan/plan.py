@@ -239,6 +239,12 @@ class Plan:
 
         return self._scripted(name, place, keys, (PROCESS_QUEUE_CAPACITY, FORGOTTEN_ENTRY, *entries), read)
 
+    def queued(self, process: str) -> RedisCommand:
+        """How many entries were ever pushed to a process, and how many of them wait."""
+        place = self.place_of_process(process)
+        keys = (self.key(place, "up", process), self.key(place, "q", process))
+        return self._scripted("queued", place, keys, (), tuple, repeat=True)
+
     def place_of_process(self, process: str) -> str:
         """The place written in a process queue's name; the home place if this layer has no such place."""
         place = place_of_process(process)

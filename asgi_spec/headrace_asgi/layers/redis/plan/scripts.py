@@ -68,6 +68,7 @@ SCRIPTS = tuple(
         "send",
         "push",
         "push_spare",
+        "queued",
         "connect",
         "frames",
         "frames_ordered",

@@ -395,6 +395,9 @@ class RedisInterfacePort(InterfacePort):
     def data_lost(self) -> None:
         self._receiver.data_lost()
 
+    def flushed(self) -> None:
+        self._reader.flushed()
+
     def renamed(self) -> None:
         former, self.process = self.process, self._registration.process
         for local, *_ in self._receiver.open_sockets():
@@ -491,8 +494,20 @@ class RedisInterfacePort(InterfacePort):
     def _take_up(self) -> None:
         self._take_limit = 0
         self._limit_take(TAKE_LIMIT)
+        # Before the first take of a connection nothing is on its way here: the one before it was ended.
+        queued = self._plan.queued(self.process)
+        self._take_link.send(queued.whole().args, partial(self._compare, queued))
         self._take()
         self._tell_up()
+
+    def _compare(self, queued: RedisCommand, answer: Any) -> None:
+        """How much was lost with the connection before is known to the last entry."""
+        if isinstance(answer, Exception):
+            return
+        count = self._reader.lost(*queued.read(answer))
+        if count:
+            self.counters["entries_lost"] += count
+            self._receiver.entries_lost(count)
 
     def _limit_take(self, limit: int) -> None:
         if limit != self._take_limit:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from headrace_asgi import control
@@ -43,6 +43,8 @@ class QueueReader:
         self._tell_members = tell_members
         self._counters = counters
         self._decode = codec.decode
+        #: Entries that were read, of those that Redis says it pushed; None until it says so.
+        self._read: int | None = 0
         self._notes: dict[str, Callable[[Message], None]] = {
             control.ADD: self._add,
             control.DISCARD: self._discard,
@@ -51,10 +53,25 @@ class QueueReader:
             control.FORGOTTEN: lambda body: forgotten(),
         }
 
-    def read(self, entries: Iterable[bytes]) -> None:
+    def lost(self, pushed: int, waiting: int) -> int:
+        """How many entries came nowhere, of those ever `pushed`, with so many still `waiting`.
+
+        Ask while nothing is on its way here. What is lost is told once.
+        """
+        before, self._read = self._read, pushed - waiting
+        # More were read than pushed: the counting began anew, or a failover repeated some.
+        return 0 if before is None else max(self._read - before, 0)
+
+    def flushed(self) -> None:
+        """Entries were removed on purpose: they are not lost."""
+        self._read = None
+
+    def read(self, entries: Sequence[bytes]) -> None:
         """Deliver what was taken from the queue. Never raises: one bad entry costs no other."""
         reply, decode = self._receiver.reply, self._decode
         queue = self._groups.process
+        if self._read is not None:
+            self._read += len(entries)
         for raw in entries:
             try:
                 entry = decode(raw, queue)

@@ -74,6 +74,9 @@ class Owner(Protocol):
     def here(self) -> None:
         """Everything is registered (again)."""
 
+    def flushed(self) -> None:
+        """Somebody emptied the layer, queues of processes too."""
+
     def beaten(self) -> None:
         """A beat found everything in place; do what is due with each."""
 
@@ -201,6 +204,7 @@ class Registration:
             self._assert()
         else:
             if beat.flushes != before:
+                self._owner.flushed()
                 self._groups.reassert(False, lambda worked: None)
             if self._monotonic() - self._kept_at > KEEP_SECONDS:
                 self._keep()

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from headrace_asgi import control
+from headrace_asgi.backoff import Backoff
 from headrace_asgi.conformance.interface_port import InterfacePortConformance
 from headrace_asgi.conformance.receiver import Recorder
 from headrace_asgi.contract import InterfacePort, Outcome, Send
 from headrace_asgi.envelope import decode, encode, pack_message, unpack_message
+from headrace_asgi.errors import LayerUnavailable
 from headrace_asgi.layers.redis.blocking.layer import RedisPlaceLayer
 from headrace_asgi.layers.redis.memory_watch import OVER_SECONDS
 from headrace_asgi.layers.redis.plan.membership import LEAVE_DELAY_SECONDS
@@ -208,6 +210,36 @@ def test_ordered_frames_of_a_turn_go_in_one_command_before_the_plain_ones(side: 
     assert side.client.info("commandstats")["cmdstat_evalsha"]["calls"] == before + 2
     sent = [unpack_message(decode(raw).payload)["text"] for raw in side.channel("websocket.receive")]
     assert sent == ["a1", "b1", "b2"]
+
+
+def break_take(side: InterfaceSide, pushed: int, stolen: int) -> None:
+    """Redis gives what is stolen to a connection that is broken by then: here somebody else takes it."""
+    heard = len(side.receiver.of("reply"))
+    side.port._take_link._backoff = Backoff(0.3, 0.3, lambda: 1.0)
+    side.port._take_link.drop(LayerUnavailable("by the test"))
+    side.reactor.until(lambda: side.client.info("clients")["blocked_clients"] == 0)
+    for number in range(pushed):
+        push(side, "a", {"n": number})
+    side.client.lpop(side.key("q", side.port.process), stolen)
+    side.reactor.until(lambda: len(side.receiver.of("reply")) == heard + pushed - stolen)
+
+
+def test_how_much_was_lost_with_a_broken_connection_is_known_to_the_last_entry(side: InterfaceSide) -> None:
+    break_take(side, pushed=3, stolen=0)
+    assert side.receiver.of("entries lost") == []
+    break_take(side, pushed=5, stolen=2)
+    break_take(side, pushed=1, stolen=0)
+    assert side.receiver.of("entries lost") == [(2,)]
+    assert side.port.counters["entries_lost"] == 2
+
+
+def test_what_somebody_flushed_on_purpose_is_not_lost(side: InterfaceSide) -> None:
+    side.ask(side.plan.flushed())
+    beat(side)
+    break_take(side, pushed=5, stolen=2)
+    assert side.receiver.of("entries lost") == []
+    break_take(side, pushed=5, stolen=3)
+    assert side.receiver.of("entries lost") == [(3,)]
 
 
 def test_a_disconnect_is_told_once_and_never_expires(side: InterfaceSide) -> None:

@@ -58,6 +58,26 @@ def test_a_reply_goes_to_its_local_part(bench: Bench) -> None:
     assert bench.receiver.of("reply") == [("abc", {"text": "x"})]
 
 
+def test_what_was_pushed_and_neither_waits_nor_was_read_is_lost_and_told_once(bench: Bench) -> None:
+    reply = encode(pack_message({"text": "x"}), channel="hr1.0.p!abc")
+    bench.reader.read([reply] * 3)
+    assert bench.reader.lost(7, 4) == 0
+    bench.reader.read([reply] * 2)
+    assert bench.reader.lost(9, 1) == 3
+    assert bench.reader.lost(9, 1) == 0
+
+
+def test_nothing_is_lost_where_the_counting_began_anew_or_somebody_emptied_the_queue(bench: Bench) -> None:
+    reply = encode(pack_message({"text": "x"}), channel="hr1.0.p!abc")
+    bench.reader.read([reply] * 5)
+    assert bench.reader.lost(1, 0) == 0
+    bench.reader.read([reply])
+    assert bench.reader.lost(4, 0) == 2
+    bench.reader.flushed()
+    assert bench.reader.lost(9, 0) == 0
+    assert bench.reader.lost(10, 0) == 1
+
+
 def test_only_clients_that_are_there_become_members(bench: Bench) -> None:
     bench.receiver.sockets["a"] = "/"
     bench.note(control.ADD, group="g", local="a")

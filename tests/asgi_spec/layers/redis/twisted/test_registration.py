@@ -63,6 +63,9 @@ class Bench:
     def here(self) -> None:
         self.events.append("here")
 
+    def flushed(self) -> None:
+        self.events.append("flushed")
+
     def beaten(self) -> None:
         self.events.append("beaten")
 
@@ -265,7 +268,7 @@ def test_a_flush_of_the_layer_registers_the_groups(bench: Bench) -> None:
     bench.wait(BEAT_SECONDS)
     bench.beat(ALIVE, flushes=1)
     assert [args[-1] for args in bench.link.commands] == ["g"]
-    assert bench.events == ["beaten"]
+    assert bench.events == ["flushed", "beaten"]
 
 
 def test_a_beat_asked_for_behind_one_on_its_way_is_made_after_it(bench: Bench) -> None:
