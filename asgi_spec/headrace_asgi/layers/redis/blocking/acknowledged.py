@@ -47,11 +47,14 @@ def claim_messages(layer: _Claimer, place: str, channel: str, count: int) -> lis
     One round trip. Never raises: what is not claimed, or whose claim nobody heard of, is tried by somebody
     some seconds later.
     """
-    plan = layer.plan
-    (claimed,) = layer.run([plan.acknowledged.claim(place, channel, count)])
-    if isinstance(claimed, HeadraceError):
-        _complain(channel, claimed)
-        return []
+    plan, claimed = layer.plan, []
+    starts = range(0, count, ENTRIES_PER_COMMAND)
+    parts = [min(ENTRIES_PER_COMMAND, count - start) for start in starts]
+    for answer in layer.run([plan.acknowledged.claim(place, channel, part) for part in parts]):
+        if isinstance(answer, HeadraceError):
+            _complain(channel, answer)
+        else:
+            claimed += answer
     now, deliveries, refused = time.monotonic(), [], []
     for claim, raw in claimed:
         try:

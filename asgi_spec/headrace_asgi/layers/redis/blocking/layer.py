@@ -52,7 +52,7 @@ from ..address import ServerAddress, at_bucket, parse_address
 from ..agreed_version import heard_versions
 from ..plan.clock import RedisClock
 from ..plan.command import RedisCommand, as_is, text
-from ..plan.ends import Ends
+from ..plan.ends import end_commands
 from ..plan.outgoing import Outgoing, group_copies, members_of_all, message_entry, outcomes_of
 from ..plan.places import ONLY_PLACE, Places
 from ..plan.plan import Plan
@@ -266,10 +266,8 @@ class RedisPlaceLayer(LaterMethods, AcknowledgedMethods, ChannelLayer):
         """The messages among entries that were taken. Ordered ones are finished: nobody else will."""
         taken = self._readers[place].read(channel, entries)
         claimed = claim_messages(self, place, channel, taken.bells) if taken.bells else []
-        ends = Ends(self.plan)
-        for end in ends_of([*taken.alive, *claimed]):
-            ends.add(end)
-        self.run([*(command for command, _ in ends.commands()), *taken.owed])
+        ends = end_commands(self.plan, ends_of([*taken.alive, *claimed]))
+        self.run([*(command for command, _ in ends), *taken.owed])
         if taken.alive:
             self.count(channel, DONE, len(taken.alive))
         self.write_counts_if_due()

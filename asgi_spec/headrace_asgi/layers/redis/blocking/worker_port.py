@@ -32,7 +32,7 @@ from headrace_asgi.log_limit import LogLimit, left_out_note
 from headrace_asgi.names import is_process_queue, non_local_name, require_channel_name, require_group_name
 
 from ..plan.command import RedisCommand, as_is
-from ..plan.ends import Ends
+from ..plan.ends import End, end_commands
 from ..plan.outcomes import Reaction, refusal_of
 from ..plan.outgoing import Outgoing, group_copies, members_of_all, message_entry, outcomes_of
 from ..plan.places import Places
@@ -174,7 +174,7 @@ class RedisWorkerPort(WorkerPort):
         plan, outgoing = self._layer.plan, Outgoing[Out](self._layer.plan)
         codec = plan.codec
         expiry_ms = self._layer.expiry_ms(self._place)
-        ends = Ends(plan)
+        ended: list[End] = []
         later: list[_Said] = []
         groups = [group for item in out if isinstance(item, SendGroup) for group in item.groups]
         members = self._members(groups) if groups else {}
@@ -187,7 +187,7 @@ class RedisWorkerPort(WorkerPort):
                     at_ms = self._layer.expiry_ms(self._place, item.expiry_seconds)
                 outgoing.add(channel, message_entry(codec.encode, channel, item.packed, at_ms), item)
             elif isinstance(item, Finish | Acknowledge):
-                ends.add(item)
+                ended.append(item)
             elif isinstance(item, Control):
                 if is_process_queue(item.reply_channel):  # a foreign server understands no notes
                     name = item.reply_channel
@@ -205,7 +205,10 @@ class RedisWorkerPort(WorkerPort):
                 later.append((command, [item]))
             else:
                 assert_never(item)
-        return [*outgoing.commands(), *later, *ends.commands()]
+        said: list[_Said] = [*outgoing.commands(), *later]
+        if ended:
+            said += end_commands(plan, ended)
+        return said
 
     def _members(self, groups: Sequence[str]) -> dict[str, _Members | Outcome]:
         """Who is in these groups, or why nothing can be said to them: one round trip before the write."""

@@ -19,11 +19,22 @@ local function forget(member)
   redis.call('HDEL', body, string.sub(member, 2))
 end
 
+local function postpone(member, name)
+  redis.call('ZADD', due, now + pause_ms, member)
+  if name ~= '' then
+    count(n, name .. '|postponed', 1)
+  end
+end
+
 -- A message of an acknowledged channel: its next try begins, or it had as many as it gets.
-local function try_again(member, keys, bell, name)
+local function try_again(member, keys, capacity, name, bell)
   local c, _, r, x = unpack(KEYS, keys + 1, keys + 4)
   local id = string.sub(member, 2)
   local before = redis.call('HGET', tries, id)
+  if not before and redis.call('LLEN', r) >= capacity then
+    postpone(member, name)
+    return
+  end
   if (tonumber(before or '') or 0) >= most then
     redis.call('HSETNX', why, id, reason)
     redis.call('RPUSH', x, id)
@@ -45,10 +56,7 @@ local function send(member, keys, capacity, ttl, name, entry)
     return
   end
   if redis.call('LLEN', list) >= capacity then
-    redis.call('ZADD', due, now + pause_ms, member)
-    if name ~= '' then
-      count(n, name .. '|postponed', 1)
-    end
+    postpone(member, name)
     return
   end
   forget(member)
@@ -72,11 +80,11 @@ for i = 5 + 4 * queues, #ARGV, 2 do
       forget(member)
       count(n, 'headrace.due|unreadable', 1)
     else
-      local keys, args = 4 * queue + 1, 4 * queue
+      local keys, capacity, ttl, name, bell = 4 * queue + 1, unpack(ARGV, 4 * queue + 1, 4 * queue + 4)
       if string.sub(member, 1, 1) == 'a' then
-        try_again(member, keys, ARGV[args + 4], ARGV[args + 3])
+        try_again(member, keys, tonumber(capacity), name, bell)
       else
-        send(member, keys, tonumber(ARGV[args + 1]), tonumber(ARGV[args + 2]), ARGV[args + 3], string.sub(value, at + 1))
+        send(member, keys, tonumber(capacity), tonumber(ttl), name, string.sub(value, at + 1))
       end
     end
     moved = moved + 1

@@ -96,7 +96,7 @@ class AcknowledgedPlan:
     # What workers say
 
     def claim(self, place: str, channel: str, count: int) -> RedisCommand:
-        """Claim up to `count` messages; the answer is a list of (Claim, entry)."""
+        """Claim up to `count` messages, at most a thousand; the answer is a list of (Claim, entry)."""
         key = self._plan.key
         keys = (
             key(place, "r", channel), key(place, "x", channel), key(place, "due"), key(place, "body"),

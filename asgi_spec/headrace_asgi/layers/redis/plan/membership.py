@@ -44,12 +44,14 @@ class Membership:
     """The groups of one interface process."""
 
     def __init__(self) -> None:
+        #: The groups that each client is in, of those who are in any.
+        self.of_local: dict[str, set[str]] = {}
         self.clear()
 
     def clear(self) -> None:
         """Forget everything: the process has a new name, which is in no group."""
         self._groups: dict[str, _GroupMembers] = {}
-        self._of_local: dict[str, set[str]] = {}
+        self.of_local.clear()
         self._leaves: deque[tuple[float, str]] = deque()
         self._suspects: dict[str, _Suspect] = {}
 
@@ -73,23 +75,23 @@ class Membership:
         if is_open:
             entry.members[local] = None
             entry.listed = entry.leave_at = None
-            self._of_local.setdefault(local, set()).add(group)
+            self.of_local.setdefault(local, set()).add(group)
             self._suspects.pop(group, None)
         self._schedule(group, entry, now)
 
     def discard(self, group: str, local: str, now: float) -> None:
         """A client leaves a group."""
-        groups = self._of_local.get(local)
+        groups = self.of_local.get(local)
         if groups is None or group not in groups:
             return
         groups.remove(group)
         if not groups:
-            del self._of_local[local]
+            del self.of_local[local]
         self._drop(group, local, now)
 
     def close(self, local: str, now: float) -> None:
         """A client is gone: it is in no group from now on."""
-        for group in self._of_local.pop(local, ()):
+        for group in self.of_local.pop(local, ()):
             self._drop(group, local, now)
 
     def _drop(self, group: str, local: str, now: float) -> None:

@@ -289,7 +289,7 @@ class Plan:
     def frames_ordered(self, place: str, process: str, frames: Sequence[OrderedFrame]) -> RedisCommand:
         """Send frames through the mailboxes of sockets of one process at one place; those of one in order.
 
-        All that one turn has in one command. The answer is `Accepted`.
+        At most a thousand. The answer is `Accepted`.
         """
         shared = ("f", process), ("w", ""), ("n", ""), ("c", ORDERED_CHANNELS[1])
         keys = [self.key(place, kind, name) for kind, name in shared]

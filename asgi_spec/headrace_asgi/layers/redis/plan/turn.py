@@ -8,7 +8,7 @@ from headrace_asgi.contract import Done
 
 from .command import Argument, RedisCommand
 from .outgoing import Outgoing
-from .plan import Plan
+from .plan import ENTRIES_PER_COMMAND, Plan
 
 __all__ = ["Batch", "Frame", "Turn"]
 
@@ -68,9 +68,12 @@ class Turn:
         # A socket that turns out not to be ordered has its first plain frames behind its last ordered ones.
         ordered, self._ordered = self._ordered, {}
         for place, listed in ordered.items():
-            triples = [(frame.local, frame.order, frame.entry) for frame in listed]
-            command = self._plan.frames_ordered(place, process, triples)
-            batches.append(Batch(command, [frame.done for frame in listed], listed))
+            # A socket has one frame on its way: between two commands none can pass another of its own.
+            for start in range(0, len(listed), ENTRIES_PER_COMMAND):
+                part = listed[start : start + ENTRIES_PER_COMMAND]
+                triples = [(frame.local, frame.order, frame.entry) for frame in part]
+                command = self._plan.frames_ordered(place, process, triples)
+                batches.append(Batch(command, [frame.done for frame in part], part))
         frames, self._frames = self._frames, {}
         for place, listed in frames.items():
             # All in one command: between two room could be made for a frame behind a refused one.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from functools import partial
 from typing import Any
 
@@ -24,6 +24,8 @@ class Groups:
         monotonic: Callable[[], float],
     ) -> None:
         self.membership = Membership()
+        #: The clients that are in any group.
+        self.joined: Container[str] = self.membership.of_local
         #: Name of this process, set whenever it changes.
         self.process = ""
         self._plan = plan

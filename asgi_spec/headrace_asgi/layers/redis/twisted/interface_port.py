@@ -129,6 +129,8 @@ class RedisInterfacePort(InterfacePort):
         self._open = _Open()
         self._known = _Known()
         self._stopping = False
+        #: Whether what was pushed is to be compared with what was read, before the next take.
+        self._compares = False
         self._receiver: InterfaceReceiver
         self._reader: QueueReader
 
@@ -235,7 +237,8 @@ class RedisInterfacePort(InterfacePort):
         self._end(local, None, self._plan.forget, lambda outcome: None)
 
     def leave_groups(self, local: str) -> None:
-        self._groups.close(local)
+        if local in self._groups.joined:
+            self._groups.close(local)
 
     def _end(self, local: str, path: str | None, plan: Callable[[str], RedisCommand], done: Done) -> None:
         """Unregister a socket, whatever it takes."""
@@ -397,6 +400,7 @@ class RedisInterfacePort(InterfacePort):
 
     def flushed(self) -> None:
         self._reader.flushed()
+        self._compares = True
 
     def renamed(self) -> None:
         former, self.process = self.process, self._registration.process
@@ -408,6 +412,7 @@ class RedisInterfacePort(InterfacePort):
         self._receiver.fenced()
 
     def here(self) -> None:
+        self._compares = True  # Redis may have begun to count anew
         self._executor.resume()
         self._settle(None)
         self._groups.changed()
@@ -494,9 +499,7 @@ class RedisInterfacePort(InterfacePort):
     def _take_up(self) -> None:
         self._take_limit = 0
         self._limit_take(TAKE_LIMIT)
-        # Before the first take of a connection nothing is on its way here: the one before it was ended.
-        queued = self._plan.queued(self.process)
-        self._take_link.send(queued.whole().args, partial(self._compare, queued))
+        self._compares = True
         self._take()
         self._tell_up()
 
@@ -516,6 +519,11 @@ class RedisInterfacePort(InterfacePort):
             self._take_packed = pack(self._take_command.args)
 
     def _take(self) -> None:
+        if self._compares:
+            # Before a take nothing is on its way here: a connection that broke was ended by the next one.
+            self._compares = False
+            queued = self._plan.queued(self.process)
+            self._take_link.send(queued.whole().args, partial(self._compare, queued))
         self._take_link.send_now(self._take_packed, self._taken)
 
     def _taken(self, answer: Any) -> None:

@@ -50,7 +50,7 @@ class QueueReader:
             control.DISCARD: self._discard,
             control.GROUP: self._group,
             control.MEMBERS: self._members,
-            control.FORGOTTEN: lambda body: forgotten(),
+            control.FORGOTTEN: lambda body: self._forgotten(forgotten),
         }
 
     def lost(self, pushed: int, waiting: int) -> int:
@@ -112,6 +112,11 @@ class QueueReader:
                 self._receiver.control(kind, _named(body, "local"), body)
         except _Incomplete as error:
             self._count("unreadable", f"a control entry {kind!r} has no {error}")
+
+    def _forgotten(self, tell: Callable[[], None]) -> None:
+        if self._read is not None:
+            self._read -= 1  # pushed to a process that is not known, so nowhere counted
+        tell()
 
     def _add(self, body: Message) -> None:
         group, local = _named(body, "group"), _named(body, "local")

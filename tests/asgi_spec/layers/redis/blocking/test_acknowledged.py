@@ -50,6 +50,15 @@ def test_a_message_that_cannot_be_read_is_tried_elsewhere_or_laid_aside(
     other.close()
 
 
+def test_so_many_messages_as_one_likes_are_claimed_at_once(bench: Bench) -> None:
+    layer = RedisPlaceLayer([bench.url], acknowledged=["kept"], capacity=10_000)
+    layer.send_many([("kept", {"n": number}) for number in range(4_500)])
+    taken = layer.receive_many(["kept"], 5_000)
+    assert [message["n"] for _, message in taken] == list(range(4_500))
+    assert layer.statistics("kept")["done"] == 4_500
+    layer.close()
+
+
 def test_a_claim_that_fails_costs_nothing_but_time(
     private_redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:

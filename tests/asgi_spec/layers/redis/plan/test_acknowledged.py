@@ -213,6 +213,19 @@ def test_one_for_later_begins_its_first_try_when_it_is_due(desk: Desk) -> None:
     assert desk.do(keep) is Outcome.DUPLICATE
 
 
+def test_one_for_later_waits_for_room_and_one_that_is_tried_again_does_not(desk: Desk) -> None:
+    desk.do(desk.plan.later.keep("0.late", "work", ENTRY, Due(0, from_now=True)))
+    desk.send("a", "b", "c")
+    desk.lapse()
+    assert desk.client.llen(desk.key("r", "work")) == 3
+    assert desk.do(desk.plan.statistics("work")[0])["postponed"] == 1
+    (claim,) = desk.claim()
+    desk.send("d")
+    desk.fail(claim)
+    desk.lapse()
+    assert desk.client.llen(desk.key("r", "work")) == 4
+
+
 def test_what_something_else_wrote_among_the_ids_is_passed_over(desk: Desk) -> None:
     desk.client.hset(desk.key("body"), mapping={"0.short": "work x", "0.blank": "y" * 50})
     desk.send("a")

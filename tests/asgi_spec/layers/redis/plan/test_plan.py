@@ -14,7 +14,7 @@ from headrace_asgi.contract import OpenSocket, Outcome
 from headrace_asgi.envelope import decode, encode, pack_message, unpack_message
 from headrace_asgi.layers.redis.plan.command import ALIVE, FENCED, LOST, UNMARKED
 from headrace_asgi.layers.redis.plan.places import Places
-from headrace_asgi.layers.redis.plan.plan import ORDERED_CHANNELS, Plan, RedisCommand
+from headrace_asgi.layers.redis.plan.plan import ENTRIES_PER_COMMAND, ORDERED_CHANNELS, Plan, RedisCommand
 from headrace_asgi.limits import ANNOUNCED_SECONDS, TAKERS_REMEMBERED_SECONDS, Capacities
 from headrace_asgi.names import new_process_queue
 from headrace_asgi.tally import TallyBatch
@@ -156,6 +156,21 @@ def test_of_ordered_frames_that_come_together_the_last_ones_are_refused(desk: De
     answer = desk.do(desk.plan.frames_ordered("0", desk.process, frames))
     assert answer == ([Outcome.DUPLICATE] * 5 + [FULL] * 2, (5, 5))
     assert counted(desk, RECEIVE) == (5, 4, 0)
+
+
+def test_a_thousand_ordered_frames_are_one_command_at_most(any_redis_url: str) -> None:
+    url, _, query = any_redis_url.partition("?prefix=")
+    desk = Desk(any_redis_url)
+    desk.plan = Plan(Places([url], query), Capacities(100_000), 60, 86_400)
+    locals_ = [str(number) for number in range(ENTRIES_PER_COMMAND)]
+    for local in locals_:
+        desk.do(desk.plan.connect(desk.process + local, "/", entry(0)))
+    finishes = [(desk.process + local, 0, False) for local in locals_]
+    assert set(desk.do(desk.plan.finish_several("0", finishes))) == {SENT}
+    frames = [(local, 1, entry(1)) for local in locals_]
+    assert set(desk.do(desk.plan.frames_ordered("0", desk.process, frames)).outcomes) == {SENT}
+    assert set(desk.do(desk.plan.frames_ordered("0", desk.process, frames)).outcomes) == {Outcome.DUPLICATE}
+    desk.client.close()
 
 
 def test_several_sockets_are_finished_by_one_command_each_by_its_own_state(desk: Desk) -> None:

@@ -46,3 +46,14 @@ def test_no_call_carries_more_messages_than_lua_can_unpack_and_frames_are_never_
         turn.frame(Frame("0", "a", number, b"f", nothing))
     sizes = [len(batch.dones) for batch in turn.batches("hr1.0.p!")]
     assert sizes == [ENTRIES_PER_COMMAND, ENTRIES_PER_COMMAND, 1, 2 * ENTRIES_PER_COMMAND + 1]
+
+
+def test_ordered_frames_go_first_and_are_split_as_each_socket_has_one_on_its_way() -> None:
+    turn = Turn(PLAN)
+    turn.frame(Frame("0", "plain", 1, b"f", nothing))
+    for number in range(2 * ENTRIES_PER_COMMAND + 1):
+        turn.frame(Frame("0", f"l{number}", 1, b"f", nothing, ordered=True))
+    batches = turn.batches("hr1.0.p!")
+    assert [len(batch.dones) for batch in batches] == [ENTRIES_PER_COMMAND, ENTRIES_PER_COMMAND, 1, 1]
+    assert [batch.command.name for batch in batches] == ["frames_ordered"] * 3 + ["frames"]
+    assert batches[1].frames[0].local == f"l{ENTRIES_PER_COMMAND}"

@@ -67,6 +67,12 @@ def test_what_was_pushed_and_neither_waits_nor_was_read_is_lost_and_told_once(be
     assert bench.reader.lost(9, 1) == 0
 
 
+def test_the_note_that_a_process_is_forgotten_was_pushed_nowhere_and_hides_no_loss(bench: Bench) -> None:
+    bench.note(control.FORGOTTEN)
+    bench.note(control.MEMBERS, group="g", answer="a?b")
+    assert bench.reader.lost(2, 0) == 1
+
+
 def test_nothing_is_lost_where_the_counting_began_anew_or_somebody_emptied_the_queue(bench: Bench) -> None:
     reply = encode(pack_message({"text": "x"}), channel="hr1.0.p!abc")
     bench.reader.read([reply] * 5)
