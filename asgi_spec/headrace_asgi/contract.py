@@ -568,7 +568,10 @@ class WorkerPort(ABC):
 
     @abstractmethod
     def give_back(self, deliveries: Sequence[Delivery]) -> None:
-        """Put deliveries that were not started back at the head of their channels, in their order."""
+        """Put deliveries that were not started back at the head of their channels, in their order.
+
+        Raises LayerUnavailable if none of them is back, OutcomeUnknown if some may be.
+        """
 
     @abstractmethod
     def requeue(self, delivery: Delivery) -> bool:
