@@ -87,8 +87,14 @@ class BrokerSession:
             # Nobody had used the queue for so long that the broker removed it.
             for index in gone:
                 self._declared.forget(queues[index].name)
-            await self._declared.need(*(queues[index] for index in gone))
-            again = await self._publisher.publish([messages[index] for index in gone])
+            try:
+                await self._declared.need(*(queues[index] for index in gone))
+                again = await self._publisher.publish([messages[index] for index in gone])
+            except LayerUnavailable:
+                if len(gone) == len(outcomes):
+                    raise
+                # An error would say that nothing was sent.
+                again = [Outcome.UNAVAILABLE] * len(gone)
             for index, outcome in zip(gone, again, strict=True):
                 outcomes[index] = outcome
         return outcomes

@@ -17,6 +17,7 @@ from headrace_asgi.errors import LayerUnavailable, OutcomeUnknown
 from headrace_asgi.layers.rabbitmq import RabbitMQChannelLayer
 from headrace_asgi.layers.rabbitmq.publisher import Publication
 from headrace_asgi.layers.rabbitmq.session import BrokerSession
+from headrace_asgi.layers.rabbitmq.topology import QueueDeclaration
 from tests.support.rabbitmq_raw import publish_raw
 
 
@@ -184,4 +185,31 @@ def test_who_gives_back_learns_whether_some_of_it_may_be_back(rabbitmq_config: d
     with pytest.raises(LayerUnavailable) as raised:
         worker.port.give_back(taken)
     assert not isinstance(raised.value, OutcomeUnknown)
+    worker.close()
+
+
+def test_what_the_broker_took_is_not_said_again_when_it_goes_before_the_rest_finds_its_queue(
+    rabbitmq_config: dict[str, Any],
+) -> None:
+    worker = Worker(rabbitmq_config)
+    channels = ["here", "removed"]
+    out = [Send(channel, pack_message({})) for channel in channels]
+    worker.port.turn(out, [], 0, 0)
+
+    async def remove(session: BrokerSession) -> None:
+        """As the broker does with a queue that nobody used for long; then it goes."""
+        declared = session._declared
+        await declared.delete(session._topology.channel("removed").name)
+
+        async def need(*queues: QueueDeclaration) -> None:
+            if any(queue.name not in declared._known for queue in queues):
+                raise LayerUnavailable("the broker is gone")
+
+        declared.need = need  # type: ignore[method-assign]
+
+    worker.layer._thread.ask(remove)
+    worker.port.turn(out, [], 0, 0)
+    assert worker.refused == [(out[1], Outcome.UNAVAILABLE)]
+    worker.layer.close()
+    assert [worker.layer.statistics(channel)["pending"] for channel in channels] == [2, 0]
     worker.close()
