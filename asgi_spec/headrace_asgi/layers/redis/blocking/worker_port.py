@@ -185,7 +185,8 @@ class RedisWorkerPort(WorkerPort):
                     at_ms = expiry_ms
                 else:
                     at_ms = self._layer.expiry_ms(self._place, item.expiry_seconds)
-                outgoing.add(channel, message_entry(codec.encode, channel, item.packed, at_ms), item)
+                entry = message_entry(codec.encode, channel, item.packed, at_ms)
+                outgoing.add(channel, entry, item, message_id=item.id)
             elif isinstance(item, Finish | Acknowledge):
                 ends.add(item)
             elif isinstance(item, Control):
