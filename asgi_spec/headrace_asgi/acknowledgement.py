@@ -88,10 +88,11 @@ class AcknowledgedChannels:
 
     def has(self, channel: str) -> bool:
         """Whether the messages of a channel are acknowledged; only those of shared channels are."""
+        if "!" in channel or "?" in channel:
+            return False
         known = self._known.get(channel)
         if known is None:
-            known = "?" not in channel and "!" not in channel
-            known = known and any(pattern.match(channel) for pattern in self._patterns)
+            known = any(pattern.match(channel) for pattern in self._patterns)
             if len(self._known) < 10_000:  # bounds memory: names with random parts are unlimited
                 self._known[channel] = known
         return known

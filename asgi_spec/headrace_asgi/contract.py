@@ -206,7 +206,10 @@ class ChannelLayer(ABC):
         raise _lacking(self, "delay")
 
     def new_message_id(self, channel: str) -> str:
-        """An id for a message that will be sent for later to a channel. Does not block. Raises TypeError."""
+        """An id for a message that will be sent to a channel: for later, or to an acknowledged one.
+
+        Does not block. Raises TypeError.
+        """
         raise _lacking(self, "delay")
 
     def cancel(self, message_id: str) -> bool:
@@ -452,8 +455,10 @@ class Send:
     expiry_seconds: float | None = None
     #: Whether it is (a part of) the response to an HTTP request.
     is_response: bool = False
-    #: Whether it changes nothing when it comes twice: a complete response.
+    #: Whether it changes nothing when it comes twice: a complete response, or one with an `id`.
     is_repeatable: bool = False
+    #: Of `ChannelLayer.new_message_id`, if its channel is acknowledged: said again it is there once.
+    id: str = ""
 
 
 @dataclass(slots=True)
@@ -505,6 +510,8 @@ class SendLater:
     id: str
     due: Due
     origin: str = ""
+    #: Whether it changes nothing when it is said twice, whenever that is: its channel is acknowledged.
+    is_repeatable: bool = False
 
 
 @dataclass(slots=True)
@@ -568,7 +575,10 @@ class WorkerPort(ABC):
 
     @abstractmethod
     def give_back(self, deliveries: Sequence[Delivery]) -> None:
-        """Put deliveries that were not started back at the head of their channels, in their order."""
+        """Put deliveries that were not started back at the head of their channels, in their order.
+
+        Raises LayerUnavailable if none of them is back, OutcomeUnknown if some may be.
+        """
 
     @abstractmethod
     def requeue(self, delivery: Delivery) -> bool:

@@ -165,6 +165,9 @@ class Outbox:
             item.is_repeatable = not content.get("more_content")
         elif "content" in content:  # a part of one; messages to a WebSocket have other keys (ASGI)
             item.is_response = True
+        if layer.is_acknowledged(channel):
+            item.id = layer.new_message_id(channel)
+            item.is_repeatable = True
         if layer is self._layer:
             self.items.append(item)
         else:
@@ -185,7 +188,9 @@ class Outbox:
         """Collect a message for later; the id to cancel it by. Raises as the module's `send_later` does."""
         message_id = layer.new_message_id(channel)
         packed = pack_message(content, self._limit_bytes)
-        item = SendLater(channel, packed, message_id, due(delay, at), self.origin)
+        item = SendLater(
+            channel, packed, message_id, due(delay, at), self.origin, layer.is_acknowledged(channel)
+        )
         if layer is self._layer:
             self.items.append(item)
         else:

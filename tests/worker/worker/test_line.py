@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from headrace.conf import WorkerSettings
+from headrace.outbox import Outbox
 from headrace.worker.flight_record import FlightRecord
 from headrace.worker.line import Line
 from headrace_asgi import InMemoryChannelLayer
 from headrace_asgi.contract import (
+    Acknowledge,
     Control,
     Delivery,
     Finish,
@@ -124,6 +126,22 @@ def test_what_was_said_during_an_outage_is_written_after_it() -> None:
     scene.layer.down = False
     scene.take()
     assert scene.layer.receive(["there"]) == ("there", {"n": 1})
+
+
+def test_an_acknowledged_message_leads_to_the_next_one_also_if_the_connection_breaks_between() -> None:
+    scene = Scene(acknowledged=["orders.*"])
+    scene.layer.send("orders.new", {"n": 1})
+    (new,) = scene.line.turn(["orders.new"], 1)
+    assert new.claim is not None
+    said = Outbox(scene.layer, "app.consumer")
+    said.send(scene.layer, "orders.mail", {"n": 2})
+    scene.line.put([*said.items, Acknowledge(new.channel, new.claim, new.place)])
+    scene.layer.down, scene.layer.error = True, OutcomeUnknown("the connection broke before Redis answered")
+    scene.take()
+    scene.layer.down = False
+    scene.take()
+    assert scene.layer.receive(["orders.mail"]) == ("orders.mail", {"n": 2})
+    assert scene.layer.statistics("orders.new")["done"] == 1
 
 
 def test_a_stop_ends_a_pause() -> None:

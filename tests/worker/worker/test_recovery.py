@@ -15,7 +15,8 @@ from headrace_asgi.contract import ChannelLayer, Control, Delivery, Out, WorkerP
 from headrace_asgi.errors import LayerUnavailable, OutcomeUnknown
 from headrace_asgi.layers.memory.worker_port import MemoryWorkerPort
 from headrace_asgi.limits import COUNTS_SECONDS
-from tests.support.services import RedisServer
+from tests.support.services import RedisServer, valkey_binary
+from tests.support.stack import eventually
 from tests.support.workers import Clock
 
 SOCKET = "hr1.0.process!a"
@@ -238,6 +239,58 @@ def test_on_redis_too_the_rest_is_taken_in_order_and_no_connection_stays(redis_l
     redis_layer.send_many([("work", {"n": number}) for number in range(4)])
     died_holding(Recovery(redis_layer), taken(redis_layer, ["work"], 3), started=1)
     assert [one.message["n"] for one in taken(redis_layer, ["work"], 3)] == [1, 2, 3]
+
+
+def test_a_channel_that_something_else_wrote_over_multiplies_nothing_of_the_others(
+    redis_layer: Any, private_redis_server: RedisServer
+) -> None:
+    redis_layer.send_many([(channel, {"n": number}) for number in range(2) for channel in ("work", "spoilt")])
+    held = taken(redis_layer, ["spoilt"], 2) + taken(redis_layer, ["work"], 2)
+    (shard,) = redis_layer.shards.values()
+    key = shard.plan.queue_key(shard.place, "spoilt")
+    private_redis_server.command("SET", key, "no list")
+    recovery = Recovery(redis_layer)
+    died_holding(recovery, held)
+    recovery.settle(1.0)
+    assert redis_layer.statistics("work")["pending"] == 2
+    private_redis_server.command("DEL", key)
+    recovery.settle(2.0)
+    assert recovery.due is None
+    for channel in ("work", "spoilt"):
+        assert [one.message["n"] for one in taken(redis_layer, [channel], 2)] == [0, 1]
+        assert redis_layer.statistics(channel)["pending"] == 0
+
+
+def settled(recovery: Recovery) -> bool:
+    """Whether one more try settles all."""
+    recovery.settle(2.0)
+    return recovery.due is None
+
+
+def test_a_redis_that_is_away_multiplies_nothing_at_the_others() -> None:
+    from headrace_asgi import RedisChannelLayer
+
+    with RedisServer(valkey_binary()) as one, RedisServer(valkey_binary()) as other:
+        layer = RedisChannelLayer(hosts=[one.tcp_url, other.tcp_url])
+        for number in range(6):
+            layer.send("work", {"n": number})
+        held = taken(layer, ["work"], 6)
+        here, there = ([each for each in held if each.place == place] for place in layer.shards)
+        assert here
+        assert there
+        away = {one.tcp_url: one, other.tcp_url: other}[layer.map.labels[there[0].place]]
+        away.kill()
+        recovery = Recovery(layer)
+        died_holding(recovery, held)
+        recovery.settle(1.0)
+        assert recovery.due is not None
+        assert len(taken(layer, ["work"], len(here))) == len(here)
+        assert layer.receive(["work"]) == (None, None)
+        away.start()
+        eventually(lambda: settled(recovery))
+        back = taken(layer, ["work"], len(there))
+        assert [each.message for each in back] == [each.message for each in there]
+        layer.close()
 
 
 def test_an_acknowledged_message_that_ran_is_tried_again_soon_and_one_that_did_not_at_once() -> None:

@@ -214,6 +214,21 @@ def test_of_what_nobody_knows_only_harmless_repetitions_are_said_again() -> None
     assert kept.counters == {"unknown": 3}
 
 
+def test_what_is_for_an_acknowledged_channel_is_said_again_and_nothing_else_of_its_consumer() -> None:
+    layer = layer_with([], acknowledged=["kept", "kept.*"])
+    outbox = Outbox(layer, "app.consumer")
+    for channel in ("kept", "work", REPLY, "kept.answers!abc"):
+        outbox.send(layer, channel, {"n": 1})
+    for channel in ("kept", "work"):
+        outbox.send_later(layer, channel, {"n": 2}, delay=1, at=None)
+    outbox.send_groups(layer, ["room"], {"n": 3})
+    done = Acknowledge("kept", Claim("0.feed", 1), "0")
+    kept = Kept()
+    kept.unsent.broken([*outbox.items, done], OutcomeUnknown("broken pipe"))
+    assert kept.unsent.with_held([]) == [outbox.items[0], outbox.items[4], done]
+    assert kept.counters == {"unknown": 5}
+
+
 def test_what_is_for_a_client_that_left_is_not_missed(caplog: pytest.LogCaptureFixture) -> None:
     kept = Kept()
     kept.refuse([said(1, REPLY), NOTE, FINISH], Outcome.GONE)

@@ -194,7 +194,7 @@ class Recovery:
         """Each part is done once: what could not be asked of the layer is still there with the next try."""
         port = self._layer.open_worker_port(_refused)
         try:
-            self._give_back(port, owed)
+            failed = _give_back(port, owed)
             port.turn(owed.notes, (), 0, 0)
             owed.notes = []
             while owed.ordered:
@@ -202,16 +202,31 @@ class Recovery:
                 owed.ordered.pop(0)
         finally:
             port.close()
+        if failed is not None:
+            raise failed
 
-    def _give_back(self, port: WorkerPort, owed: Settlement) -> None:
-        if not owed.give_back:
-            return
+
+def _give_back(port: WorkerPort, owed: Settlement) -> HeadraceError | None:
+    """Give back what was not started, and keep what has to be tried again; why, if there is any.
+
+    What belongs together is asked alone: a place that is away, or a channel that something else wrote over,
+    keeps nothing else back, and has nothing else given back twice.
+    """
+    together: dict[tuple[str, str], list[Delivery]] = {}
+    for one in owed.give_back:
+        together.setdefault((one.place, one.channel), []).append(one)
+    failed = None
+    owed.give_back = []
+    for some in together.values():
         try:
-            port.give_back(owed.give_back)
+            port.give_back(some)
         except OutcomeUnknown as error:
             # They may be back: twice there, they would run twice.
-            worker_log.error("Perhaps %d messages were not given back: %s", len(owed.give_back), error)
-        owed.give_back = []
+            worker_log.error("Perhaps %d messages were not given back: %s", len(some), error)
+        except HeadraceError as error:
+            owed.give_back += some
+            failed = error
+    return failed
 
 
 def _end_ordered(port: WorkerPort, delivery: Delivery) -> None:

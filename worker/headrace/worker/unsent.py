@@ -78,10 +78,11 @@ class Unsent:
     def refused(self, item: Out, outcome: Outcome) -> None:
         """The layer's word that `item` was not accepted, while the rest of the turn was. Never raises.
 
-        Notes, finishes and complete HTTP responses change nothing when they are said twice, so they are said
-        again after a broken connection; of the rest each is said at most once. What was surely not said, for
-        a reason that may pass, is said again for `retry_seconds`, to a process that Redis forgot for
-        `FORGOTTEN_SECONDS`; a finish until it works or its lease has lapsed, for `FINISH_SECONDS` at most.
+        Notes, finishes, complete HTTP responses and what is for acknowledged channels change nothing when
+        they are said twice, so they are said again after a broken connection; of the rest each is said at
+        most once. What was surely not said, for a reason that may pass, is said again for `retry_seconds`,
+        to a process that Redis forgot for `FORGOTTEN_SECONDS`; a finish until it works or its lease has
+        lapsed, for `FINISH_SECONDS` at most.
         """
         if outcome in _PAUSE_SECONDS:
             self._hold(item, outcome)
@@ -217,6 +218,6 @@ def _queue_of(item: Out) -> str:
 
 
 def _may_be_repeated(item: Out) -> bool:
-    if isinstance(item, Send):
+    if isinstance(item, Send | SendLater):
         return item.is_repeatable
-    return not isinstance(item, SendGroup | SendLater)
+    return not isinstance(item, SendGroup)

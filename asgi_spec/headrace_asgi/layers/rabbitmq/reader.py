@@ -33,6 +33,8 @@ log = logging.getLogger("headrace.layer")
 _BUSY_SECONDS = 0.5
 #: Seconds between two looks at what other processes gave back, and at notes that no message made us read.
 _LOOK_BACK_SECONDS = 1.0
+#: Names of which a taker knows when it was served; those of single-reader channels are unlimited.
+_MOST_SERVED = 10_000
 #: The header that says of which group a message is.
 GROUP_HEADER = "headrace-group"
 
@@ -105,13 +107,18 @@ class TakingLine:
 
     def served(self, name: str) -> None:
         """Something came of it."""
-        self._served[name] = time.monotonic()
+        self._remember(name)
         self._heard_all = False
 
     def heard(self, names: Sequence[str]) -> None:
         """Something came of these while all were heard."""
         for name in names:
-            self._served[name] = time.monotonic()
+            self._remember(name)
+
+    def _remember(self, name: str) -> None:
+        if len(self._served) >= _MOST_SERVED:
+            self._served.clear()
+        self._served[name] = time.monotonic()
 
     async def get(self, queues: Sequence[str], limit: int) -> list[GotMessage]:
         """Up to `limit` messages of these queues, in this order, without waiting. Raises LayerUnavailable."""

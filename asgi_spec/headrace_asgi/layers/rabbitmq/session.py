@@ -87,8 +87,14 @@ class BrokerSession:
             # Nobody had used the queue for so long that the broker removed it.
             for index in gone:
                 self._declared.forget(queues[index].name)
-            await self._declared.need(*(queues[index] for index in gone))
-            again = await self._publisher.publish([messages[index] for index in gone])
+            try:
+                await self._declared.need(*(queues[index] for index in gone))
+                again = await self._publisher.publish([messages[index] for index in gone])
+            except LayerUnavailable:
+                if len(gone) == len(outcomes):
+                    raise
+                # An error would say that nothing was sent.
+                again = [Outcome.UNAVAILABLE] * len(gone)
             for index, outcome in zip(gone, again, strict=True):
                 outcomes[index] = outcome
         return outcomes
@@ -96,12 +102,19 @@ class BrokerSession:
     async def put_back(self, entries: Sequence[tuple[str, bytes, int | None]]) -> None:
         """Put entries that were taken back before all that waits in their channels, in their order.
 
-        Raises LayerUnavailable and OutcomeUnknown.
+        Raises LayerUnavailable if none of them is back, OutcomeUnknown if some may be.
         """
+        out = []
         for channel, entry, lives_ms in entries:
             self.reader.gave_back(channel)
-            if not await self._put(self._topology.given_back(channel), entry, lives_ms):
-                raise LayerUnavailable("RabbitMQ takes nothing at present: see its memory and its disk")
+            out.append((self._topology.given_back(channel), entry, lives_ms or self._expiry_ms))
+        outcomes = await self._publish(out)
+        refused = [outcome for outcome in outcomes if not outcome.accepted]
+        if not refused:
+            return
+        if len(refused) < len(outcomes) or Outcome.UNKNOWN in refused:
+            raise OutcomeUnknown(f"{len(refused)} of {len(outcomes)} were perhaps not given back")
+        raise LayerUnavailable("the connection to RabbitMQ broke, or it takes nothing at present")
 
     async def put_behind(self, channel: str, entry: bytes, lives_ms: int | None) -> bool:
         """Put an entry that was taken at the tail of its channel; False if that is full.

@@ -133,7 +133,7 @@ class RabbitMQWorkerPort(WorkerPort):
     def give_back(self, deliveries: Sequence[Delivery]) -> None:
         """Put deliveries back before all that waits in their channels, in their order.
 
-        Raises LayerUnavailable, OutcomeUnknown.
+        Raises LayerUnavailable if none of them is back, OutcomeUnknown if some may be.
         """
         if not deliveries:
             return

@@ -13,7 +13,11 @@ import pytest
 from headrace_asgi.conformance.worker_port import WorkerPortConformance
 from headrace_asgi.contract import Control, Finish, Out, Outcome, Send, SendGroup
 from headrace_asgi.envelope import pack_message
+from headrace_asgi.errors import LayerUnavailable, OutcomeUnknown
 from headrace_asgi.layers.rabbitmq import RabbitMQChannelLayer
+from headrace_asgi.layers.rabbitmq.publisher import Publication
+from headrace_asgi.layers.rabbitmq.session import BrokerSession
+from headrace_asgi.layers.rabbitmq.topology import QueueDeclaration
 from tests.support.rabbitmq_raw import publish_raw
 
 
@@ -154,4 +158,58 @@ def test_a_message_that_is_given_back_has_the_rest_of_its_life(rabbitmq_config: 
     worker.port.give_back(taken)
     time.sleep(0.5)
     assert worker.port.turn([], ["test"], 1, 0) == []
+    worker.close()
+
+
+def test_who_gives_back_learns_whether_some_of_it_may_be_back(rabbitmq_config: dict[str, Any]) -> None:
+    worker = Worker(rabbitmq_config)
+    worker.layer.send_many([(channel, {"on": channel}) for channel in ("test", "other")])
+    taken = worker.port.turn([], ["test"], 1, 1) + worker.port.turn([], ["other"], 1, 1)
+
+    def let(*outcomes: Outcome) -> None:
+        """Have the broker say so, one after another, of what is published from now on."""
+        coming = list(outcomes)
+
+        async def publish(messages: list[Publication]) -> list[Outcome]:
+            return [coming.pop(0) for _ in messages]
+
+        async def have(session: BrokerSession) -> None:
+            session._publisher.publish = publish  # type: ignore[method-assign]
+
+        worker.layer._thread.ask(have)
+
+    let(Outcome.SENT, Outcome.FULL)
+    with pytest.raises(OutcomeUnknown):
+        worker.port.give_back(taken)
+    let(Outcome.FULL, Outcome.FULL)
+    with pytest.raises(LayerUnavailable) as raised:
+        worker.port.give_back(taken)
+    assert not isinstance(raised.value, OutcomeUnknown)
+    worker.close()
+
+
+def test_what_the_broker_took_is_not_said_again_when_it_goes_before_the_rest_finds_its_queue(
+    rabbitmq_config: dict[str, Any],
+) -> None:
+    worker = Worker(rabbitmq_config)
+    channels = ["here", "removed"]
+    out = [Send(channel, pack_message({})) for channel in channels]
+    worker.port.turn(out, [], 0, 0)
+
+    async def remove(session: BrokerSession) -> None:
+        """As the broker does with a queue that nobody used for long; then it goes."""
+        declared = session._declared
+        await declared.delete(session._topology.channel("removed").name)
+
+        async def need(*queues: QueueDeclaration) -> None:
+            if any(queue.name not in declared._known for queue in queues):
+                raise LayerUnavailable("the broker is gone")
+
+        declared.need = need  # type: ignore[method-assign]
+
+    worker.layer._thread.ask(remove)
+    worker.port.turn(out, [], 0, 0)
+    assert worker.refused == [(out[1], Outcome.UNAVAILABLE)]
+    worker.layer.close()
+    assert [worker.layer.statistics(channel)["pending"] for channel in channels] == [2, 0]
     worker.close()

@@ -58,7 +58,7 @@ class LaterMethods:
     """The methods of a Redis layer about what becomes due."""
 
     def new_message_id(self: _LaterLayer, channel: str) -> str:
-        """An id for a message that will be sent for later to a channel. Does not block."""
+        """An id for a message that will be sent to a channel. Does not block."""
         return new_message_id(self.plan.later.place_for(names.require_channel_name(channel)))
 
     def send_later(

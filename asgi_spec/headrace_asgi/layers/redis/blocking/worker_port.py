@@ -185,7 +185,8 @@ class RedisWorkerPort(WorkerPort):
                     at_ms = expiry_ms
                 else:
                     at_ms = self._layer.expiry_ms(self._place, item.expiry_seconds)
-                outgoing.add(channel, message_entry(codec.encode, channel, item.packed, at_ms), item)
+                entry = message_entry(codec.encode, channel, item.packed, at_ms)
+                outgoing.add(channel, entry, item, message_id=item.id)
             elif isinstance(item, Finish | Acknowledge):
                 ended.append(item)
             elif isinstance(item, Control):
@@ -498,7 +499,7 @@ class RedisWorkerPort(WorkerPort):
     def give_back(self, deliveries: Sequence[Delivery]) -> None:
         """Put deliveries that were not started back at the head of their channels, in their order.
 
-        One round trip. Raises LayerUnavailable or OutcomeUnknown.
+        One round trip. Raises LayerUnavailable if none of them is back, OutcomeUnknown if some may be.
         """
         plan = self._layer.plan
         commands = []
@@ -518,8 +519,11 @@ class RedisWorkerPort(WorkerPort):
             if isinstance(answer, HeadraceError):
                 errors.append(answer)
             self._count_back(one, answer)
-        if errors:
-            raise errors[0]
+        if not errors:
+            return
+        if len(errors) < len(commands) or any(isinstance(error, OutcomeUnknown) for error in errors):
+            raise OutcomeUnknown(f"{len(errors)} of {len(commands)} were not given back: {errors[0]}")
+        raise errors[0]
 
     def _count_back(self, delivery: Delivery, answer: Any) -> None:
         """A delivery was put back, or not: what was perhaps put back is `unknown`, not taken."""

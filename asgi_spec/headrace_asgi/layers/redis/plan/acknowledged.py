@@ -79,9 +79,12 @@ class AcknowledgedPlan:
     def send(
         self, place: str, channel: str, entries: Sequence[bytes], ids: Sequence[str] = ()
     ) -> RedisCommand:
-        """Put entries on a channel; one Outcome each. Each has an id, so that this may be repeated."""
+        """Put entries on a channel; one Outcome each. Each has an id, so that this may be repeated.
+
+        One that has none, or an empty one, gets an id here.
+        """
         key = self._plan.key
-        ids = ids or [new_message_id(place) for _ in entries]
+        ids = [one or new_message_id(place) for one in ids or [""] * len(entries)]
         keys = (key(place, "r", channel), key(place, "c", channel), key(place, "body"), key(place, "n"))
         args: list[Argument] = [self._plan.capacities.of(channel), channel, self.bell(channel)]
         for message_id, entry in zip(ids, entries, strict=True):

@@ -73,6 +73,7 @@ class _OutgoingQueue(Generic[T]):
     entries: list[bytes] = field(default_factory=list)
     controls: list[bool] = field(default_factory=list)
     senders: list[T] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
     has_copies: bool = False
 
 
@@ -83,12 +84,15 @@ class Outgoing(Generic[T]):
         self._plan = plan
         self._queues: dict[str, _OutgoingQueue[T]] = {}
 
-    def add(self, channel: str, entry: bytes, sender: T, is_control: bool = False) -> None:
+    def add(
+        self, channel: str, entry: bytes, sender: T, is_control: bool = False, message_id: str = ""
+    ) -> None:
         """Put an entry behind those for the same queue."""
         queue = self._queue(channel)
         queue.entries.append(entry)
         queue.controls.append(is_control)
         queue.senders.append(sender)
+        queue.ids.append(message_id)
 
     def add_copy(self, channel: str, entry: bytes, sender: T) -> None:
         """Put a copy of a group message behind the entries for the same queue."""
@@ -114,7 +118,9 @@ class Outgoing(Generic[T]):
                 end = start + ENTRIES_PER_COMMAND
                 entries = queue.entries[start:end]
                 if not is_process_queue(name):
-                    command = self._plan.send(queue.channel, entries, sender=process)
+                    command = self._plan.send(
+                        queue.channel, entries, sender=process, ids=queue.ids[start:end]
+                    )
                 elif queue.has_copies:
                     command = self._plan.push_with_copies(name, entries, queue.controls[start:end])
                 else:

@@ -159,18 +159,24 @@ class Plan:
     # Sending to channels
 
     def send(
-        self, channel: str, entries: Sequence[bytes], place: str | None = None, sender: str = ""
+        self,
+        channel: str,
+        entries: Sequence[bytes],
+        place: str | None = None,
+        sender: str = "",
+        ids: Sequence[str] = (),
     ) -> RedisCommand:
         """Put entries on a shared, single-reader or foreign process channel; one Outcome each.
 
-        An interface process names itself as the `sender`: GONE, if it is not registered.
+        An interface process names itself as the `sender`: GONE, if it is not registered. `ids` count on an
+        acknowledged channel only: see `AcknowledgedPlan.send`.
         """
         queue = non_local_name(channel)
         shared = "?" not in queue and "!" not in queue
         if place is None:
             place = self.places.any() if shared else self.places.of(queue)
         if self._acknowledges and shared and self.acknowledged.channels.has(queue):
-            return self.acknowledged.send(place, queue, entries)
+            return self.acknowledged.send(place, queue, entries, ids)
         ttl = 0 if shared else int(self.expiry_seconds) + LEASE_MARGIN_SECONDS
         keys: tuple[str, ...] = (self.key(place, "c", queue), self.key(place, "n"))
         if sender:

@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from headrace_asgi.contract import Out, Send, SendLater
+from headrace_asgi.envelope import pack_message
+from headrace_asgi.later import Due
 from headrace_asgi.layers.redis.blocking.acknowledged import claim_messages
 from headrace_asgi.layers.redis.blocking.layer import RedisPlaceLayer
 from headrace_asgi.layers.redis.plan.command import RedisCommand, as_is
@@ -93,3 +96,23 @@ def test_without_the_pattern_a_process_takes_what_is_there_for_it_all_the_same(b
     plain = RedisPlaceLayer([bench.url])
     assert plain.receive(["kept"]) == ("kept", {"n": 1})
     plain.close()
+
+
+def test_what_a_worker_says_again_is_there_once_also_when_it_was_done_meanwhile(bench: Bench) -> None:
+    layer = bench.layer
+    port = layer.open_worker_port(lambda item, outcome: None)
+    for last in (False, True):
+        said: list[Out] = [
+            Send("kept", pack_message({"n": 1}), id=layer.new_message_id("kept")),
+            Send("kept", pack_message({"n": 2})),
+            SendLater("kept", pack_message({"n": 3}), layer.new_message_id("kept"), Due(0, from_now=True)),
+        ]
+        port.turn(said, (), 0, 0)
+        if last:
+            layer.move_due()
+            assert [message["n"] for _, message in layer.receive_many(["kept"], 5)] == [1, 2, 3]
+        port.turn([said[0], said[2]], (), 0, 0)
+        layer.move_due()
+        found = [message["n"] for _, message in layer.receive_many(["kept"], 5)]
+        assert found == ([] if last else [1, 2, 3])
+    port.close()

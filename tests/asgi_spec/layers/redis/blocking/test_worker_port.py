@@ -14,7 +14,7 @@ from headrace_asgi import control
 from headrace_asgi.conformance.worker_port import WorkerPortConformance
 from headrace_asgi.contract import Control, Finish, Out, Outcome, Send, SendGroup
 from headrace_asgi.envelope import pack_message
-from headrace_asgi.errors import LayerRefused, LayerUnavailable, OutcomeUnknown
+from headrace_asgi.errors import KeySpoilt, LayerRefused, LayerUnavailable, OutcomeUnknown
 from headrace_asgi.layers.redis.blocking import worker_port as redis_port
 from headrace_asgi.layers.redis.blocking.layer import RedisPlaceLayer
 from headrace_asgi.layers.redis.blocking.worker_port import RedisWorkerPort
@@ -300,6 +300,20 @@ def test_without_redis_nothing_is_executed_and_with_it_the_next_turn_works(
     worker.process.register()
     worker.port.turn([Send(worker.reply, pack_message({"n": 1}))], ["test"], 1, 0)
     assert [one.message for one in worker.process.heard()] == [{"n": 1}]
+
+
+def test_who_gives_back_learns_whether_some_of_it_may_be_back(worker: Worker) -> None:
+    layer = worker.layer
+    layer.send_many([(channel, {}) for channel in ("good", "spoilt")])
+    good, spoilt = (worker.port.turn([], [channel], 1, 1) for channel in ("good", "spoilt"))
+    key = layer.plan.queue_key("0", "spoilt")
+    layer.ask(RedisCommand("0", ("SET", key, "no list"), as_is))
+    with pytest.raises(KeySpoilt):
+        worker.port.give_back(spoilt)
+    with pytest.raises(OutcomeUnknown, match="1 of 2"):
+        worker.port.give_back(good + spoilt)
+    assert layer.statistics("good")["pending"] == 1
+    layer.flush()
 
 
 def test_a_write_without_an_answer_is_unknown(worker: Worker, private_redis_server: RedisServer) -> None:
