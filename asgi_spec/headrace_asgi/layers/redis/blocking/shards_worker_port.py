@@ -86,7 +86,8 @@ class _Berth:
         self.place = shard.place
         self._on_refused = partial(on_refused, self)
         self.port: RedisWorkerPort | None = None
-        #: Whether it can be used. Set by the thread that opened it, cleared by the owner.
+        #: Whether it can be used. Set by the thread that opened it, cleared by the owner: while it is False,
+        #: the port is that thread's.
         self.is_open = False
         self.kept: list[Out] = []
         self.away_since = 0.0
@@ -141,7 +142,7 @@ class ShardsWorkerPort(WorkerPort):
             raise errors[0]
         for berth in self._berths.values():
             if not berth.is_open:
-                self._away(berth, errors[0])
+                self._begin_opening(berth, errors[0])
 
     @property
     def counters(self) -> Counter[str]:
@@ -304,10 +305,10 @@ class ShardsWorkerPort(WorkerPort):
             self._away(berth, error)
 
     def _answers(self, waiting: Sequence[_Berth], seconds: float) -> list[Delivery]:
-        """What comes within so many seconds, or until `wake`."""
+        """What comes within so many seconds, or until `wake`, to those of them that still wait."""
         poll = select.poll()
         poll.register(self._wake_in, select.POLLIN)
-        by_descriptor = {berth.port.fileno(): berth for berth in waiting if berth.port is not None}
+        by_descriptor = {one.port.fileno(): one for one in waiting if _waits(one) and one.port is not None}
         for descriptor in by_descriptor:
             poll.register(descriptor, select.POLLIN)
         found = []
@@ -346,7 +347,11 @@ class ShardsWorkerPort(WorkerPort):
 
     def _away(self, berth: _Berth, error: HeadraceError) -> None:
         """One Redis cannot be reached: go on without it until a thread has opened it again."""
-        berth.is_open = False
+        if berth.is_open:  # else that thread runs already
+            berth.is_open = False
+            self._begin_opening(berth, error)
+
+    def _begin_opening(self, berth: _Berth, error: HeadraceError) -> None:
         berth.away_since = time.monotonic()
         self._layer.note_away(berth.place)
         if berth.trouble.happened(berth.away_since):

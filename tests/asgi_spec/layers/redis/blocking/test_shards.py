@@ -21,6 +21,7 @@ from headrace_asgi.contract import Delivery, Out, Outcome, Send, SendGroup
 from headrace_asgi.envelope import pack_message
 from headrace_asgi.errors import ChannelFull, ConfigurationError, LayerUnavailable
 from headrace_asgi.layers.redis.blocking.shards import RedisChannelLayer
+from headrace_asgi.tally import Tally
 from tests.support.conformance import OnValkey
 from tests.support.reactors import hand_reactor
 from tests.support.redis_process import OverShards
@@ -327,3 +328,33 @@ def test_what_was_taken_anywhere_is_accounted_for_together(servers: Servers) -> 
     assert other.statistics("work") == account
     layer.flush()
     assert set(other.statistics("work").values()) == {0}
+
+
+class KillsAtTheFirstTake(Tally):
+    """Counts, and has a server killed in the middle of the turn that takes something."""
+
+    def __init__(self, server: RedisServer) -> None:
+        super().__init__()
+        self._server = server
+
+    def add(self, channel: str, what: str, number: int = 1) -> None:
+        if self._server.is_running:
+            self._server.kill()
+        super().add(channel, what, number)
+
+
+def openers(layer: RedisChannelLayer) -> list[str]:
+    """The threads that open a Redis again, by name."""
+    names = [f"open-{place}" for place in layer.map.places]
+    return [thread.name for thread in threading.enumerate() if thread.name in names]
+
+
+def test_one_thread_opens_a_redis_that_died_while_its_take_was_ended(servers: Servers) -> None:
+    layer = servers.another(2)
+    port = layer.open_worker_port(ignore)
+    healthy, dying = layer.map.places
+    layer.use_tally(KillsAtTheFirstTake(servers.by_url[layer.map.labels[dying]]))
+    threading.Timer(0.2, layer.shards[healthy].send, ("work", {"value": 1})).start()
+    assert values(port.turn((), ["work"], 1, 5)) == [1]
+    assert openers(layer) == [f"open-{dying}"]
+    port.close()
