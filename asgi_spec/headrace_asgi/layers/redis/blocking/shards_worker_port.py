@@ -33,7 +33,13 @@ from headrace_asgi.contract import (
     SendLater,
     WorkerPort,
 )
-from headrace_asgi.errors import ConfigurationError, HeadraceError, LayerUnavailable, OutcomeUnknown
+from headrace_asgi.errors import (
+    ConfigurationError,
+    HeadraceError,
+    KeySpoilt,
+    LayerUnavailable,
+    OutcomeUnknown,
+)
 from headrace_asgi.later import place_of_id
 from headrace_asgi.log_limit import Trouble
 from headrace_asgi.names import require_channel_name, require_group_name
@@ -47,9 +53,13 @@ log = logging.getLogger("headrace.layer")
 
 #: Pauses between two tries to reach a Redis that is away: at first, and at most.
 FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS = 0.05, 1.0
-#: Seconds that a Redis has to end its take when another one brought something. A slower one goes on waiting
-#: by itself and is left out until it answers.
+#: Seconds that a Redis has to end its take when another one brought something, or to answer one that does not
+#: wait. A slower one goes on by itself and is left out until it answers: nobody waits for one that hangs, and
+#: what it takes when it goes on is run.
 END_SECONDS = 0.1
+#: Seconds for which this process asks a Redis for nothing but messages after it was late, or a thread failed
+#: to open it: longer than such a thread needs for its next try.
+LEFT_OUT_SECONDS = 10.0
 #: Between two requests to end a take that Redis has not begun yet.
 END_AGAIN_SECONDS = 0.005
 #: Things kept for one Redis that is away; further ones are refused.
@@ -75,7 +85,9 @@ class SeveralShards(Protocol):
     def shards(self) -> Mapping[str, OneShard]: ...
 
     def in_turn(self) -> Sequence[OneShard]: ...
-    def note_away(self, place: str) -> None: ...
+    def is_away(self, place: str) -> bool: ...
+    def note_away(self, place: str, seconds: float = ...) -> None: ...
+    def note_back(self, place: str) -> None: ...
 
 
 class _Berth:
@@ -99,6 +111,7 @@ class _Berth:
             port = self.shard.open_worker_port(self._on_refused)
             if not isinstance(port, RedisWorkerPort):
                 raise TypeError(f"{self.shard.label} has ports of another kind: {port!r}")
+            port.waits_for_hanging = False
             self.port = port
         else:
             self.port.reopen()
@@ -132,17 +145,21 @@ class ShardsWorkerPort(WorkerPort):
             raise
 
     def _connect(self) -> None:
-        errors = []
-        for berth in self._berths.values():
+        """Open what answers; what was found to be away a moment ago is left to a thread, unless all were."""
+        errors: dict[str, LayerUnavailable] = {}
+        for berth in sorted(self._berths.values(), key=lambda one: self._layer.is_away(one.place)):
+            if self._layer.is_away(berth.place) and any(one.is_open for one in self._berths.values()):
+                errors[berth.place] = LayerUnavailable(f"{berth.shard.label} did not answer a moment ago")
+                continue
             try:
                 berth.open()
             except LayerUnavailable as error:
-                errors.append(error)
+                self._layer.note_away(berth.place)
+                errors[berth.place] = error
         if len(errors) == len(self._berths):
-            raise errors[0]
-        for berth in self._berths.values():
-            if not berth.is_open:
-                self._begin_opening(berth, errors[0])
+            raise next(iter(errors.values()))
+        for place, why in errors.items():
+            self._begin_opening(self._berths[place], why)
 
     @property
     def counters(self) -> Counter[str]:
@@ -223,6 +240,8 @@ class ShardsWorkerPort(WorkerPort):
             self._keep(berth, said)
             return []
         everything, berth.kept = [*berth.kept, *said], []
+        if not everything and not berth.port.owes:
+            return self._take(berth, channels, limit)
         try:
             return berth.port.turn(everything, channels, limit, 0)
         except OutcomeUnknown as error:
@@ -233,6 +252,15 @@ class ShardsWorkerPort(WorkerPort):
             self._away(berth, error)
             self._keep(berth, everything)
         return []
+
+    def _take(self, berth: _Berth, channels: Sequence[str], limit: int) -> list[Delivery]:
+        """Take what is there, without a wait; a Redis that does not answer soon is left out until it does."""
+        found: list[Delivery] = []
+        if self._begin(berth, channels, limit, None):
+            give_up = time.monotonic() + END_SECONDS
+            while _waits(berth) and (left := give_up - time.monotonic()) > 0:
+                found += self._answers([berth], left)
+        return found
 
     def _refused(self, berth: _Berth, item: Out, outcome: Outcome) -> None:
         """The word of one port. A group message is said again there only, as others have accepted it."""
@@ -266,7 +294,7 @@ class ShardsWorkerPort(WorkerPort):
     def _wait(self, channels: Sequence[str], limit: int, block_seconds: float) -> list[Delivery]:
         """Begin a take at each place, and end them all when one has brought something."""
         deadline = time.monotonic() + block_seconds
-        if any(berth.kept and berth.is_open for berth in self._berths.values()):
+        if any(berth.kept and berth.is_ready for berth in self._berths.values()):
             block_seconds = min(block_seconds, END_SECONDS)
         late = self._waiting()
         begun = [one for one in self._berths.values() if self._begin(one, channels, limit, block_seconds)]
@@ -274,6 +302,8 @@ class ShardsWorkerPort(WorkerPort):
         while not found and not self._woken and (left := deadline - time.monotonic()) > 0:
             found += self._answers(self._waiting(), left)
             if begun and not any(map(_waits, begun)):
+                break
+            if any(one.kept and one.is_ready for one in late):
                 break
         give_up = time.monotonic() + END_SECONDS
         while (left_over := [one for one in begun if _waits(one)]) and time.monotonic() < give_up:
@@ -285,7 +315,7 @@ class ShardsWorkerPort(WorkerPort):
     def _waiting(self) -> list[_Berth]:
         return [berth for berth in self._berths.values() if _waits(berth)]
 
-    def _begin(self, berth: _Berth, channels: Sequence[str], limit: int, block_seconds: float) -> bool:
+    def _begin(self, berth: _Berth, channels: Sequence[str], limit: int, block_seconds: float | None) -> bool:
         listed = self._channels_at(berth.place, channels)
         if not listed or not berth.is_ready or berth.port is None:
             return False
@@ -332,7 +362,14 @@ class ShardsWorkerPort(WorkerPort):
 
     def _late(self) -> list[Delivery]:
         """What takes brought that did not end in time."""
-        return [delivery for berth in self._waiting() for delivery in self._taken(berth)]
+        found = []
+        for berth in self._waiting():
+            found += self._taken(berth)
+            if _waits(berth):
+                self._layer.note_away(berth.place, LEFT_OUT_SECONDS)
+            else:
+                self._layer.note_back(berth.place)
+        return found
 
     def wake(self) -> None:
         """End a waiting `turn`, or the next one. Callable from any thread and from a signal handler."""
@@ -349,11 +386,11 @@ class ShardsWorkerPort(WorkerPort):
         """One Redis cannot be reached: go on without it until a thread has opened it again."""
         if berth.is_open:  # else that thread runs already
             berth.is_open = False
+            self._layer.note_away(berth.place)
             self._begin_opening(berth, error)
 
     def _begin_opening(self, berth: _Berth, error: HeadraceError) -> None:
         berth.away_since = time.monotonic()
-        self._layer.note_away(berth.place)
         if berth.trouble.happened(berth.away_since):
             log.warning(
                 "One of several Redis is away (%s): what is said to its clients waits, and nothing is taken "
@@ -371,10 +408,12 @@ class ShardsWorkerPort(WorkerPort):
             try:
                 berth.open()
             except (LayerUnavailable, ConfigurationError) as error:
+                self._layer.note_away(berth.place, LEFT_OUT_SECONDS)
                 log.debug("%s is still away: %s", berth.shard.label, error)
             except Exception:
                 log.exception("Opening %s failed; it is tried again", berth.shard.label)
             else:
+                self._layer.note_back(berth.place)
                 if self._stop_opening.is_set() and berth.port is not None:
                     berth.port.close()
                 self.wake()
@@ -417,8 +456,20 @@ class ShardsWorkerPort(WorkerPort):
             return delivery.order is None
 
     def renew(self, delivery: Delivery) -> bool:
-        """Extend the ordering lease of a delivery that runs long; False if it lapsed. From any thread."""
-        return self._port(delivery.place).renew(delivery)
+        """Extend the lease of a delivery that runs long; False if it lapsed. From any thread.
+
+        Raises LayerUnavailable at once while its Redis is away: the leases at the others do not wait for it.
+        """
+        berth, port = self._berths[delivery.place], self._port(delivery.place)
+        if self._layer.is_away(berth.place):
+            raise LayerUnavailable(f"{berth.shard.label} did not answer a moment ago")
+        try:
+            return port.renew(delivery)
+        except KeySpoilt:
+            raise
+        except LayerUnavailable:
+            self._layer.note_away(berth.place)
+            raise
 
     def _port(self, place: str) -> RedisWorkerPort:
         port = self._berths[place].port

@@ -21,6 +21,7 @@ from headrace_asgi.contract import Delivery, Out, Outcome, Send, SendGroup
 from headrace_asgi.envelope import pack_message
 from headrace_asgi.errors import ChannelFull, ConfigurationError, LayerUnavailable
 from headrace_asgi.layers.redis.blocking.shards import RedisChannelLayer
+from headrace_asgi.layers.redis.blocking.silence import ANSWER_SECONDS
 from headrace_asgi.tally import Tally
 from tests.support.conformance import OnValkey
 from tests.support.reactors import hand_reactor
@@ -357,4 +358,60 @@ def test_one_thread_opens_a_redis_that_died_while_its_take_was_ended(servers: Se
     threading.Timer(0.2, layer.shards[healthy].send, ("work", {"value": 1})).start()
     assert values(port.turn((), ["work"], 1, 5)) == [1]
     assert openers(layer) == [f"open-{dying}"]
+    port.close()
+
+
+def test_workers_go_on_with_the_others_while_one_hangs_and_nothing_it_has_is_lost(servers: Servers) -> None:
+    layer = servers.another(2)
+    healthy, hung = layer.map.places
+    port = layer.open_worker_port(ignore)
+    assert port.turn((), ["work"], 1, 0.05) == []
+    layer.shards[hung].send("work", {"value": 100})
+    servers.by_url[layer.map.labels[hung]].pause()
+    try:
+        begun = time.monotonic()
+        for value in range(5):
+            layer.shards[healthy].send("work", {"value": value})
+            assert values(port.turn((), ["work"], 1, 2)) == [value]
+        threading.Timer(0.2, port.wake).start()
+        assert port.turn((), ["work"], 1, 30) == []
+        assert time.monotonic() - begun < 2
+    finally:
+        servers.by_url[layer.map.labels[hung]].resume()
+    found: list[int] = []
+    eventually(lambda: found.extend(values(port.turn((), ["work"], 1, 0.5))) or found == [100])
+    port.close()
+
+
+def test_what_is_said_to_one_that_hangs_holds_a_worker_once(servers: Servers) -> None:
+    layer = servers.another(2)
+    healthy, hung = layer.map.places
+    refused: list[Outcome] = []
+    port = layer.open_worker_port(lambda item, outcome: refused.append(outcome))
+    server = servers.by_url[layer.map.labels[hung]]
+    server.pause()
+    try:
+        begun = time.monotonic()
+        port.turn([said(f"mail?{hung}.1", 1)], ["work"], 1, 0)
+        assert time.monotonic() - begun < ANSWER_SECONDS + 2
+        assert refused == [Outcome.UNKNOWN]
+        begun = time.monotonic()
+        for value in range(10):
+            layer.shards[healthy].send("work", {"value": value})
+            assert values(port.turn([said(f"mail?{hung}.1", 2)], ["work"], 1, 2)) == [value]
+        with pytest.raises(LayerUnavailable):
+            port.renew(Delivery("test", {"reply_channel": "a!b"}, b"", 0, hung, 0.0, 1))
+        layer.announce(["work"])
+        assert layer.move_due() > 0
+        layer.reap()
+        assert set(layer.takers()) == {"work"}
+        with contextlib.closing(layer.open_worker_port(ignore)) as another:
+            layer.shards[healthy].send("work", {"value": 11})
+            assert values(another.turn((), ["work"], 1, 2)) == [11]
+        assert time.monotonic() - begun < 2
+    finally:
+        server.resume()
+    layer.shards[hung].send("work", {"value": 12})
+    found: list[int] = []
+    eventually(lambda: found.extend(values(port.turn((), ["work"], 1, 0.5))) or found == [12])
     port.close()
