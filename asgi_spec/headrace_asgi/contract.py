@@ -550,6 +550,8 @@ class WorkerPort(ABC):
     """
 
     on_said: Callable[[], object] | None = None
+    #: Whether it may start threads. Who forks sets False before the first turn.
+    may_start_threads = True
 
     @abstractmethod
     def turn(

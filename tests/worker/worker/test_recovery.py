@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from headrace_asgi.contract import ChannelLayer, Control, Delivery, Out, WorkerP
 from headrace_asgi.errors import LayerUnavailable, OutcomeUnknown
 from headrace_asgi.layers.memory.worker_port import MemoryWorkerPort
 from headrace_asgi.limits import COUNTS_SECONDS
-from tests.support.services import RedisServer
+from tests.support.services import RedisServer, valkey_binary
 from tests.support.workers import Clock
 
 SOCKET = "hr1.0.process!a"
@@ -318,3 +319,42 @@ def test_nobody_waits_for_counts_while_a_layer_may_hang() -> None:
     recovery = Recovery(InMemoryChannelLayer())
     recovery.died([], 10.0, record.left_tally())
     assert recovery.due == 10.0 + COUNTS_SECONDS
+
+
+@pytest.fixture
+def two_servers() -> Iterator[list[RedisServer]]:
+    with RedisServer(valkey_binary()) as first, RedisServer(valkey_binary()) as second:
+        yield [first, second]
+
+
+def over(servers: Sequence[RedisServer]) -> tuple[Any, dict[str, RedisServer]]:
+    """A layer over several Redis, and the server at each place."""
+    from headrace_asgi import RedisChannelLayer
+
+    layer = RedisChannelLayer([server.url for server in servers])
+    by_label = {server.url: server for server in servers}
+    return layer, {place: by_label[label] for place, label in layer.map.labels.items()}
+
+
+def test_the_parent_has_no_threads_also_while_one_of_several_redis_is_away(
+    two_servers: list[RedisServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[str] = []
+    start = threading.Thread.start
+
+    def noted(thread: threading.Thread) -> None:
+        started.append(thread.name)
+        start(thread)
+
+    layer, servers = over(two_servers)
+    there, away = servers
+    servers[away].kill()
+    monkeypatch.setattr(threading.Thread, "start", noted)
+    layer.shards[there].send("work", {"n": 1})
+    held = layer.shards[there].open_worker_port(lambda item, outcome: None)
+    taken = held.turn((), ["work"], 1, 1)
+    died_holding(Recovery(layer), taken)
+    assert layer.shards[there].receive(["work"])[1] == {"n": 1}
+    assert started == []
+    held.close()
+    layer.close()

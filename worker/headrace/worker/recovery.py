@@ -193,6 +193,7 @@ class Recovery:
     def _settle(self, owed: Settlement) -> None:
         """Each part is done once: what could not be asked of the layer is still there with the next try."""
         port = self._layer.open_worker_port(_refused)
+        port.may_start_threads = False
         try:
             self._give_back(port, owed)
             port.turn(owed.notes, (), 0, 0)

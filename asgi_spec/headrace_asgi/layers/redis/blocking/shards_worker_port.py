@@ -3,7 +3,7 @@
 While there is something to do, each turn takes from one Redis, the next one with the next turn. Only when all
 are empty is a take begun at each; the first that brings something ends the others, and their answers are read
 before anything runs: so nothing is held that nobody runs. A Redis that cannot be reached is opened again by a
-thread of its own, and what is to be said to it is kept meanwhile.
+thread of its own (where threads may be started), and what is to be said to it is kept meanwhile.
 """
 
 from __future__ import annotations
@@ -101,6 +101,8 @@ class _Berth:
         #: Whether it can be used. Set by the thread that opened it, cleared by the owner: while it is False,
         #: the port is that thread's.
         self.is_open = False
+        #: Whether that thread was started, since it was open last.
+        self.is_opening = False
         self.kept: list[Out] = []
         self.away_since = 0.0
         self.trouble = Trouble()
@@ -159,7 +161,7 @@ class ShardsWorkerPort(WorkerPort):
         if len(errors) == len(self._berths):
             raise next(iter(errors.values()))
         for place, why in errors.items():
-            self._begin_opening(self._berths[place], why)
+            self._note_outage(self._berths[place], why)
 
     @property
     def counters(self) -> Counter[str]:
@@ -385,11 +387,12 @@ class ShardsWorkerPort(WorkerPort):
     def _away(self, berth: _Berth, error: HeadraceError) -> None:
         """One Redis cannot be reached: go on without it until a thread has opened it again."""
         if berth.is_open:  # else that thread runs already
-            berth.is_open = False
+            berth.is_open = berth.is_opening = False
             self._layer.note_away(berth.place)
-            self._begin_opening(berth, error)
+            self._note_outage(berth, error)
+            self._begin_opening(berth)
 
-    def _begin_opening(self, berth: _Berth, error: HeadraceError) -> None:
+    def _note_outage(self, berth: _Berth, error: HeadraceError) -> None:
         berth.away_since = time.monotonic()
         if berth.trouble.happened(berth.away_since):
             log.warning(
@@ -397,6 +400,11 @@ class ShardsWorkerPort(WorkerPort):
                 "from it until it is back",
                 error,
             )
+
+    def _begin_opening(self, berth: _Berth) -> None:
+        if berth.is_open or berth.is_opening or not self.may_start_threads:
+            return
+        berth.is_opening = True
         opener = threading.Thread(
             target=self._open_again, args=(berth,), name=f"open-{berth.place}", daemon=True
         )
@@ -420,8 +428,9 @@ class ShardsWorkerPort(WorkerPort):
                 return
 
     def _welcome(self) -> None:
-        """Say which Redis are back."""
+        """Say which Redis are back, and see that somebody opens the others."""
         for berth in self._berths.values():
+            self._begin_opening(berth)
             if berth.is_open and (past := berth.trouble.over()) is not None:
                 log.warning("%s is back after %.1f s", berth.shard.label, time.monotonic() - past.first_at)
 
