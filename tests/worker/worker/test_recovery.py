@@ -17,6 +17,7 @@ from headrace_asgi.errors import LayerUnavailable, OutcomeUnknown
 from headrace_asgi.layers.memory.worker_port import MemoryWorkerPort
 from headrace_asgi.limits import COUNTS_SECONDS
 from tests.support.services import RedisServer, valkey_binary
+from tests.support.stack import eventually
 from tests.support.workers import Clock
 
 SOCKET = "hr1.0.process!a"
@@ -357,4 +358,19 @@ def test_the_parent_has_no_threads_also_while_one_of_several_redis_is_away(
     assert layer.shards[there].receive(["work"])[1] == {"n": 1}
     assert started == []
     held.close()
+    layer.close()
+
+
+def test_who_waits_at_one_of_several_redis_that_is_away_is_told_when_it_is_back(
+    two_servers: list[RedisServer],
+) -> None:
+    layer, servers = over(two_servers)
+    _, away = servers
+    recovery = Recovery(layer)
+    servers[away].kill()
+    recovery.died([in_flight("http.request", socket=f"hr1.{away}.0a!b")], 0.0)
+    recovery.settle(0.0)
+    assert recovery.is_awaited
+    servers[away].start()
+    eventually(lambda: recovery.settle(2.0) or not recovery.is_awaited)
     layer.close()

@@ -169,6 +169,13 @@ class ShardsWorkerPort(WorkerPort):
         ports = [berth.port for berth in self._berths.values() if berth.port is not None]
         return sum((port.counters for port in ports), Counter())
 
+    @property
+    def kept(self) -> list[Out]:
+        """What is said to a Redis that is away when it is back. A group's members elsewhere have theirs."""
+        return [
+            item for berth in self._berths.values() for item in berth.kept if not isinstance(item, SendGroup)
+        ]
+
     # Saying and taking
 
     def turn(
@@ -277,7 +284,10 @@ class ShardsWorkerPort(WorkerPort):
         too_old = not berth.is_open and time.monotonic() - berth.away_since > self._layer.expiry
         given_up = berth.kept if too_old else berth.kept[MOST_KEPT:]
         berth.kept = [] if too_old else berth.kept[:MOST_KEPT]
-        for item in given_up:
+        self._give_up(given_up)
+
+    def _give_up(self, items: Sequence[Out]) -> None:
+        for item in items:
             self._on_refused(item, Outcome.GONE if isinstance(item, SendGroup) else Outcome.UNAVAILABLE)
 
     def _within(self, limit: int, found: list[Delivery]) -> list[Delivery]:
@@ -487,9 +497,11 @@ class ShardsWorkerPort(WorkerPort):
         return port
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections; what is still kept is refused."""
         self._stop_opening.set()
         for berth in self._berths.values():
+            kept, berth.kept = berth.kept, []
+            self._give_up(kept)
             if berth.port is not None:
                 berth.port.close()
         self._wake_in.close()

@@ -415,3 +415,17 @@ def test_what_is_said_to_one_that_hangs_holds_a_worker_once(servers: Servers) ->
     found: list[int] = []
     eventually(lambda: found.extend(values(port.turn((), ["work"], 1, 0.5))) or found == [12])
     port.close()
+
+
+def test_what_is_still_kept_when_a_port_is_closed_is_refused(servers: Servers) -> None:
+    layer = servers.another(2)
+    there, away = layer.map.places
+    servers.by_url[layer.map.labels[away]].kill()
+    refused: list[tuple[Out, Outcome]] = []
+    port = layer.open_worker_port(lambda item, outcome: refused.append((item, outcome)))
+    kept, group = said(f"mail?{away}.1", 1), SendGroup("room", pack_message({}))
+    port.turn([said(f"mail?{there}.1", 1), kept, group], (), 0, 0)
+    assert port.kept == [kept]
+    assert refused == []
+    port.close()
+    assert refused == [(kept, Outcome.UNAVAILABLE), (group, Outcome.GONE)]
