@@ -18,7 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from headrace_asgi.backoff import Backoff
 from headrace_asgi.contract import (
@@ -41,7 +41,7 @@ from headrace_asgi.errors import (
     OutcomeUnknown,
 )
 from headrace_asgi.later import place_of_id
-from headrace_asgi.log_limit import Trouble
+from headrace_asgi.log_limit import LogLimit, Trouble, left_out_note
 from headrace_asgi.names import require_channel_name, require_group_name
 
 from ..plan.shard_map import ShardMap
@@ -64,6 +64,9 @@ LEFT_OUT_SECONDS = 10.0
 END_AGAIN_SECONDS = 0.005
 #: Things kept for one Redis that is away; further ones are refused.
 MOST_KEPT = 1_000
+#: Seconds for which a message to a group is said again to a Redis that is there and refuses it: as long as a
+#: worker usually tries what is refused.
+REFUSED_SECONDS = 1.0
 
 
 class OneShard(Protocol):
@@ -90,6 +93,13 @@ class SeveralShards(Protocol):
     def note_back(self, place: str) -> None: ...
 
 
+class _Kept(NamedTuple):
+    """Something to say to a Redis, and when that is given up, in seconds of `time.monotonic()`."""
+
+    item: Out
+    until: float
+
+
 class _Berth:
     """The port to one Redis, while there is one, and what is kept for it while there is none."""
 
@@ -103,8 +113,9 @@ class _Berth:
         self.is_open = False
         #: Whether that thread was started, since it was open last.
         self.is_opening = False
-        self.kept: list[Out] = []
-        self.away_since = 0.0
+        self.kept: list[_Kept] = []
+        #: When what is being said once more is given up, by the identity of the item.
+        self.tried: dict[int, float] = {}
         self.trouble = Trouble()
 
     def open(self) -> None:
@@ -135,6 +146,7 @@ class ShardsWorkerPort(WorkerPort):
         self._berths = {place: _Berth(shard, self._refused) for place, shard in layer.shards.items()}
         self._order = list(self._berths)
         self._channels: dict[tuple[str, tuple[str, ...]], tuple[str, ...]] = {}
+        self._complaints = LogLimit()
         self._woken = False
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_in.setblocking(False)
@@ -173,7 +185,10 @@ class ShardsWorkerPort(WorkerPort):
     def kept(self) -> list[Out]:
         """What is said to a Redis that is away when it is back. A group's members elsewhere have theirs."""
         return [
-            item for berth in self._berths.values() for item in berth.kept if not isinstance(item, SendGroup)
+            item
+            for berth in self._berths.values()
+            for item, _ in berth.kept
+            if not isinstance(item, SendGroup)
         ]
 
     # Saying and taking
@@ -245,10 +260,12 @@ class ShardsWorkerPort(WorkerPort):
         self, berth: _Berth, said: Sequence[Out], channels: Sequence[str], limit: int
     ) -> list[Delivery]:
         """One turn of the port of one Redis, if it can be asked."""
+        berth.tried.clear()
         if not berth.is_ready or berth.port is None:
-            self._keep(berth, said)
+            self._keep(berth, said, self._layer.expiry)
             return []
-        everything, berth.kept = [*berth.kept, *said], []
+        berth.tried.update({id(item): until for item, until in berth.kept})
+        everything, berth.kept = [*(item for item, _ in berth.kept), *said], []
         if not everything and not berth.port.owes:
             return self._take(berth, channels, limit)
         try:
@@ -259,7 +276,7 @@ class ShardsWorkerPort(WorkerPort):
                 self._on_refused(item, Outcome.UNKNOWN)
         except LayerUnavailable as error:
             self._away(berth, error)
-            self._keep(berth, everything)
+            self._keep(berth, everything, self._layer.expiry)
         return []
 
     def _take(self, berth: _Berth, channels: Sequence[str], limit: int) -> list[Delivery]:
@@ -274,21 +291,40 @@ class ShardsWorkerPort(WorkerPort):
     def _refused(self, berth: _Berth, item: Out, outcome: Outcome) -> None:
         """The word of one port. A group message is said again there only, as others have accepted it."""
         if isinstance(item, SendGroup) and outcome in (Outcome.FULL, Outcome.UNAVAILABLE):
-            self._keep(berth, (item,))
+            self._keep(berth, (item,), REFUSED_SECONDS)
         else:
             self._on_refused(item, outcome)
 
-    def _keep(self, berth: _Berth, items: Sequence[Out]) -> None:
-        """Keep what cannot be said to one Redis now, for as long as a message may wait."""
-        berth.kept += items
-        too_old = not berth.is_open and time.monotonic() - berth.away_since > self._layer.expiry
-        given_up = berth.kept if too_old else berth.kept[MOST_KEPT:]
-        berth.kept = [] if too_old else berth.kept[:MOST_KEPT]
-        self._give_up(given_up)
-
-    def _give_up(self, items: Sequence[Out]) -> None:
+    def _keep(self, berth: _Berth, items: Sequence[Out], seconds: float) -> None:
+        """Keep what cannot be said to one Redis now, so many seconds from when it first could not."""
+        now = time.monotonic()
         for item in items:
-            self._on_refused(item, Outcome.GONE if isinstance(item, SendGroup) else Outcome.UNAVAILABLE)
+            berth.kept.append(_Kept(item, min(now + seconds, berth.tried.get(id(item), now + seconds))))
+        kept = [one for one in berth.kept if one.until > now][:MOST_KEPT]
+        if len(kept) < len(berth.kept):
+            stays = {id(one) for one in kept}
+            given_up = [one.item for one in berth.kept if id(one) not in stays]
+            berth.kept = kept
+            self._give_up(berth, given_up)
+
+    def _give_up(self, berth: _Berth, items: Sequence[Out]) -> None:
+        for item in items:
+            if isinstance(item, SendGroup):
+                # Said again, it would reach the members at the others twice.
+                self._complain(berth, item.group)
+                self._on_refused(item, Outcome.GONE)
+            else:
+                self._on_refused(item, Outcome.UNAVAILABLE)
+
+    def _complain(self, berth: _Berth, group: str) -> None:
+        left_out = self._complaints.ask(berth.place)
+        if left_out is not None:
+            log.error(
+                "The members of the group %s at %s missed a message: that Redis did not take it%s",
+                group,
+                berth.shard.label,
+                left_out_note(left_out),
+            )
 
     def _within(self, limit: int, found: list[Delivery]) -> list[Delivery]:
         """Give back what two Redis brought at the same moment, beyond the limit: others have time for it."""
@@ -403,8 +439,7 @@ class ShardsWorkerPort(WorkerPort):
             self._begin_opening(berth)
 
     def _note_outage(self, berth: _Berth, error: HeadraceError) -> None:
-        berth.away_since = time.monotonic()
-        if berth.trouble.happened(berth.away_since):
+        if berth.trouble.happened(time.monotonic()):
             log.warning(
                 "One of several Redis is away (%s): what is said to its clients waits, and nothing is taken "
                 "from it until it is back",
@@ -501,7 +536,7 @@ class ShardsWorkerPort(WorkerPort):
         self._stop_opening.set()
         for berth in self._berths.values():
             kept, berth.kept = berth.kept, []
-            self._give_up(kept)
+            self._give_up(berth, [item for item, _ in kept])
             if berth.port is not None:
                 berth.port.close()
         self._wake_in.close()

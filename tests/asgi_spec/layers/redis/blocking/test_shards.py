@@ -21,6 +21,7 @@ from headrace_asgi.contract import Delivery, Out, Outcome, Send, SendGroup
 from headrace_asgi.envelope import pack_message
 from headrace_asgi.errors import ChannelFull, ConfigurationError, LayerUnavailable
 from headrace_asgi.layers.redis.blocking.shards import RedisChannelLayer
+from headrace_asgi.layers.redis.blocking.shards_worker_port import REFUSED_SECONDS
 from headrace_asgi.layers.redis.blocking.silence import ANSWER_SECONDS
 from headrace_asgi.tally import Tally
 from tests.support.conformance import OnValkey
@@ -429,3 +430,38 @@ def test_what_is_still_kept_when_a_port_is_closed_is_refused(servers: Servers) -
     assert refused == []
     port.close()
     assert refused == [(kept, Outcome.UNAVAILABLE), (group, Outcome.GONE)]
+
+
+def test_a_group_that_one_place_refuses_again_and_again_is_given_up(
+    servers: Servers, caplog: pytest.LogCaptureFixture
+) -> None:
+    layer = servers.another(2)
+    spoilt = layer.map.places[0]
+    refused: list[Outcome] = []
+    port = layer.open_worker_port(lambda item, outcome: refused.append(outcome))
+    key = layer.shards[spoilt].plan.key(spoilt, "g", "room")
+    servers.by_url[layer.map.labels[spoilt]].command("SET", key, "something else")
+    port.turn([SendGroup("room", pack_message({}))], (), 0, 0)
+    assert refused == []
+    begun = time.monotonic()
+    eventually(lambda: port.turn((), ["work"], 1, 0.05) or refused == [Outcome.GONE])
+    assert REFUSED_SECONDS - 0.5 < time.monotonic() - begun < REFUSED_SECONDS + 2
+    assert "The members of the group room at" in caplog.text
+    port.close()
+
+
+def test_what_is_kept_for_one_that_is_away_is_kept_as_long_as_a_message_lives(servers: Servers) -> None:
+    layer = servers.another(2, expiry=1)
+    away = layer.map.places[1]
+    servers.by_url[layer.map.labels[away]].kill()
+    refused: list[Out] = []
+    port = layer.open_worker_port(lambda item, outcome: refused.append(item))
+    first, second = said(f"mail?{away}.1", 1), said(f"mail?{away}.1", 2)
+    port.turn([first], (), 0, 0)
+    time.sleep(0.6)
+    port.turn([second], (), 0, 0)
+    time.sleep(0.6)
+    port.turn((), (), 0, 0)
+    assert refused == [first]
+    assert port.kept == [second]
+    port.close()
