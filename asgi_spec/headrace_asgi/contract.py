@@ -553,10 +553,20 @@ class WorkerPort(ABC):
     """One worker thread's way to the layer. Not thread-safe, except `wake`.
 
     Whoever opens a port may set `on_said`, which `turn` calls when the layer has answered for all of `out`,
-    before it waits for messages: from then on nothing of it is lost with this process.
+    before it waits for messages: from then on nothing of it, but what is `kept`, is lost with this process.
     """
 
     on_said: Callable[[], object] | None = None
+    #: Whether it may start threads. Who forks sets False before the first turn.
+    may_start_threads = True
+
+    @property
+    def kept(self) -> Sequence[Out]:
+        """What turns were given and the port still has to say, to a part of the layer that is away.
+
+        Copies for groups are not among it. What `close` finds here goes to `on_refused`.
+        """
+        return ()
 
     @abstractmethod
     def turn(

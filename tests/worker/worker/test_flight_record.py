@@ -164,3 +164,16 @@ def test_the_claim_of_an_acknowledged_message_is_left_also_if_the_message_is_lar
     assert [one.delivery.claim for one in left] == claims
     assert [one.delivery.channel for one in left] == ["work", "work"]
     assert [(one.started, one.whole) for one in left] == [(True, True), (False, False)]
+
+
+def test_what_waits_only_to_be_said_gives_its_slot_to_what_is_taken() -> None:
+    record = FlightRecord(3)
+    deliveries = [Delivery("work", {}, b"%d" % number, 0, "0", 0.0) for number in range(5)]
+    record.taken(deliveries[:3])
+    for over in deliveries[:2]:
+        record.started(over)
+        record.over(over)
+    record.taken(deliveries[3:4])
+    record.ended(deliveries[:1])
+    record.taken(deliveries[4:])
+    assert [one.delivery.entry for one in record.left()] == [b"2", b"3", b"4"]

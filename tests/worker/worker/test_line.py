@@ -94,7 +94,7 @@ class Layer(InMemoryChannelLayer):
 class Scene:
     def __init__(self, record: FlightRecord | None = None, **config: Any) -> None:
         self.clock = Clock()
-        self.layer = Layer(**config)
+        self.layer = self.new_layer(**config)
         self.counters: Counter[str] = Counter()
         self.stopping = False
         self.naps: list[Callable[[], None]] = []
@@ -107,6 +107,9 @@ class Scene:
             self.sleep,
             record,
         )
+
+    def new_layer(self, **config: Any) -> Layer:
+        return Layer(**config)
 
     def sleep(self, seconds: float) -> None:
         self.clock.sleep(seconds)
@@ -502,3 +505,77 @@ def test_a_message_that_cannot_be_put_back_is_noted_until_it_is_dropped() -> Non
         scene.clock.sleep(0.2)
         scene.line.turn()
     assert scene.counters["shed"] == 1
+
+
+class Keeping(Recorded):
+    """Such a line to a layer of which a part can be away."""
+
+    def __init__(self, count: int) -> None:
+        #: What is for that part.
+        self.keeps: Callable[[Out], bool] = lambda item: False
+        super().__init__(count)
+
+    def new_layer(self, **config: Any) -> Layer:
+        scene = self
+
+        class KeepingPort(MemoryWorkerPort):
+            kept: Sequence[Out] = ()
+
+            def turn(
+                self, out: Sequence[Out], channels: Sequence[str], limit: int, block_seconds: float
+            ) -> list[Delivery]:
+                everything = [*self.kept, *out]
+                self.kept = [item for item in everything if scene.keeps(item)]
+                said = [item for item in everything if not scene.keeps(item)]
+                return super().turn(said, channels, limit, block_seconds)
+
+            def close(self) -> None:
+                for item in self.kept:
+                    self._on_refused(item, Outcome.UNAVAILABLE)
+                super().close()
+
+        class KeepingLayer(Layer):
+            def open_worker_port(self, on_refused: RefusedHandler) -> MemoryWorkerPort:
+                return KeepingPort(self._hub, on_refused, self.expiry, self.max_message_bytes)
+
+        return KeepingLayer(**config)
+
+
+def test_only_what_is_kept_for_a_part_that_is_away_stays_noted() -> None:
+    scene = Keeping(3)
+    scene.keeps = lambda item: isinstance(item, Send) and item.channel == "away"
+    for delivery, channel in zip(scene.deliveries, ["there", "away", "there"], strict=True):
+        scene.line.done(delivery, [Send(channel, pack_message({}))])
+    scene.take()
+    assert scene.noted() == [1]
+    scene.take()
+    assert scene.noted() == [1]
+    scene.keeps = lambda item: False
+    scene.take()
+    assert scene.noted() == []
+    assert scene.layer.receive(["away"]) == ("away", {})
+
+
+def test_a_stop_waits_a_second_for_a_part_that_is_away_and_what_is_dropped_then_is_counted_and_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    scene = Keeping(1)
+    scene.keeps = lambda item: isinstance(item, Send)
+    scene.line.done(scene.deliveries[0], [Send("away", pack_message({}), "A view")])
+    scene.take()
+    begun = scene.clock()
+    scene.line.close()
+    assert 1 <= scene.clock() - begun < 2
+    assert scene.counters["shed"] == 1
+    assert "A view said something to away: the layer did not take it; dropped" in caplog.text
+
+
+def test_a_part_that_is_back_before_a_stop_ends_is_told() -> None:
+    scene = Keeping(1)
+    scene.keeps = lambda item: isinstance(item, Send)
+    scene.line.done(scene.deliveries[0], [Send("away", pack_message({}))])
+    scene.take()
+    scene.naps.append(lambda: setattr(scene, "keeps", lambda item: False))
+    scene.line.close()
+    assert scene.layer.receive(["away"]) == ("away", {})
+    assert not scene.counters["shed"]

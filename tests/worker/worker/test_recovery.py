@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -371,3 +372,57 @@ def test_nobody_waits_for_counts_while_a_layer_may_hang() -> None:
     recovery = Recovery(InMemoryChannelLayer())
     recovery.died([], 10.0, record.left_tally())
     assert recovery.due == 10.0 + COUNTS_SECONDS
+
+
+@pytest.fixture
+def two_servers() -> Iterator[list[RedisServer]]:
+    with RedisServer(valkey_binary()) as first, RedisServer(valkey_binary()) as second:
+        yield [first, second]
+
+
+def over(servers: Sequence[RedisServer]) -> tuple[Any, dict[str, RedisServer]]:
+    """A layer over several Redis, and the server at each place."""
+    from headrace_asgi import RedisChannelLayer
+
+    layer = RedisChannelLayer([server.url for server in servers])
+    by_label = {server.url: server for server in servers}
+    return layer, {place: by_label[label] for place, label in layer.map.labels.items()}
+
+
+def test_the_parent_has_no_threads_also_while_one_of_several_redis_is_away(
+    two_servers: list[RedisServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[str] = []
+    start = threading.Thread.start
+
+    def noted(thread: threading.Thread) -> None:
+        started.append(thread.name)
+        start(thread)
+
+    layer, servers = over(two_servers)
+    there, away = servers
+    servers[away].kill()
+    monkeypatch.setattr(threading.Thread, "start", noted)
+    layer.shards[there].send("work", {"n": 1})
+    held = layer.shards[there].open_worker_port(lambda item, outcome: None)
+    taken = held.turn((), ["work"], 1, 1)
+    died_holding(Recovery(layer), taken)
+    assert layer.shards[there].receive(["work"])[1] == {"n": 1}
+    assert started == []
+    held.close()
+    layer.close()
+
+
+def test_who_waits_at_one_of_several_redis_that_is_away_is_told_when_it_is_back(
+    two_servers: list[RedisServer],
+) -> None:
+    layer, servers = over(two_servers)
+    _, away = servers
+    recovery = Recovery(layer)
+    servers[away].kill()
+    recovery.died([in_flight("http.request", socket=f"hr1.{away}.0a!b")], 0.0)
+    recovery.settle(0.0)
+    assert recovery.is_awaited
+    servers[away].start()
+    eventually(lambda: recovery.settle(2.0) or not recovery.is_awaited)
+    layer.close()

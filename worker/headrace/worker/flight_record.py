@@ -66,10 +66,21 @@ class FlightRecord:
             try:
                 at = self._free.pop()
             except IndexError:
-                return
+                freed = self._freed()
+                if freed is None:
+                    return
+                at = freed
             self._noted += 1
             self._slots[id(delivery)] = at
             self._write(at, self._noted, delivery)
+
+    def _freed(self) -> int | None:
+        """The slot of the first one that is over: less is lost with it than with one that is still to run."""
+        for key, at in list(self._slots.items()):
+            if self._memory[at] == _OVER and self._slots.pop(key, None) is not None:
+                self._memory[at] = _FREE
+                return at
+        return None
 
     def started(self, delivery: Delivery) -> None:
         """Its consumer is about to begin: it is not given back any more."""

@@ -80,8 +80,9 @@ class Line:
         self._port: WorkerPort | None = None
         self._record = record
         self._out: list[Out] = []
-        #: Deliveries that are done, while what they said is in `_out`; so many of them are being written.
-        self._done: list[Delivery] = []
+        #: Deliveries that are done, with what they said, while that is in `_out` or kept by the port; so many
+        #: of them are being written.
+        self._done: list[tuple[Delivery, list[Out]]] = []
         self._being_written = 0
         self._unsent = Unsent(settings.send_retry_seconds, counters, clock)
         self._later: list[tuple[float, int, int, Delivery]] = []
@@ -106,7 +107,7 @@ class Line:
         """Write what a delivery that is done said with the next turn; then nothing of it is left to do."""
         self._out.extend(out)
         if self._record is not None:
-            self._done.append(delivery)
+            self._done.append((delivery, out))
 
     def put_back(self, delivery: Delivery) -> None:
         """Put a delivery at the tail of its channel, after a pause that grows with its retries."""
@@ -237,7 +238,7 @@ class Line:
         """Write what is left, trying refused sends for as long as they may be; then disconnect."""
         with self._lock:
             deadline = self._clock() + self._unsent.patience_seconds
-        while self.pending:
+        while self.pending or self._kept():
             self.turn()
             if self._clock() >= deadline:
                 break
@@ -245,13 +246,14 @@ class Line:
         with self._lock:
             for _, _, _, delivery in self._later:
                 self._not_put_back(delivery)
-            self._unsent.give_up()
             port, self._port = self._port, None
             if port is not None:
                 try:
                     port.close()
                 except (LayerUnavailable, OSError) as error:
                     worker_log.debug("Closing a worker's connection: %s", error)
+            # Behind the port: it has refused what it kept.
+            self._unsent.give_up()
 
     def _opened(self) -> WorkerPort:
         if self._port is None:
@@ -263,11 +265,23 @@ class Line:
         return self._port
 
     def _said(self) -> None:
-        """The port's word that what this turn writes is written."""
+        """The port's word that what this turn writes is written, but for what it keeps."""
         count, self._being_written = self._being_written, 0
-        if count:
-            self._ended(self._done[:count])
-            del self._done[:count]
+        if not count:
+            return
+        kept = {id(item) for item in self._kept()}
+        ended: list[Delivery] = []
+        waiting: list[tuple[Delivery, list[Out]]] = []
+        for delivery, out in self._done[:count]:
+            if kept and any(id(item) in kept for item in out):
+                waiting.append((delivery, out))
+            else:
+                ended.append(delivery)
+        self._done[:count] = waiting
+        self._ended(ended)
+
+    def _kept(self) -> Sequence[Out]:
+        return () if self._port is None else self._port.kept
 
     def _ended(self, deliveries: Sequence[Delivery]) -> None:
         if self._record is not None:

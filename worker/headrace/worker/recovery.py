@@ -25,7 +25,7 @@ from headrace_asgi.contract import (
     WorkerPort,
 )
 from headrace_asgi.control import FAILED, LAPSED, note
-from headrace_asgi.errors import HeadraceError, OutcomeUnknown
+from headrace_asgi.errors import HeadraceError, LayerUnavailable, OutcomeUnknown
 from headrace_asgi.limits import COUNTS_SECONDS
 from headrace_asgi.log_limit import Trouble
 from headrace_asgi.names import is_process_queue, local_part
@@ -193,13 +193,17 @@ class Recovery:
     def _settle(self, owed: Settlement) -> None:
         """Each part is done once: what could not be asked of the layer is still there with the next try."""
         port = self._layer.open_worker_port(_refused)
+        port.may_start_threads = False
         try:
             failed = _give_back(port, owed)
             port.turn(owed.notes, (), 0, 0)
-            owed.notes = []
+            # What the port keeps is gone with it.
+            owed.notes = list(port.kept)
             while owed.ordered:
                 _end_ordered(port, owed.ordered[0])
                 owed.ordered.pop(0)
+            if owed.notes:
+                raise LayerUnavailable(f"{len(owed.notes)} notes wait for a part of the layer that is away")
         finally:
             port.close()
         if failed is not None:
@@ -237,6 +241,8 @@ def _end_ordered(port: WorkerPort, delivery: Delivery) -> None:
     if port.renew(delivery):
         finish = Finish(delivery.message["reply_channel"], delivery.order or 0, delivery.place)
         port.turn([*_told(delivery), finish], (), 0, 0)
+        if finish in port.kept:
+            raise LayerUnavailable(f"the part of the layer that has a lost {delivery.channel} is away")
 
 
 def _refused(item: Out, outcome: Outcome) -> None:

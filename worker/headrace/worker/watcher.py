@@ -128,7 +128,6 @@ class Watcher:
             try:
                 self._look(seen, now)
             except HeadraceError as error:
-                self._forget_port()
                 self._limited_log.log(
                     "layer",
                     logging.WARNING,

@@ -30,6 +30,7 @@ from headrace_asgi.errors import (
     ChannelFull,
     ConfigurationError,
     HeadraceError,
+    KeySpoilt,
     LayerUnavailable,
     OutcomeUnknown,
 )
@@ -56,7 +57,7 @@ __all__ = ["RedisChannelLayer", "Shard"]
 
 log = logging.getLogger("headrace.layer")
 
-#: Seconds for which a Redis that could not be reached is asked last.
+#: Seconds for which a Redis that could not be reached is asked last, and for nothing that can wait.
 AWAY_SECONDS = 1.0
 
 T = TypeVar("T")
@@ -168,22 +169,39 @@ class RedisChannelLayer(ChannelLayer):
     def in_turn(self) -> list[Shard]:
         """All shards, for what may go to any: beginning with another one each time, those away last."""
         listed, turn = list(self.shards.values()), next(self._turns) % len(self.shards)
-        now = time.monotonic()
-        return sorted(listed[turn:] + listed[:turn], key=lambda one: self._away_until[one.place] > now)
+        return sorted(listed[turn:] + listed[:turn], key=lambda one: self.is_away(one.place))
 
-    def note_away(self, place: str) -> None:
-        """A shard could not be reached just now."""
-        self._away_until[place] = time.monotonic() + AWAY_SECONDS
+    def is_away(self, place: str) -> bool:
+        """Whether a shard could not be reached a moment ago."""
+        return self._away_until[place] > time.monotonic()
 
-    def _everywhere(self, ask: Callable[[Shard], T]) -> list[T]:
-        """What each shard answers that can be reached. Raises LayerUnavailable if none can."""
+    def note_away(self, place: str, seconds: float = AWAY_SECONDS) -> None:
+        """A shard could not be reached just now: that counts for so many seconds, or until `note_back`."""
+        self._away_until[place] = max(self._away_until[place], time.monotonic() + seconds)
+
+    def note_back(self, place: str) -> None:
+        """A shard was reached just now."""
+        self._away_until[place] = 0.0
+
+    def _there(self) -> list[Shard]:
+        """Those that are not away, or all if all are: for what is repeated, which one that hangs holds up."""
+        listed = list(self.shards.values())
+        return [shard for shard in listed if not self.is_away(shard.place)] or listed
+
+    @property
+    def _first(self) -> Shard:
+        return next(iter(self.shards.values()))
+
+    def _everywhere(self, ask: Callable[[Shard], T], shards: Sequence[Shard] = ()) -> list[T]:
+        """What each shard answers, or each of those given. Raises LayerUnavailable if none can be reached."""
         answers: list[T] = []
         errors: list[LayerUnavailable] = []
-        for shard in self.shards.values():
+        for shard in shards or self.shards.values():
             try:
                 answers.append(ask(shard))
             except LayerUnavailable as error:
-                self.note_away(shard.place)
+                if not isinstance(error, KeySpoilt):
+                    self.note_away(shard.place)
                 errors.append(error)
         if not answers:
             raise errors[0]
@@ -346,7 +364,7 @@ class RedisChannelLayer(ChannelLayer):
 
     def move_due(self, channels: Iterable[str] = ()) -> float:
         listed = list(channels)
-        return min(self._everywhere(lambda shard: shard.move_due(listed)))
+        return min(self._everywhere(lambda shard: shard.move_due(listed), self._there()))
 
     def is_acknowledged(self, channel: str) -> bool:
         return next(iter(self.shards.values())).is_acknowledged(channel)
@@ -370,7 +388,7 @@ class RedisChannelLayer(ChannelLayer):
     # Upkeep
 
     def flush(self) -> None:
-        self.write_counts()
+        self._first.write_counts()
         for shard in self.shards.values():
             shard.flush()
 
@@ -381,11 +399,20 @@ class RedisChannelLayer(ChannelLayer):
 
     def write_counts(self, tally: Tally | None = None, last: bool = False) -> None:
         # At the first place, always: it knows what was said before. The sums are over all places.
-        next(iter(self.shards.values())).write_counts(tally, last)
+        first = self._first
+        if not last and self.is_away(first.place):
+            raise LayerUnavailable(f"{first.label} did not answer a moment ago")
+        try:
+            first.write_counts(tally, last)
+        except KeySpoilt:
+            raise
+        except LayerUnavailable:
+            self.note_away(first.place)
+            raise
 
     def statistics(self, channel: str) -> dict[str, int]:
         names.require_channel_name(channel)
-        self.write_counts()
+        self._first.write_counts()
         if not self.map.is_spread(channel):
             return self.shard_of(channel).statistics(channel)
         found = self._everywhere(lambda shard: shard.statistics(channel))
@@ -393,17 +420,17 @@ class RedisChannelLayer(ChannelLayer):
 
     def announce(self, channels: Iterable[str]) -> None:
         listed = list(channels)
-        self._everywhere(lambda shard: shard.announce(listed))
+        self._everywhere(lambda shard: shard.announce(listed), self._there())
 
     def takers(self) -> dict[str, float]:
         latest: dict[str, float] = {}
-        for found in self._everywhere(lambda shard: shard.takers()):
+        for found in self._everywhere(lambda shard: shard.takers(), self._there()):
             for channel, seconds in found.items():
                 latest[channel] = min(seconds, latest.get(channel, seconds))
         return latest
 
     def reap(self) -> None:
-        self._everywhere(lambda shard: shard.reap())
+        self._everywhere(lambda shard: shard.reap(), self._there())
 
     def ensure_usable(self) -> None:
         for shard in self.shards.values():

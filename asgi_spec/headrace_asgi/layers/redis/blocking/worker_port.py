@@ -101,6 +101,8 @@ class RedisWorkerPort(WorkerPort):
         self._unsaid: list[tuple[Out, Outcome]] = []
         self._complaints = LogLimit()
         self._may_move = self._executor.address.may_move
+        #: Whether a Redis that hangs is waited for; of several, the others serve meanwhile.
+        self.waits_for_hanging = True
         self._silence = SilenceTimeout(self._hangs, self._has_to_end)
         self._woken = False
         #: A take that was begun, until its answer was read.
@@ -371,14 +373,14 @@ class RedisWorkerPort(WorkerPort):
         """Whether a take that was begun has not been answered."""
         return self._begun is not None
 
-    def begin_take(self, channels: Sequence[str], limit: int, block_seconds: float) -> None:
-        """Write a take that waits up to `block_seconds`; `taken` reads its answer.
+    def begin_take(self, channels: Sequence[str], limit: int, block_seconds: float | None) -> None:
+        """Write a take that waits up to `block_seconds`, not at all for None; `taken` reads its answer.
 
         Raises LayerUnavailable.
         """
         if not self._connection.is_open or (self._may_move and self._has_moved()):
             self.reopen()
-        if not self._control.is_open:
+        if block_seconds is not None and not self._control.is_open:
             self._executor.open(self._control)
             self._asked = 0
         take, data = self._reader.take(channels, limit, block_seconds)
@@ -470,7 +472,7 @@ class RedisWorkerPort(WorkerPort):
 
     def _has_to_end(self) -> bool:
         self._hear_wake()
-        return self._woken
+        return self._woken or not self.waits_for_hanging
 
     def _wait(self, seconds: float) -> None:
         """Wait for bytes from Redis or for `wake`."""

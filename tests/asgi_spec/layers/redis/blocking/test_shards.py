@@ -21,6 +21,9 @@ from headrace_asgi.contract import Delivery, Out, Outcome, Send, SendGroup
 from headrace_asgi.envelope import pack_message
 from headrace_asgi.errors import ChannelFull, ConfigurationError, LayerUnavailable
 from headrace_asgi.layers.redis.blocking.shards import RedisChannelLayer
+from headrace_asgi.layers.redis.blocking.shards_worker_port import REFUSED_SECONDS
+from headrace_asgi.layers.redis.blocking.silence import ANSWER_SECONDS
+from headrace_asgi.tally import Tally
 from tests.support.conformance import OnValkey
 from tests.support.reactors import hand_reactor
 from tests.support.redis_process import OverShards
@@ -327,3 +330,138 @@ def test_what_was_taken_anywhere_is_accounted_for_together(servers: Servers) -> 
     assert other.statistics("work") == account
     layer.flush()
     assert set(other.statistics("work").values()) == {0}
+
+
+class KillsAtTheFirstTake(Tally):
+    """Counts, and has a server killed in the middle of the turn that takes something."""
+
+    def __init__(self, server: RedisServer) -> None:
+        super().__init__()
+        self._server = server
+
+    def add(self, channel: str, what: str, number: int = 1) -> None:
+        if self._server.is_running:
+            self._server.kill()
+        super().add(channel, what, number)
+
+
+def openers(layer: RedisChannelLayer) -> list[str]:
+    """The threads that open a Redis again, by name."""
+    names = [f"open-{place}" for place in layer.map.places]
+    return [thread.name for thread in threading.enumerate() if thread.name in names]
+
+
+def test_one_thread_opens_a_redis_that_died_while_its_take_was_ended(servers: Servers) -> None:
+    layer = servers.another(2)
+    port = layer.open_worker_port(ignore)
+    healthy, dying = layer.map.places
+    layer.use_tally(KillsAtTheFirstTake(servers.by_url[layer.map.labels[dying]]))
+    threading.Timer(0.2, layer.shards[healthy].send, ("work", {"value": 1})).start()
+    assert values(port.turn((), ["work"], 1, 5)) == [1]
+    assert openers(layer) == [f"open-{dying}"]
+    port.close()
+
+
+def test_workers_go_on_with_the_others_while_one_hangs_and_nothing_it_has_is_lost(servers: Servers) -> None:
+    layer = servers.another(2)
+    healthy, hung = layer.map.places
+    port = layer.open_worker_port(ignore)
+    assert port.turn((), ["work"], 1, 0.05) == []
+    layer.shards[hung].send("work", {"value": 100})
+    servers.by_url[layer.map.labels[hung]].pause()
+    try:
+        begun = time.monotonic()
+        for value in range(5):
+            layer.shards[healthy].send("work", {"value": value})
+            assert values(port.turn((), ["work"], 1, 2)) == [value]
+        threading.Timer(0.2, port.wake).start()
+        assert port.turn((), ["work"], 1, 30) == []
+        assert time.monotonic() - begun < 2
+    finally:
+        servers.by_url[layer.map.labels[hung]].resume()
+    found: list[int] = []
+    eventually(lambda: found.extend(values(port.turn((), ["work"], 1, 0.5))) or found == [100])
+    port.close()
+
+
+def test_what_is_said_to_one_that_hangs_holds_a_worker_once(servers: Servers) -> None:
+    layer = servers.another(2)
+    healthy, hung = layer.map.places
+    refused: list[Outcome] = []
+    port = layer.open_worker_port(lambda item, outcome: refused.append(outcome))
+    server = servers.by_url[layer.map.labels[hung]]
+    server.pause()
+    try:
+        begun = time.monotonic()
+        port.turn([said(f"mail?{hung}.1", 1)], ["work"], 1, 0)
+        assert time.monotonic() - begun < ANSWER_SECONDS + 2
+        assert refused == [Outcome.UNKNOWN]
+        begun = time.monotonic()
+        for value in range(10):
+            layer.shards[healthy].send("work", {"value": value})
+            assert values(port.turn([said(f"mail?{hung}.1", 2)], ["work"], 1, 2)) == [value]
+        with pytest.raises(LayerUnavailable):
+            port.renew(Delivery("test", {"reply_channel": "a!b"}, b"", 0, hung, 0.0, 1))
+        layer.announce(["work"])
+        assert layer.move_due() > 0
+        layer.reap()
+        assert set(layer.takers()) == {"work"}
+        with contextlib.closing(layer.open_worker_port(ignore)) as another:
+            layer.shards[healthy].send("work", {"value": 11})
+            assert values(another.turn((), ["work"], 1, 2)) == [11]
+        assert time.monotonic() - begun < 2
+    finally:
+        server.resume()
+    layer.shards[hung].send("work", {"value": 12})
+    found: list[int] = []
+    eventually(lambda: found.extend(values(port.turn((), ["work"], 1, 0.5))) or found == [12])
+    port.close()
+
+
+def test_what_is_still_kept_when_a_port_is_closed_is_refused(servers: Servers) -> None:
+    layer = servers.another(2)
+    there, away = layer.map.places
+    servers.by_url[layer.map.labels[away]].kill()
+    refused: list[tuple[Out, Outcome]] = []
+    port = layer.open_worker_port(lambda item, outcome: refused.append((item, outcome)))
+    kept, group = said(f"mail?{away}.1", 1), SendGroup("room", pack_message({}))
+    port.turn([said(f"mail?{there}.1", 1), kept, group], (), 0, 0)
+    assert port.kept == [kept]
+    assert refused == []
+    port.close()
+    assert refused == [(kept, Outcome.UNAVAILABLE), (group, Outcome.GONE)]
+
+
+def test_a_group_that_one_place_refuses_again_and_again_is_given_up(
+    servers: Servers, caplog: pytest.LogCaptureFixture
+) -> None:
+    layer = servers.another(2)
+    spoilt = layer.map.places[0]
+    refused: list[Outcome] = []
+    port = layer.open_worker_port(lambda item, outcome: refused.append(outcome))
+    key = layer.shards[spoilt].plan.key(spoilt, "g", "room")
+    servers.by_url[layer.map.labels[spoilt]].command("SET", key, "something else")
+    port.turn([SendGroup("room", pack_message({}))], (), 0, 0)
+    assert refused == []
+    begun = time.monotonic()
+    eventually(lambda: port.turn((), ["work"], 1, 0.05) or refused == [Outcome.GONE])
+    assert REFUSED_SECONDS - 0.5 < time.monotonic() - begun < REFUSED_SECONDS + 2
+    assert "The members of the group room at" in caplog.text
+    port.close()
+
+
+def test_what_is_kept_for_one_that_is_away_is_kept_as_long_as_a_message_lives(servers: Servers) -> None:
+    layer = servers.another(2, expiry=1)
+    away = layer.map.places[1]
+    servers.by_url[layer.map.labels[away]].kill()
+    refused: list[Out] = []
+    port = layer.open_worker_port(lambda item, outcome: refused.append(item))
+    first, second = said(f"mail?{away}.1", 1), said(f"mail?{away}.1", 2)
+    port.turn([first], (), 0, 0)
+    time.sleep(0.6)
+    port.turn([second], (), 0, 0)
+    time.sleep(0.6)
+    port.turn((), (), 0, 0)
+    assert refused == [first]
+    assert port.kept == [second]
+    port.close()
