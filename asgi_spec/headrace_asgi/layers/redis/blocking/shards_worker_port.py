@@ -235,8 +235,8 @@ class ShardsWorkerPort(WorkerPort):
             return list(self._berths)
         if isinstance(item, Finish | Acknowledge) and item.place in self._berths:
             return (item.place,)
-        if isinstance(item, SendLater):
-            return (place_of_id(item.id),)
+        if isinstance(item, SendLater) or (isinstance(item, Send) and item.id):
+            return (place_of_id(item.id),)  # said again, it has to come to the place that knows the id
         named = item.channel if isinstance(item, Send | Acknowledge) else item.reply_channel
         channel = require_channel_name(named)
         if not self._layer.map.is_spread(channel):
@@ -330,12 +330,20 @@ class ShardsWorkerPort(WorkerPort):
         """Give back what two Redis brought at the same moment, beyond the limit: others have time for it."""
         if not 0 < limit < len(found):
             return found
-        try:
-            self.give_back(found[limit:])
-        except LayerUnavailable as error:
-            log.warning("Taken in the same moment from several Redis, and kept: %s", error)
-            return found
-        return found[:limit]
+        kept, together = found[:limit], dict[tuple[str, str], list[Delivery]]()
+        for one in found[limit:]:
+            together.setdefault((one.place, one.channel), []).append(one)
+        for some in together.values():
+            try:
+                self.give_back(some)
+            except OutcomeUnknown as error:
+                log.warning(
+                    "%d messages may be back or lost, as their Redis did not answer: %s", len(some), error
+                )
+            except LayerUnavailable as error:
+                log.warning("Taken in the same moment from several Redis, and kept: %s", error)
+                kept += some
+        return kept
 
     # Waiting for all
 

@@ -165,6 +165,16 @@ def test_what_two_places_bring_at_once_is_not_held_by_one_worker(servers: Server
     another_port.close()
 
 
+def test_a_send_with_an_id_that_is_said_again_is_there_once(redis_url: str) -> None:
+    layer = three(redis_url, acknowledged=["kept"])
+    port, message_id = layer.open_worker_port(ignore), layer.new_message_id("kept")
+    for _ in range(3):  # to each place, were it not for the id
+        port.turn([Send("kept", pack_message({"n": 1}), id=message_id)], (), 0, 0)
+    assert layer.statistics("kept")["pending"] == 1
+    port.close()
+    layer.close()
+
+
 def test_wake_ends_the_wait_and_nothing_is_lost(servers: Servers) -> None:
     port = servers.layer.open_worker_port(ignore)
     threading.Timer(0.1, port.wake).start()
