@@ -415,7 +415,7 @@ class ShardsWorkerPort(WorkerPort):
             found += self._taken(berth)
             if _waits(berth):
                 self._layer.note_away(berth.place, LEFT_OUT_SECONDS)
-            else:
+            elif berth.is_open:
                 self._layer.note_back(berth.place)
         return found
 
