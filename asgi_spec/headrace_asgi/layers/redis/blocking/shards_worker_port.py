@@ -423,7 +423,7 @@ class ShardsWorkerPort(WorkerPort):
             found += self._taken(berth)
             if _waits(berth):
                 self._layer.note_away(berth.place, LEFT_OUT_SECONDS)
-            else:
+            elif berth.is_open:
                 self._layer.note_back(berth.place)
         return found
 
@@ -472,13 +472,15 @@ class ShardsWorkerPort(WorkerPort):
                 self._layer.note_away(berth.place, LEFT_OUT_SECONDS)
                 log.debug("%s is still away: %s", berth.shard.label, error)
             except Exception:
-                log.exception("Opening %s failed; it is tried again", berth.shard.label)
+                if not self._stop_opening.is_set():
+                    log.exception("Opening %s failed; it is tried again", berth.shard.label)
             else:
                 self._layer.note_back(berth.place)
-                if self._stop_opening.is_set() and berth.port is not None:
-                    berth.port.close()
                 self.wake()
-                return
+                break
+        # Whoever closed the ports meanwhile closed what was only half open.
+        if self._stop_opening.is_set() and berth.port is not None:
+            berth.port.close()
 
     def _welcome(self) -> None:
         """Say which Redis are back, and see that somebody opens the others."""
