@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.faults.account import Account
 from tests.faults.load import running
 from tests.support.services import RedisServer
 from tests.support.stack import Stack, eventually
@@ -48,6 +49,13 @@ def paused_for(seconds: float) -> Callable[[RedisServer], None]:
         server.resume()
 
     return pause
+
+
+def may_close(line: str, fault: Fault, account: Account) -> bool:
+    """Whether a socket was closed for good reason: it stood still, or may have missed a message."""
+    return line.split()[1] in account.standing_still or (
+        fault.may_lose > 0 and line.endswith("1013 messages were lost")
+    )
 
 
 def kill_clients(server: RedisServer) -> None:
@@ -91,7 +99,8 @@ def forget_scripts(server: RedisServer) -> None:
 
 
 FAULTS = [
-    Fault("every connection is cut each second for 20 s", kill_clients, may_lose=40, may_stand_still=6),
+    # Two takes: what came together, of ordered sockets too, is taken together.
+    Fault("every connection is cut each second for 20 s", kill_clients, may_lose=40, may_stand_still=40),
     Fault("Redis hangs for 3 s", paused_for(3)),
     Fault("Redis hangs for 7 s", paused_for(7)),
     Fault("Redis hangs for 15 s", paused_for(15)),
@@ -129,7 +138,7 @@ def test_a_fault_of_redis_closes_no_socket_doubles_nothing_and_is_over_within_2_
         report(f"{account.table()}\nservice back after {back:.2f} s")
         statuses = {process.name: process.end() for process in stack.processes}
 
-    assert [line for line in account.closed if line.split()[1] not in account.standing_still] == []
+    assert [line for line in account.closed if not may_close(line, fault, account)] == []
     assert account.run_twice == []
     assert account.doubled == []
     assert account.inversions == []

@@ -165,7 +165,7 @@ class Outbox:
             item.is_repeatable = not content.get("more_content")
         elif "content" in content:  # a part of one; messages to a WebSocket have other keys (ASGI)
             item.is_response = True
-        if layer.is_acknowledged(channel):
+        if "!" not in channel and "?" not in channel and layer.is_acknowledged(channel):
             item.id = layer.new_message_id(channel)
             item.is_repeatable = True
         if layer is self._layer:

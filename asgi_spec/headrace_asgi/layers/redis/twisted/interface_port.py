@@ -129,8 +129,6 @@ class RedisInterfacePort(InterfacePort):
         self._open = _Open()
         self._known = _Known()
         self._stopping = False
-        #: Whether what was pushed is to be compared with what was read, before the next take.
-        self._compares = False
         self._receiver: InterfaceReceiver
         self._reader: QueueReader
 
@@ -400,7 +398,6 @@ class RedisInterfacePort(InterfacePort):
 
     def flushed(self) -> None:
         self._reader.flushed()
-        self._compares = True
 
     def renamed(self) -> None:
         former, self.process = self.process, self._registration.process
@@ -412,7 +409,7 @@ class RedisInterfacePort(InterfacePort):
         self._receiver.fenced()
 
     def here(self) -> None:
-        self._compares = True  # Redis may have begun to count anew
+        self._reader.compares = True  # Redis may have begun to count anew
         self._executor.resume()
         self._settle(None)
         self._groups.changed()
@@ -499,7 +496,7 @@ class RedisInterfacePort(InterfacePort):
     def _take_up(self) -> None:
         self._take_limit = 0
         self._limit_take(TAKE_LIMIT)
-        self._compares = True
+        self._reader.compares = True
         self._take()
         self._tell_up()
 
@@ -519,9 +516,9 @@ class RedisInterfacePort(InterfacePort):
             self._take_packed = pack(self._take_command.args)
 
     def _take(self) -> None:
-        if self._compares:
+        if self._reader.compares:
             # Before a take nothing is on its way here: a connection that broke was ended by the next one.
-            self._compares = False
+            self._reader.compares = False
             queued = self._plan.queued(self.process)
             self._take_link.send(queued.whole().args, partial(self._compare, queued))
         self._take_link.send_now(self._take_packed, self._taken)

@@ -45,6 +45,8 @@ class QueueReader:
         self._decode = codec.decode
         #: Entries that were read, of those that Redis says it pushed; None until it says so.
         self._read: int | None = 0
+        #: Whether these are to be compared before the next take.
+        self.compares = False
         self._notes: dict[str, Callable[[Message], None]] = {
             control.ADD: self._add,
             control.DISCARD: self._discard,
@@ -65,6 +67,7 @@ class QueueReader:
     def flushed(self) -> None:
         """Entries were removed on purpose: they are not lost."""
         self._read = None
+        self.compares = True
 
     def read(self, entries: Sequence[bytes]) -> None:
         """Deliver what was taken from the queue. Never raises: one bad entry costs no other."""

@@ -237,7 +237,7 @@ def test_losses_are_known_where_redis_began_to_count_anew(side: InterfaceSide) -
     break_take(side, pushed=5, stolen=0)
     side.client.delete(side.key("up", side.port.process))
     beat(side)
-    side.reactor.until(lambda: side.port._compares)
+    side.reactor.until(lambda: side.port._reader.compares)
     push(side, "a", {"n": 9})
     side.reactor.until(lambda: side.port._reader._read == 1)
     break_take(side, pushed=4, stolen=3)
