@@ -10,6 +10,8 @@ __all__ = ["KINDS", "Account"]
 
 #: What a load consists of. A group copy is one message for one member.
 KINDS = ("http", "frame", "ordered", "copy", "background")
+#: Those that are promised: copies for a group are not.
+PROMISED = ("http", "frame", "ordered", "background")
 
 
 @dataclass
@@ -62,6 +64,11 @@ class Account:
     def doubled(self) -> list[str]:
         """Units whose answer came more than once."""
         return [unit for unit, times in self.answers.items() if times > 1]
+
+    @property
+    def losses(self) -> list[str]:
+        """Promised units that were accepted and not done: no answer, no refusal."""
+        return [f"{kind} {name}" for kind in PROMISED for name in self.lost(kind)]
 
     def lost(self, kind: str) -> list[str]:
         """Units that were neither answered nor refused (for background messages: that did not run).

@@ -11,7 +11,6 @@ import pytest
 
 from headrace_asgi.layers.redis.plan.buckets import bucket_names, key_slot
 from headrace_asgi.layers.redis.plan.places import key_start
-from tests.faults.account import Account
 from tests.faults.load import running
 from tests.support.redis_cluster import Node, RedisCluster
 from tests.support.services import valkey_binary
@@ -91,7 +90,7 @@ def test_slots_move_and_nothing_is_lost_or_done_twice(
     assert account.broken == []
     assert account.run_twice == []
     assert account.inversions == []
-    assert lost(account) == []
+    assert account.losses == []
     assert back <= BACK_WITHIN_SECONDS
     assert set(statuses.values()) == {0}
 
@@ -127,13 +126,6 @@ def test_a_master_that_dies_is_replaced_and_costs_only_what_was_on_its_way(
     assert account.broken == []
     assert back <= BACK_WITHIN_SECONDS
     # What replication had not brought over, and what was taken from it: a moment of its share.
-    assert len(lost(account)) + len(account.run_twice) <= 60
+    assert len(account.losses) + len(account.run_twice) <= 60
     assert [line for line in account.closed if line.split()[1] not in account.standing_still] == []
     assert set(statuses.values()) == {0}
-
-
-def lost(account: Account) -> list[str]:
-    """Units that were accepted and not done: no answer, no refusal. Copies for a group are not promised."""
-    return [
-        f"{kind} {name}" for kind in ("http", "frame", "ordered", "background") for name in account.lost(kind)
-    ]

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.account import Account
 from tests.faults.load import running
 from tests.support.services import SentinelSet
 from tests.support.stack import Stack
@@ -66,13 +65,6 @@ def test_a_failover_ends_no_process_and_costs_only_what_was_on_its_way(
 
     assert account.broken == []
     assert back <= BACK_WITHIN_SECONDS
-    assert len(lost(account)) + len(account.run_twice) <= failover.may_cost
+    assert len(account.losses) + len(account.run_twice) <= failover.may_cost
     assert [line for line in account.closed if line.split()[1] not in account.standing_still] == []
     assert set(statuses.values()) == {0}
-
-
-def lost(account: Account) -> list[str]:
-    """Units that were accepted and not done: no answer, no refusal. Copies for a group are not promised."""
-    return [
-        f"{kind} {name}" for kind in ("http", "frame", "ordered", "background") for name in account.lost(kind)
-    ]

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -145,13 +144,6 @@ def test_a_fault_of_redis_closes_no_socket_doubles_nothing_and_is_over_within_2_
     assert account.broken == []
     assert back <= BACK_WITHIN_SECONDS
     assert max(account.waits_seconds) <= QUEUE_SECONDS + 1
-    assert len(lost(account)) <= fault.may_lose, lost(account)[:20]
+    assert len(account.losses) <= fault.may_lose, account.losses[:20]
     assert len(account.standing_still) <= fault.may_stand_still, account.standing_still
     assert set(statuses.values()) == {0}
-
-
-def lost(account: Any) -> list[str]:
-    """Units that were accepted and not done: no answer, no refusal. Copies for a group are not promised."""
-    return [
-        f"{kind} {name}" for kind in ("http", "frame", "ordered", "background") for name in account.lost(kind)
-    ]
