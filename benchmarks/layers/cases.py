@@ -33,8 +33,8 @@ BATCH = 20
 #: A take that waits is sent a message each so many seconds.
 PACE_SECONDS = 0.004
 MEMBERS, PROCESSES, GROUP_PACE_SECONDS = 1000, 4, 0.5
-#: Messages to a group in a row for each second of a run: asgi_redis needs half a second of both CPUs for one.
-GROUP_SENDS_PER_SECOND = 8
+#: Most messages to a group in a row; fewer for who needs longer than a run for them.
+GROUP_SENDS = 500
 SOCKETS = 32
 #: Time for what waits to be at its wait.
 SETTLE_SECONDS = 0.2
@@ -106,21 +106,23 @@ def _waiting_take(subject: Subject, seconds: float) -> Found:
 
 def _paced_group(subject: Subject, seconds: float) -> Found:
     """Each message to an idle machine: what it costs to wake all."""
-    return _group(subject, max(4, int(seconds / GROUP_PACE_SECONDS)), GROUP_PACE_SECONDS)
+    return _group(subject, lambda _: int(seconds / GROUP_PACE_SECONDS), GROUP_PACE_SECONDS)
 
 
 def _group_in_a_row(subject: Subject, seconds: float) -> Found:
     """As fast as the sender can: what each costs a machine that is busy."""
-    return _group(subject, max(4, int(seconds * GROUP_SENDS_PER_SECOND)), 0.0)
+    return _group(subject, lambda one_seconds: min(GROUP_SENDS, int(seconds / one_seconds)), 0.0)
 
 
-def _group(subject: Subject, sends: int, interval: float) -> Found:
+def _group(subject: Subject, count: Callable[[float], int], interval: float) -> Found:
+    """`count` says how many messages to send, of which the first took so many seconds to all members."""
     with subject.server() as server:
         sender = subject.actor(server.url)
         members = [_member(subject, server) for _ in range(PROCESSES)]
         with acting(sender, *members) as (_, *ready):
             _join(subject, sender, members, ready)
-            _send_to_group(sender, members, 1, interval)
+            (first,) = _send_to_group(sender, members, 1, interval)
+            sends = max(4, count(first))
             spent = _Spent(server, sender=[sender], members=members)
             waits = _send_to_group(sender, members, sends, interval)
             return {**spent.on(sends), **_latencies(waits, "to the last member, ")}
