@@ -22,6 +22,7 @@ want `acknowledged_channel`; they wait for some seconds, unless `pass_time` turn
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
 import time
@@ -30,6 +31,7 @@ from typing import Any
 
 from ..contract import Control, Outcome, Send, SendGroup
 from ..envelope import Message, encode, pack_message
+from ..errors import ChannelFull
 from .acknowledged import AcknowledgedConformance
 from .later import LaterConformance
 from .ordering import OrderConformance
@@ -132,7 +134,7 @@ class TakeConformance(PortCase):
         served: list[str] = []
         for number in range(30):
             for busy in ("test.busy", "test.other"):
-                if number == 0 or served[-1] == busy:
+                with contextlib.suppress(ChannelFull):
                     self.channel_layer.send(busy, {"number": number})
             served += [one.channel for one in self.turns(channels, 1)]
         self.assertLessEqual(abs(served.count("test.busy") - 15), 1, served)
