@@ -25,6 +25,8 @@ __all__ = [
     "Claim",
     "DeadLetter",
     "retry_seconds",
+    "tries_of",
+    "without_tries",
 ]
 
 #: How often a message is tried, by default, before it is laid aside.
@@ -43,19 +45,35 @@ REMEMBERED_SECONDS = 120.0
 #: Pauses before a message is tried again: the first, well below a second, as most reasons pass at once; each
 #: doubles, up to the longest.
 _FIRST_RETRY_SECONDS, _LONGEST_RETRY_SECONDS = 0.25, 60.0
+#: More than a message is ever tried. The Redis layer's scripts know it too.
+_ROUND = 2**20
 #: Why a message was laid aside, where no consumer said so.
 LAPSED_REASON = "its worker was lost, or did not say for too long that it still ran"
 EXPIRED_REASON = "it expired before anybody took it"
 
 
 class Claim(NamedTuple):
-    """Which message of an acknowledged channel a worker has, and the how-manieth try this is, from 1.
-
-    Only who has the newest claim of a message can end it.
-    """
+    """Which message of an acknowledged channel a worker has. Only the newest claim of a message can end it."""
 
     id: str
-    attempt: int
+    #: How often the message was tried, this time included, and a round for each time that it was given back
+    #: unstarted or replayed: so the number of a claim never comes back.
+    number: int
+
+    @property
+    def attempt(self) -> int:
+        """The how-manieth try this is, from 1."""
+        return tries_of(self.number)
+
+
+def tries_of(number: int) -> int:
+    """How often a message was tried, by the number of its last claim."""
+    return number % _ROUND
+
+
+def without_tries(number: int, tries: int) -> int:
+    """The number of a message of which so many tries do not count; no claim had it."""
+    return number - tries + _ROUND
 
 
 @dataclass(frozen=True, slots=True)

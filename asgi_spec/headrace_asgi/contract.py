@@ -356,6 +356,12 @@ class ChannelLayer(ABC):
             with contextlib.suppress(HeadraceError):
                 self.write_counts()
 
+    def write_last_counts(self) -> None:
+        """The same, if the layer does not know everything, before it is closed. No errors."""
+        if not self.tally.is_known:
+            with contextlib.suppress(HeadraceError):
+                self.write_counts(last=True)
+
     @abstractmethod
     def announce(self, channels: Iterable[str]) -> None:
         """Say that a worker takes these shared channels; interface servers learn it within some seconds.

@@ -231,7 +231,7 @@ class Acknowledged:
         if outcome is not Outcome.SENT:
             return idle
         newer = [one.claim for one in idle.workers if one.claim and one.claim.id == claim.id]
-        if any(one.attempt > claim.attempt for one in newer):
+        if any(one.number > claim.number for one in newer):
             raise Violation(f"{claim} is done by who has it no longer")
         return idle._replace(finished=tuple(sorted({*idle.finished, claim.id})))
 

@@ -132,6 +132,15 @@ class AcknowledgedConformance(PortCase):
         self.say(first)
         self.assertTrue(self.port.renew(second), "who came late ended the try of another")
 
+    def test_who_gave_a_message_back_has_it_no_longer(self) -> None:
+        self.channel_layer.send(self.channel(), {"number": 1})
+        (first,) = self.taken()
+        self.port.give_back([first])
+        (second,) = self.taken()
+        self.assertEqual(second.claim and second.claim.attempt, 1)
+        self.assertFalse(self.port.renew(first), "the claim of another was renewed")
+        self.assertTrue(self.port.renew(second))
+
     def test_what_failed_as_often_as_it_is_tried_is_laid_aside_and_can_be_replayed(self) -> None:
         layer = self.channel_layer
         layer.send(self.channel(), {"number": 1})

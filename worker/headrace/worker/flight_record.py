@@ -157,5 +157,5 @@ def _names(delivery: Delivery) -> bytes:
     reply_channel = delivery.message.get("reply_channel")
     if not isinstance(reply_channel, str) or len(reply_channel) > MAX_NAME_LENGTH or " " in reply_channel:
         reply_channel = ""
-    claim = "" if delivery.claim is None else f" {delivery.claim.id} {delivery.claim.attempt}"
+    claim = "" if delivery.claim is None else f" {delivery.claim.id} {delivery.claim.number}"
     return f"{delivery.place} {reply_channel} {delivery.channel}{claim}".encode("ascii", "replace")

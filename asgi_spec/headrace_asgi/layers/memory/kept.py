@@ -18,6 +18,8 @@ from headrace_asgi.acknowledgement import (
     LAPSED_REASON,
     Claim,
     retry_seconds,
+    tries_of,
+    without_tries,
 )
 from headrace_asgi.envelope import decode
 
@@ -32,10 +34,15 @@ class KeptMessage:
 
     channel: str
     entry: bytes
-    #: None before it was ever claimed: until then it may expire.
-    tries: int | None = None
+    #: Of its last claim; None before it was ever claimed: until then it may expire.
+    number: int | None = None
     why: str = ""
     due_ms: int | None = None
+
+    @property
+    def tries(self) -> int:
+        """How often it was tried."""
+        return tries_of(self.number or 0)
 
 
 class Acknowledged:
@@ -77,7 +84,7 @@ class Acknowledged:
     def cancel(self, message_id: str) -> bool:
         """Take a message back that is not due yet, and was never tried."""
         kept = self._kept.get(message_id)
-        if kept is None or kept.due_ms is None or kept.tries is not None:
+        if kept is None or kept.due_ms is None or kept.number is not None:
             return False
         del self._kept[message_id]
         return True
@@ -100,13 +107,13 @@ class Acknowledged:
         while queue:
             message_id = queue.popleft()
             kept = self._kept[message_id]
-            if kept.tries is None and 0 < decode(kept.entry).expiry_ms <= now_ms:
-                kept.tries = 0
+            if kept.number is None and 0 < decode(kept.entry).expiry_ms <= now_ms:
+                kept.number = 0
                 self._lay_aside(message_id, EXPIRED_REASON, EXPIRED)
                 continue
-            kept.tries = (kept.tries or 0) + 1
+            kept.number = (kept.number or 0) + 1
             kept.due_ms = now_ms + _LEASE_MS
-            return Claim(message_id, kept.tries), kept.entry
+            return Claim(message_id, kept.number), kept.entry
         return None
 
     def renew(self, claim: Claim, now_ms: int) -> bool:
@@ -143,13 +150,13 @@ class Acknowledged:
         kept = self._claimed(claim)
         if kept is None:
             return False
-        kept.tries = claim.attempt - 1
+        kept.number = without_tries(claim.number, 1)
         self._wait(claim.id, first=True)
         return True
 
     def _claimed(self, claim: Claim) -> KeptMessage | None:
         kept = self._kept.get(claim.id)
-        if kept is None or kept.tries != claim.attempt or kept.due_ms is None:
+        if kept is None or kept.number != claim.number or kept.due_ms is None:
             return None
         return kept
 
@@ -170,10 +177,10 @@ class Acknowledged:
         ]
         for _, message_id in sorted(due):
             kept = self._kept[message_id]
-            if (kept.tries or 0) >= self._attempts:
+            if kept.tries >= self._attempts:
                 self._lay_aside(message_id, LAPSED_REASON)
                 continue
-            if kept.tries is None:  # it was kept for later, and comes now
+            if kept.number is None:  # it was kept for later, and comes now
                 self._count(kept.channel, "sent", 1)
             self._wait(message_id)
 
@@ -193,7 +200,7 @@ class Acknowledged:
         for message_id in self._taken_from_the_dead(channel, message_ids):
             kept = self._kept[message_id]
             self._count(kept.channel, DEAD if kept.tries else EXPIRED, -1)
-            kept.tries, kept.why = 0, ""
+            kept.number, kept.why = without_tries(kept.number or 0, kept.tries), ""
             self._wait(message_id)
             replayed += 1
         return replayed

@@ -186,7 +186,7 @@ class InMemoryChannelLayer(ChannelLayer):
         with self._hub as store:
             dead = store.acknowledged.dead(channel)[:limit]
         return [
-            DeadLetter(one, channel, unpack_message(decode(kept.entry).payload), kept.tries or 0, kept.why)
+            DeadLetter(one, channel, unpack_message(decode(kept.entry).payload), kept.tries, kept.why)
             for one, kept in dead
         ]
 

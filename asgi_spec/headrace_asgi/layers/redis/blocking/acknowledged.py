@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from headrace_asgi import names
-from headrace_asgi.acknowledgement import DeadLetter
+from headrace_asgi.acknowledgement import DeadLetter, tries_of
 from headrace_asgi.contract import Delivery
 from headrace_asgi.envelope import unpack_message
 from headrace_asgi.errors import HeadraceError, UnreadableEntry
@@ -128,12 +128,12 @@ def _details(layer: _AcknowledgedLayer, place: str, channel: str, ids: Sequence[
         if isinstance(answer, HeadraceError):
             raise answer
     letters = []
-    for message_id, value, tries, why in zip(ids, *answers, strict=True):
+    for message_id, value, claimed, why in zip(ids, *answers, strict=True):
         try:
             message = unpack_message(layer.plan.codec.decode(entry_of(value or b""), channel).payload)
         except UnreadableEntry:
             message = {}
-        letters.append(DeadLetter(message_id, channel, message, number(tries), text(why or b"")))
+        letters.append(DeadLetter(message_id, channel, message, tries_of(number(claimed)), text(why or b"")))
     return letters
 
 

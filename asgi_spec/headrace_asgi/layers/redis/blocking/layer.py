@@ -475,8 +475,6 @@ class RedisPlaceLayer(LaterMethods, AcknowledgedMethods, ChannelLayer):
 
     def close(self) -> None:
         super().close()
-        if not self.tally.is_known:
-            with contextlib.suppress(HeadraceError):
-                self.write_counts(last=True)
+        self.write_last_counts()
         for executor in self._executors.values():
             executor.close()

@@ -76,6 +76,11 @@ class Shard(RedisPlaceLayer):
     def _own_capacities(self, whole: Capacities) -> Capacities:
         return whole.shared(self._parts)
 
+    def write_counts(self, tally: Tally | None = None, last: bool = False) -> None:
+        # The layer of all says what was counted, at one place: said at two, it would be added twice.
+        if tally is not None:
+            super().write_counts(tally, last)
+
     def announce(self, channels: Iterable[str]) -> None:
         super().announce(channels)
         if self._fingerprint:
@@ -287,7 +292,9 @@ class RedisChannelLayer(ChannelLayer):
         spread = [channel for channel in listed if self.map.is_spread(channel)]
         shards = {self.shard_of(channel) for channel in listed if channel not in spread}
         if not spread and len(shards) == 1:
-            return shards.pop().receive_many(listed, limit, timeout_seconds)
+            received = shards.pop().receive_many(listed, limit, timeout_seconds)
+            self.write_counts_if_due()
+            return received
         port = self._taker()
         try:
             taken = port.turn((), listed, limit, timeout_seconds)
@@ -388,7 +395,7 @@ class RedisChannelLayer(ChannelLayer):
     # Upkeep
 
     def flush(self) -> None:
-        self._first.write_counts()
+        self.write_counts()
         for shard in self.shards.values():
             shard.flush()
 
@@ -403,7 +410,7 @@ class RedisChannelLayer(ChannelLayer):
         if not last and self.is_away(first.place):
             raise LayerUnavailable(f"{first.label} did not answer a moment ago")
         try:
-            first.write_counts(tally, last)
+            first.write_counts(tally or self.tally, last)
         except KeySpoilt:
             raise
         except LayerUnavailable:
@@ -412,7 +419,8 @@ class RedisChannelLayer(ChannelLayer):
 
     def statistics(self, channel: str) -> dict[str, int]:
         names.require_channel_name(channel)
-        self._first.write_counts()
+        with contextlib.suppress(LayerUnavailable):  # asked below, where others that are there answer
+            self.write_counts()
         if not self.map.is_spread(channel):
             return self.shard_of(channel).statistics(channel)
         found = self._everywhere(lambda shard: shard.statistics(channel))
@@ -454,6 +462,7 @@ class RedisChannelLayer(ChannelLayer):
         super().close()
         self._is_closed = True
         self._close_takers()
+        self.write_last_counts()
         for shard in self.shards.values():
             shard.close()
 

@@ -2,10 +2,10 @@
 -- Claim messages of an acknowledged channel, after bells of it were taken. One that expired before its first claim is
 -- laid aside; one that was tried, or replayed, does not expire.
 --
--- KEYS  r: ids that wait  x: dead letters  due  body: see _due  tries: id -> number of tries  why: id -> why it failed
+-- KEYS  r: ids that wait  x: dead letters  due  body: see _due  tries: see _tries  why: id -> why it failed
 --       n: counters
 -- ARGV  how many at most, lease in ms, name to count under, why what expired is laid aside
--- Answer: of each that was claimed its id, the number of this try, and its channel with a blank and the entry
+-- Answer: of each that was claimed its id, the number of its claim, and its channel with a blank and the entry
 
 local r, x, due, body, tries, why, n = unpack(KEYS)
 local most, lease_ms, name, reason = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4]
@@ -15,7 +15,7 @@ redis.call('HLEN', tries)
 redis.call('HLEN', why)
 redis.call('ZCARD', due)
 redis.call('LLEN', x)
-local now, claimed, attempts, leases = now_ms(), {}, {}, {}
+local now, claimed, numbers, leases = now_ms(), {}, {}, {}
 
 local function claim(id, value, tried)
   local at = value and string.find(value, ' ', 1, true)
@@ -32,9 +32,9 @@ local function claim(id, value, tried)
     count(n, name .. '|expired', 1)
     return
   end
-  local attempt, last = (tonumber(tried) or 0) + 1, #attempts
-  claimed[#claimed + 1], claimed[#claimed + 2], claimed[#claimed + 3] = id, attempt, value
-  attempts[last + 1], attempts[last + 2] = id, attempt
+  local number, last = (tonumber(tried) or 0) + 1, #numbers
+  claimed[#claimed + 1], claimed[#claimed + 2], claimed[#claimed + 3] = id, number, value
+  numbers[last + 1], numbers[last + 2] = id, number
   leases[last + 1], leases[last + 2] = now + lease_ms, 'a' .. id
 end
 
@@ -48,8 +48,8 @@ while #claimed < 3 * most do
     claim(id, values[k], tried[k])
   end
 end
-if #attempts > 0 then
-  redis.call('HSET', tries, unpack(attempts))
+if #numbers > 0 then
+  redis.call('HSET', tries, unpack(numbers))
   redis.call('ZADD', due, unpack(leases))
 end
 return claimed

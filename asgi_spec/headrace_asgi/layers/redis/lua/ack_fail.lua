@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
 -- A try of a message failed: it is tried again after a pause, or laid aside.
 --
--- KEYS  due: see _due  tries: id -> number of tries  why: id -> why it failed  x: dead letters
+-- KEYS  due: see _due  tries: see _tries  why: id -> why it failed  x: dead letters
 --       r: ids that wait  c: the channel's list  movers: list of their bells  n: counters
--- ARGV  id, number of this try, tries of a message, pause in ms, why, bell of the channel, bell of the movers, name to count
+-- ARGV  id, number of the claim, tries of a message, pause in ms, why, bell of the channel, bell of the movers, name to count
 --       under
 -- Answer: 1 noted, -4 STALE
 
@@ -13,7 +13,7 @@ if is_stale(due, tries, id, attempt) then
   return -4
 end
 redis.call('HSET', why, id, reason)
-if tonumber(attempt) >= tonumber(most) then
+if tries_of(attempt) >= tonumber(most) then
   redis.call('RPUSH', x, id)
   redis.call('ZREM', due, 'a' .. id)
   count(n, name .. '|dead', 1)

@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
 -- Messages of an acknowledged channel are done.
 --
--- KEYS  due  body: see _due  tries: id -> number of tries  why: id -> why it failed
+-- KEYS  due  body: see _due  tries: see _tries  why: id -> why it failed
 --       r: ids that wait  c: the channel's list  n: counters  then fin of each id
--- ARGV  ms for which they are remembered, bell, name to count under, then id and number of this try of each
+-- ARGV  ms for which they are remembered, bell, name to count under, then id and number of the claim of each
 -- Answer: of each 1 done, -4 STALE
 
 local remembered_ms, bell, name = unpack(ARGV, 1, 3)

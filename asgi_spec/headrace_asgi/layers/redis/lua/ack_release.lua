@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
 -- Put a message that was claimed and not started back at the head: that was no try of it.
 --
--- KEYS  due: see _due  tries: id -> number of tries  r: ids that wait  c: the channel's list
--- ARGV  id, number of this try, bell
+-- KEYS  due: see _due  tries: see _tries  r: ids that wait  c: the channel's list
+-- ARGV  id, number of the claim, bell
 -- Answer: 1 back, -4 STALE
 
 local id, attempt, bell = unpack(ARGV)
@@ -13,5 +13,5 @@ end
 redis.call('LPUSH', c, bell)
 redis.call('LPUSH', r, id)
 redis.call('ZREM', due, 'a' .. id)
-redis.call('HINCRBY', tries, id, -1)
+redis.call('HINCRBY', tries, id, ROUND - 1)
 return 1

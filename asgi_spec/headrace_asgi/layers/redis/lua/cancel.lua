@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Take back a message that is not due yet. One that is to be acknowledged may be here for a further try: too late.
 --
--- KEYS  due  body: see _due  tries: id -> number of tries
+-- KEYS  due  body: see _due  tries: see _tries
 -- ARGV  id
 -- Answer: 1 taken back, 0 it was moved, or never here
 

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Remove dead letters.
 --
--- KEYS  x: dead letters  body: see _due  tries: id -> number of tries  why: id -> why it failed
+-- KEYS  x: dead letters  body: see _due  tries: see _tries  why: id -> why it failed
 -- ARGV  ids
 -- Answer: how many there were
 

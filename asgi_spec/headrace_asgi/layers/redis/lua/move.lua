@@ -3,7 +3,7 @@
 -- renewed: only what is still due moves, so any number of movers move each once. Where there is no room it is due
 -- again after a pause.
 --
--- KEYS  due  body: see _due  tries: id -> number of tries  why: id -> why it failed  n: counters
+-- KEYS  due  body: see _due  tries: see _tries  why: id -> why it failed  n: counters
 --       then of each queue its list, up of its process (or the list again), r and x
 -- ARGV  tries of a message, why it is laid aside after them, pause in ms, number of queues
 --       then of each queue its capacity, seconds until an abandoned list goes (0 = never), name to count under, bell
@@ -35,7 +35,7 @@ local function try_again(member, keys, capacity, name, bell)
     postpone(member, name)
     return
   end
-  if (tonumber(before or '') or 0) >= most then
+  if tries_of(before) >= most then
     redis.call('HSETNX', why, id, reason)
     redis.call('RPUSH', x, id)
     count(n, name .. '|dead', 1)

@@ -108,8 +108,8 @@ class AcknowledgedPlan:
 
         def read(answer: Any) -> list[tuple[Claim, bytes]]:
             return [
-                (Claim(text(message_id), attempt), entry_of(value))
-                for message_id, attempt, value in zip(*[iter(answer)] * 3, strict=True)
+                (Claim(text(message_id), number), entry_of(value))
+                for message_id, number, value in zip(*[iter(answer)] * 3, strict=True)
             ]
 
         return self._scripted("ack_claim", place, keys, (count, _LEASE_MS, channel, EXPIRED_REASON), read)
@@ -177,7 +177,7 @@ class AcknowledgedPlan:
         return RedisCommand(place, args, names, repeat=True)
 
     def dead_details(self, place: str, ids: Sequence[str]) -> list[RedisCommand]:
-        """Of dead letters: the channels with a blank and the entries, the numbers of tries, the reasons."""
+        """Of dead letters: the channels with a blank and the entries, the numbers of their last claims, the reasons."""
         hashes = (
             self._plan.key(place, "body"),
             self._plan.key(place, "tries"),

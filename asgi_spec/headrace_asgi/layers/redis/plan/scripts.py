@@ -20,6 +20,7 @@ _COUNTING = {
 }  # fmt: skip
 #: Scripts of what becomes due, and of who has claimed a message of an acknowledged channel.
 _WITH_CLAIMS = {"ack_renew", "ack_finish", "ack_fail", "ack_release"}
+_WITH_TRIES = {"ack_fail", "ack_release", "move", "dead_replay"}
 _WITH_DUE = {"later", "peek", "move", "ack_claim", "ack_renew", "ack_fail"}
 #: Scripts that do one thing for several sockets.
 _FOR_EACH = {"frames_ordered", "finish"}
@@ -28,6 +29,7 @@ _SHARED = {
     "counting": _COUNTING,
     "mailbox": _WITH_MAILBOX,
     "due": _WITH_DUE,
+    "tries": _WITH_TRIES,
     "claims": _WITH_CLAIMS,
     "each": _FOR_EACH,
 }

@@ -155,7 +155,26 @@ def test_what_goes_back_is_first_again_with_a_bell_and_that_was_no_try(desk: Des
     bells = desk.bells()
     assert desk.do(desk.part.release("0", "work", claim)) is SENT
     assert desk.bells() == bells + 1
-    assert desk.claim(2) == [Claim("0.a", 1), Claim("0.b", 1)]
+    assert [(one.id, one.attempt) for one in desk.claim(2)] == [("0.a", 1), ("0.b", 1)]
+
+
+def test_who_gave_back_or_saw_the_last_try_holds_nothing_of_what_is_claimed_again(desk: Desk) -> None:
+    desk.send("a")
+    [given_back] = desk.claim()
+    desk.do(desk.part.release("0", "work", given_back))
+    [second] = desk.claim()
+    desk.fail(second)
+    desk.lapse()
+    [last] = desk.claim()
+    desk.fail(last)
+    assert (second.attempt, last.attempt, desk.dead()) == (1, 2, ["0.a"])
+    desk.do(desk.part.replay("0", "work", ["0.a"]))
+    [replayed] = desk.claim()
+    assert replayed.attempt == 1
+    for late in (given_back, second, last):
+        assert desk.do(desk.part.renew("0", late)) is STALE
+        assert desk.do(desk.part.release("0", "work", late)) is STALE
+    assert desk.finish(replayed) is SENT
 
 
 def test_one_that_expired_is_laid_aside_unless_it_was_tried_or_replayed(desk: Desk) -> None:
@@ -167,9 +186,9 @@ def test_one_that_expired_is_laid_aside_unless_it_was_tried_or_replayed(desk: De
     assert desk.client.hget(desk.key("n"), "work|expired") == b"1"
     assert desk.do(desk.part.replay("0", "work", ["0.old", "0.none"])) == 1
     [claim] = desk.claim(5)
-    assert claim == Claim("0.old", 1)
+    assert (claim.id, claim.attempt) == ("0.old", 1)
     desk.do(desk.part.release("0", "work", claim))
-    assert desk.claim(5) == [claim]
+    assert [one.id for one in desk.claim(5)] == ["0.old"]
 
 
 def test_dropped_letters_leave_nothing(desk: Desk) -> None:
