@@ -86,6 +86,9 @@ class ProxyGate:
 
     def deadline_passed(self, now: float) -> None:
         """The header did not come."""
+        if self._context.draining:
+            self.abort()
+            return
         self._refuse(f"it was not whole within {self._context.settings.deadlines.introduction:g} s")
 
     def drain(self) -> None:

@@ -276,10 +276,11 @@ class _Peer:
     host, port = "127.0.0.1", 4
 
 
-def test_a_gate_waits_a_second_when_the_process_ends() -> None:
+def test_a_gate_waits_a_second_when_the_process_ends(caplog: pytest.LogCaptureFixture) -> None:
     lab, this, transport = gate(SETTINGS)
     assert isinstance(this, ProxyGate)
     assert not this.busy
+    lab.context.draining = True
     this.drain()
     lab.wait(0.75)
     assert not transport.disconnected
@@ -287,6 +288,7 @@ def test_a_gate_waits_a_second_when_the_process_ends() -> None:
     assert transport.disconnected
     this.connectionLost(Failure(ConnectionDone()))
     assert not lab.context.http_shells
+    assert not caplog.records
 
 
 def test_a_connection_that_was_accepted_last_has_a_second_too() -> None:
