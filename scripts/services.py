@@ -28,6 +28,7 @@ SERVICES = (
     Service("chromium", ("chromium",), "the chat in a browser"),
     Service("chromedriver", ("chromium-driver",), "the chat in a browser"),
     Service("nginx", ("nginx-light",), "the two tiers behind a proxy"),
+    Service("haproxy", ("haproxy",), "the PROXY protocol as a proxy speaks it"),
     Service("supervisord", ("supervisor",), "deploy/supervisord.conf"),
     Service("wrk", ("wrk",), "HTTP load in the benchmarks"),
 )

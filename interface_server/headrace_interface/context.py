@@ -137,11 +137,35 @@ class ServerContext:
             f"{channel} was taken too late: {{count}} clients were answered 503 within {{seconds}} s.",
         )
 
-    def _turned_away(self, kind: str, begins: str, ends: str) -> None:
+    def stranger(self, peer: str) -> None:
+        """Somebody connected who is no trusted proxy, where only those may."""
+        self.counters["strangers"] += 1
+        self._turned_away(
+            "stranger",
+            "A connection of {peer} is closed at once: with --proxy-protocol only those of --trusted-proxies "
+            "may connect, and the peers of unix sockets without --no-trust-unix. So are others like it.",
+            "{count} connections were closed at once within {seconds} s: none was of a trusted proxy.",
+            peer=peer,
+        )
+
+    def not_introduced(self, peer: str, reason: str) -> None:
+        """A trusted proxy did not say for whom its connection is; `reason` ends a sentence."""
+        self.counters["not_introduced"] += 1
+        self._turned_away(
+            "not introduced",
+            "A connection of {peer} is closed, because its header of the PROXY protocol is missing or wrong: "
+            "{reason}. Does the proxy send it (send-proxy-v2, proxy_protocol on)? So are others like it.",
+            "{count} connections of trusted proxies were closed within {seconds} s: their header of the "
+            "PROXY protocol was missing or wrong.",
+            peer=peer,
+            reason=reason,
+        )
+
+    def _turned_away(self, kind: str, begins: str, ends: str, **about: str) -> None:
         episode = self._episodes.get(kind)
         if episode is None:
             episode = self._episodes[kind] = Episode(self.clock, begins, ends)
-        episode.happened()
+        episode.happened(**about)
 
     def _asked(self) -> Iterable[tuple[str, float] | None]:
         """What the clients ask of the workers; while the layer is away that is no worker's fault."""

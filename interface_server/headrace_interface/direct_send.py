@@ -28,10 +28,11 @@ __all__ = [
     "direct_transport_of",
     "install",
     "is_encrypted",
+    "put_before",
 ]
 
 #: What is used of Twisted's connections and ports though it is not documented: what for, and what breaks
-#: without it. The last two are a port's, the others a connection's.
+#: without it. The last three are a port's, the others a connection's.
 BEYOND_THE_INTERFACE: Mapping[str, str] = {
     "TLS": "a transport that encrypts by itself is left to Twisted; else plain text is sent to its clients",
     "_tempDataLen": "a part of what waits, see dataBuffer",
@@ -42,6 +43,7 @@ BEYOND_THE_INTERFACE: Mapping[str, str] = {
     "producer": "who is told to pause is left to Twisted's buffer; else it is not paused",
     "stopWriting": "called when the buffer is empty; else nobody hears that a client has caught up",
     "writeSomeData": "one write to the socket, now; else each write waits for a turn of the reactor",
+    "factory": "a port's maker of connections, behind a gate with --proxy-protocol; else nobody is asked",
     "transport": "a port's class of connections, ours here; else they write as Twisted's do",
     "_type": "whether a port encrypts; else the address that is printed at the start says http for https",
 }
@@ -56,6 +58,8 @@ class DirectTransport:
     backlogged = False
     #: Called from the reactor after `backlogged` has become false; one listener.
     when_drained: Callable[[], None] | None = None
+    #: The addresses of both ends as a proxy said them, where those of the socket are the proxy's and ours.
+    introduced: tuple[Any, Any] | None = None
 
     @property
     def pending_bytes(self) -> int:
@@ -88,6 +92,12 @@ class _DirectSend(DirectTransport):
             return self.pending_bytes
         unsent: int = _INT.unpack(answer)[0]
         return self.pending_bytes + unsent
+
+    def getPeer(self) -> Any:
+        return super().getPeer() if self.introduced is None else self.introduced[0]  # type: ignore[misc]
+
+    def getHost(self) -> Any:
+        return super().getHost() if self.introduced is None else self.introduced[1]  # type: ignore[misc]
 
     def write(self, data: bytes) -> None:
         this: Any = self
@@ -145,6 +155,17 @@ def install(port: Any) -> Any:
     elif isinstance(port, tcp.Port):
         port.transport = DirectTCP
     return port
+
+
+def put_before(port: Any, gate: Callable[[Any], Any]) -> bool:
+    """Let `gate` make what a listening port of ours makes connections with, from what that was; before any.
+
+    Under TLS too the gate is next to the socket. False for a port of a foreign kind, which stays as it is.
+    """
+    if not isinstance(port, tcp.Port):
+        return False
+    port.factory = gate(port.factory)
+    return True
 
 
 def direct_transport_of(transport: Any) -> DirectTransport | None:

@@ -8,10 +8,10 @@ import os
 import resource
 import select
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from twisted.internet import endpoints, error, protocol, tcp
+from twisted.internet import defer, endpoints, error, protocol, tcp
 from twisted.internet.interfaces import IProtocolNegotiationFactory
 from twisted.logger import LogEvent
 from twisted.python.failure import Failure
@@ -82,6 +82,10 @@ def make_endpoints(
 
 
 def _from_string(reactor: Any, text: str) -> Any:
+    if text.startswith("haproxy:"):
+        raise ConfigurationError(
+            f"--endpoint {text!r} would believe everybody; use --proxy-protocol, and what follows haproxy:"
+        )
     try:
         return endpoints.serverFromString(reactor, text)
     except Exception as problem:  # endpoint plug-ins raise whatever they like
@@ -103,8 +107,13 @@ def _adopted(reactor: Any, fd: int) -> Any:
     return endpoints.AdoptedStreamServerEndpoint(reactor, fd, family)
 
 
-async def listen(endpoint: tuple[str, Any], factory: protocol.Factory) -> Any:
-    """Listen; returns the port. Raises ConfigurationError that names the endpoint and the reason."""
+async def listen(
+    endpoint: tuple[str, Any], factory: protocol.Factory, gate: Callable[[Any], Any] | None = None
+) -> Any:
+    """Listen; returns the port. Raises ConfigurationError that names the endpoint and the reason.
+
+    `gate` makes a factory of another one, whose connections come before those of that: before TLS, too.
+    """
     name, made = endpoint
     try:
         port = await made.listen(factory)
@@ -112,6 +121,9 @@ async def listen(endpoint: tuple[str, Any], factory: protocol.Factory) -> Any:
         raise ConfigurationError(f"Cannot listen on {name}: {_reason(problem.socketError)}") from None
     except Exception as problem:
         raise ConfigurationError(f"Cannot listen on {name}: {_reason(problem)}") from None
+    if gate is not None and not direct_send.put_before(port, gate):
+        await defer.maybeDeferred(port.stopListening)
+        raise ConfigurationError(f"--proxy-protocol needs an endpoint of Twisted's own, not {name}")
     return direct_send.install(port)
 
 

@@ -17,6 +17,7 @@ from headrace_asgi.errors import ConfigurationError
 
 from .access_log import COMMON, FORMATS
 from .deadlines import OFF, Deadlines, rows
+from .http.grammar import TOKEN
 from .settings import InterfaceSettings, Network
 
 __all__ = ["make_parser", "normalised", "settings_from"]
@@ -136,12 +137,36 @@ def _add_behaviour(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--lifeline", action="store_true", help="end when stdin is closed: the parent is gone")
 
 
+_HEADER_NAMES = (
+    ("--proxy-headers-host", "header with the client's address (X-Forwarded-For)"),
+    ("--proxy-headers-port", "header with the client's port (X-Forwarded-Port)"),
+    (
+        "--proxy-headers-root-path",
+        "header with the root path, URL-encoded, such as Daphne-Root-Path (none); proxies must set it, "
+        "or remove a client's",
+    ),
+)
+
+
 def _add_proxies(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("proxies")
     group.add_argument(
         "--proxy-headers",
         action="store_true",
         help="believe X-Forwarded-For, -Port and -Proto of trusted proxies",
+    )
+    group.add_argument(
+        "--forwarded",
+        action="store_true",
+        help="believe Forwarded (RFC 7239) of trusted proxies, and none of X-Forwarded-*",
+    )
+    for option, text in _HEADER_NAMES:
+        group.add_argument(option, type=_header_name, metavar="NAME", help=text)
+    group.add_argument(
+        "--proxy-protocol",
+        action="store_true",
+        help="each connection begins with a header of the PROXY protocol, 1 or 2; only trusted proxies may "
+        "connect",
     )
     group.add_argument(
         "--trusted-proxies",
@@ -228,6 +253,13 @@ def _port(text: str) -> int:
     return int(text)
 
 
+def _header_name(text: str) -> bytes:
+    name = text.encode("ascii", "replace")
+    if not TOKEN.fullmatch(name) or b"_" in name:
+        raise argparse.ArgumentTypeError(f"the name of a header, without underscores, not {text!r}")
+    return name.lower()
+
+
 def _seconds(text: str) -> float:
     try:
         value = float(text)
@@ -264,22 +296,52 @@ def settings_from(options: argparse.Namespace) -> InterfaceSettings:
     given: dict[str, Any] = vars(options)
     deadlines = Deadlines(**{name: given[f"deadline_{name}"] for name, _, _ in rows()})
     sizes = {name: given[name] for _, name, _ in (*_LIMITS, *_COUNTS)}
-    if options.trusted_proxies and not options.proxy_headers:
-        raise ConfigurationError(
-            "--trusted-proxies says whom to believe; add --proxy-headers to believe them"
-        )
     return InterfaceSettings(
         deadlines=deadlines,
         debug=options.debug,
         root_path=_root_path(options.root_path),
-        proxy_headers=options.proxy_headers,
-        trusted_proxies=_networks(options.trusted_proxies or _LOOPBACK),
-        trust_unix=not options.no_trust_unix,
         websocket_protocols=tuple(options.ws_protocol),
         websocket_compression=not options.no_websocket_compression,
         stream_uploads=options.stream_uploads,
+        **_proxies(options),
         **sizes,
     )
+
+
+def _proxies(options: argparse.Namespace) -> dict[str, Any]:
+    """Whom to believe about clients, and what."""
+    if options.proxy_headers and options.forwarded:
+        raise ConfigurationError(
+            "--proxy-headers and --forwarded exclude each other: which do your proxies set?"
+        )
+    believes = options.proxy_headers or options.forwarded
+    if options.trusted_proxies and not (believes or options.proxy_protocol):
+        raise ConfigurationError(
+            "--trusted-proxies says whom to believe; add --proxy-headers, --forwarded or --proxy-protocol "
+            "to believe them"
+        )
+    host, port, root_path = (
+        getattr(options, f"proxy_headers_{each}") for each in ("host", "port", "root_path")
+    )
+    if (host or port) and not options.proxy_headers:
+        raise ConfigurationError(
+            "--proxy-headers-host and -port name headers; add --proxy-headers to believe them"
+        )
+    if root_path and not believes:
+        raise ConfigurationError(
+            "--proxy-headers-root-path names a header; add --proxy-headers or --forwarded to believe it"
+        )
+    defaults = InterfaceSettings()
+    return {
+        "proxy_headers": believes,
+        "forwarded": options.forwarded,
+        "client_header": host or defaults.client_header,
+        "port_header": port or defaults.port_header,
+        "root_path_header": root_path or b"",
+        "proxy_protocol": options.proxy_protocol,
+        "trusted_proxies": _networks(options.trusted_proxies or _LOOPBACK),
+        "trust_unix": not options.no_trust_unix,
+    }
 
 
 def _root_path(text: str) -> str:

@@ -13,6 +13,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, cast
 
 from twisted.internet import defer
@@ -28,6 +29,7 @@ from .connections import SocketShell
 from .context import ServerContext
 from .inbox import Inbox
 from .listeners import HttpFactory, Refusals, accept_waiting, describe, listen
+from .proxy_gate import GateFactory
 from .settings import InterfaceSettings
 from .websocket.protocol import WebSocketShell
 
@@ -80,9 +82,10 @@ class Server:
         Raises ConfigurationError if one of the endpoints cannot be listened on; the others are given up.
         """
         factory = HttpFactory(self.context, WebSocketShell)
+        gate = partial(GateFactory, self.context) if self.context.settings.proxy_protocol else None
         try:
             for endpoint in self._endpoints:
-                self._listening.append(await listen(endpoint, factory))
+                self._listening.append(await listen(endpoint, factory, gate))
         except ConfigurationError:
             await self._stop_listening()
             raise

@@ -93,8 +93,18 @@ class InterfaceSettings:
     #: Subprotocols the server chooses from when the application does not choose.
     websocket_protocols: tuple[str, ...] = ()
 
-    #: Whether `X-Forwarded-*` of a trusted peer are believed.
+    #: Whether headers of a trusted peer are believed about its client.
     proxy_headers: bool = False
+    #: Which: `Forwarded`, or else `X-Forwarded-*`. Never both: the one that a proxy does not set itself it
+    #: may pass on from its client.
+    forwarded: bool = False
+    #: Names in lower case. A root path is believed only where one is named: proxies pass on what they do not
+    #: know.
+    client_header: bytes = b"x-forwarded-for"
+    port_header: bytes = b"x-forwarded-port"
+    root_path_header: bytes = b""
+    #: Whether each connection begins with a header of the PROXY protocol, and comes from a trusted peer.
+    proxy_protocol: bool = False
     trusted_proxies: tuple[Network, ...] = ()
     trust_unix: bool = True
     #: New requests that wait for the layer at the same time; more get 503 at once.

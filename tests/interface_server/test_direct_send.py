@@ -218,7 +218,7 @@ def test_a_foreign_transport_is_no_direct_one() -> None:
 # What Twisted does not document.
 
 #: Kept by ports, not by connections.
-OF_A_PORT = {"transport", "_type"}
+OF_A_PORT = {"factory", "transport", "_type"}
 
 
 def test_what_is_used_of_twisteds_connections_is_still_there(reactor: HandReactor) -> None:
@@ -252,7 +252,14 @@ def test_a_port_that_encrypts_is_known(reactor: HandReactor, tmp_path: Path) -> 
 
 
 def test_nobody_else_reaches_into_twisted() -> None:
-    everyday = {"connected", "disconnecting", "offset", "producer", "transport"}  # other things' names too
+    everyday = {
+        "connected",
+        "disconnecting",
+        "factory",
+        "offset",
+        "producer",
+        "transport",
+    }  # others' names too
     for path in Path(headrace_interface.__file__).parent.rglob("*.py"):
         if path == Path(direct_send.__file__):
             continue

@@ -142,6 +142,28 @@ def test_an_endpoint_that_is_not_understood_is_named(text: str) -> None:
         names(strings=[text])
 
 
+def test_twisteds_own_proxy_protocol_is_refused_since_it_believes_everybody() -> None:
+    with pytest.raises(ConfigurationError, match="--proxy-protocol"):
+        names(strings=["haproxy:tcp:8000"])
+
+
+def test_a_foreign_kind_of_port_has_no_gate() -> None:
+    class Foreign:
+        listens = True
+
+        def stopListening(self) -> None:  # noqa: N802
+            self.listens = False
+
+        def listen(self, factory: Any) -> defer.Deferred[Foreign]:
+            return defer.succeed(self)
+
+    foreign = Foreign()
+    done: list[Any] = []
+    defer.ensureDeferred(listen(("--endpoint x:1", foreign), object(), lambda _: None)).addBoth(done.append)  # type: ignore[arg-type]
+    assert isinstance(done[0].value, ConfigurationError)
+    assert not foreign.listens
+
+
 def test_a_descriptor_must_be_a_listening_socket(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="--fd 999"):
         names(fd=999)

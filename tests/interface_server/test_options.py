@@ -102,9 +102,48 @@ def test_proxies_are_believed_only_when_asked_for_and_named_s3() -> None:
         settings("--proxy-headers", "--trusted-proxies", "nonsense")
 
 
+def test_which_headers_are_believed_is_one_choice() -> None:
+    plain = settings("--proxy-headers")
+    assert (plain.forwarded, plain.client_header, plain.port_header) == (
+        False,
+        b"x-forwarded-for",
+        b"x-forwarded-port",
+    )
+    assert plain.root_path_header == b""
+    named = settings(
+        *("--proxy-headers", "--proxy-headers-host", "X-Real-IP", "--proxy_headers_port=X-Real-Port"),
+        *("--proxy-headers-root-path", "Daphne-Root-Path"),
+    )
+    assert (named.client_header, named.port_header) == (b"x-real-ip", b"x-real-port")
+    assert named.root_path_header == b"daphne-root-path"
+    other = settings("--forwarded", "--trusted-proxies", "10.0.0.0/8")
+    assert other.proxy_headers
+    assert other.forwarded
+    for wrong in (
+        ("--forwarded", "--proxy-headers"),
+        ("--forwarded", "--proxy-headers-host", "X-Real-IP"),
+        ("--proxy-headers-port", "X-Real-Port"),
+        ("--proxy-protocol", "--proxy-headers-root-path", "Daphne-Root-Path"),
+    ):
+        with pytest.raises(ConfigurationError, match="--proxy-headers"):
+            settings(*wrong)
+
+
+def test_the_proxy_protocol_is_spoken_when_asked_for() -> None:
+    assert not settings().proxy_protocol
+    this = settings("--proxy-protocol", "--trusted-proxies", "10.0.0.0/8", "--proxy-protocol-timeout", "2")
+    assert (this.proxy_protocol, this.proxy_headers) == (True, False)
+    assert this.trusted_proxies == (ip_network("10.0.0.0/8"),)
+    assert this.deadlines.introduction == 2
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
+        ("--proxy-headers", "--proxy-headers-host", "X_Real_IP"),
+        ("--proxy-headers", "--proxy-headers-host", "a b"),
+        ("--proxy-headers", "--proxy-headers-host", ""),
+        ("--proxy-headers", "--proxy-headers-root-path", "caf\u00e9:"),
         ("-p", "65536"),
         ("-p", "-1"),
         ("-p", "http"),

@@ -68,7 +68,7 @@ class Endpoints:
     client: list[Any] | None
     server: list[Any] | None
     root_path: str
-    #: Whether the peer is a proxy whose `X-Forwarded-*` are believed.
+    #: Whether the peer is a proxy whose headers about its client are believed.
     trusted: bool = False
 
 

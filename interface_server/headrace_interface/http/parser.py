@@ -179,7 +179,7 @@ class RequestParser:
             self.endpoints,
         )
         if self.endpoints.trusted:
-            forwarded.apply(head, settings.trusted_proxies)
+            forwarded.apply(head, settings)
         body = None
         if framing.body_bytes:
             limit = settings.max_body_bytes
