@@ -17,6 +17,7 @@ from headrace_asgi.errors import ConfigurationError
 
 from .access_log import COMMON, FORMATS
 from .deadlines import OFF, Deadlines, rows
+from .files.mounts import Mount, mount_from
 from .settings import InterfaceSettings, Network
 
 __all__ = ["make_parser", "normalised", "settings_from"]
@@ -49,6 +50,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_layer(parser)
     _add_listening(parser)
     _add_behaviour(parser)
+    _add_files(parser)
     _add_proxies(parser)
     _add_deadlines(parser)
     _add_limits(parser)
@@ -134,6 +136,31 @@ def _add_behaviour(parser: argparse.ArgumentParser) -> None:
         "--debug", action="store_true", help="tell clients why nobody answers them: for development only"
     )
     group.add_argument("--lifeline", action="store_true", help="end when stdin is closed: the parent is gone")
+
+
+def _add_files(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("files that are sent from here")
+    group.add_argument(
+        "--static",
+        action="append",
+        default=[],
+        metavar="PREFIX=DIR",
+        help="answer what is below this path, such as /static/=/srv/static, with the files of this folder, "
+        "without a worker; may be repeated, and the longest prefix counts",
+    )
+    group.add_argument(
+        "--internal",
+        action="append",
+        default=[],
+        metavar="PREFIX=DIR",
+        help="send the files of this folder that a view names in X-Accel-Redirect, and that nobody can ask "
+        "for; may be repeated",
+    )
+    group.add_argument(
+        "--sendfile-root",
+        metavar="DIR",
+        help="send the files below this folder that a view names in X-Sendfile",
+    )
 
 
 def _add_proxies(parser: argparse.ArgumentParser) -> None:
@@ -278,6 +305,9 @@ def settings_from(options: argparse.Namespace) -> InterfaceSettings:
         websocket_protocols=tuple(options.ws_protocol),
         websocket_compression=not options.no_websocket_compression,
         stream_uploads=options.stream_uploads,
+        static=_mounts("--static", options.static),
+        internal=_mounts("--internal", options.internal),
+        sendfile_root=options.sendfile_root,
         **sizes,
     )
 
@@ -288,6 +318,15 @@ def _root_path(text: str) -> str:
     if path and not path.startswith("/"):
         raise ConfigurationError(f"--root-path must begin with a slash, not {text!r}")
     return path
+
+
+def _mounts(option: str, texts: Sequence[str]) -> tuple[Mount, ...]:
+    mounts = tuple(mount_from(option, text) for text in texts)
+    prefixes = [mount.prefix for mount in mounts]
+    for prefix in prefixes:
+        if prefixes.count(prefix) > 1:
+            raise ConfigurationError(f"{option}: {prefix} is given twice, and has one folder")
+    return mounts
 
 
 def _networks(texts: Sequence[str]) -> tuple[Network, ...]:
