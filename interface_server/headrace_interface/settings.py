@@ -108,11 +108,6 @@ class InterfaceSettings:
     max_held: int = 1000
 
     @property
-    def redirects(self) -> bool:
-        """Whether a view may name a file as its response."""
-        return bool(self.internal) or self.sendfile_root is not None
-
-    @property
     def folders(self) -> tuple[tuple[str, str], ...]:
         """(option, folder) of every folder whose files are sent."""
         return (

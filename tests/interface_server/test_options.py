@@ -131,9 +131,7 @@ def test_folders_of_files_are_named_with_their_prefixes() -> None:
     assert found.static == (Mount("/static/", "/a"), Mount("/media/", "/b"))
     assert found.internal == (Mount("/p/", "/c"),)
     assert found.sendfile_root == "/d"
-    assert found.redirects
     assert [folder for _, folder in found.folders] == ["/a", "/b", "/c", "/d"]
-    assert not InterfaceSettings().redirects
     assert InterfaceSettings().folders == ()
 
 

@@ -157,7 +157,7 @@ class Call:
         if exchange.state is _STREAMING:
             room_bytes = self._backlog_limit() - self._stream.write_buffer.queued_bytes
             self._act(exchange.part(message, room_bytes))
-        elif context.settings.redirects and (wanted := self._redirected(message)) is not None:
+        elif (wanted := self._redirected(message)) is not None:
             self._act(exchange.redirected(wanted, message.get("credit_channel")))
         else:
             # A request that was not read to its end leaves bytes behind that are no next request.
@@ -166,11 +166,14 @@ class Call:
 
     def _redirected(self, message: Message) -> Wanted | None:
         """The file that a response names; none if the response breaks the specification."""
+        settings = self._context.settings
+        if not settings.internal and settings.sendfile_root is None:
+            return None
         try:
             checked = messages.HTTP_RESPONSE.check(message)
         except BadMessage:
             return None
-        return redirected(self._context.settings, checked["status"], checked["headers"])
+        return redirected(settings, checked["status"], checked["headers"])
 
     def group_message(self, message: Message, frame_cache: dict[Any, Any]) -> None:
         """A reply channel that was added to a group: the same as a reply."""
