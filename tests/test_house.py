@@ -50,7 +50,6 @@ SMALL_MODULES = {
     "headrace_asgi/layers/redis/plan/death_watch.py": "the pure half of the reaper",
     "headrace_asgi/layers/redis/twisted/withdrawal.py": "the reverse of registration, with an end of its own",
     "headrace_interface/__main__.py": "`python -m headrace_interface`",
-    "headrace_interface/http/stream.py": "the seam at which HTTP/2 comes in",
     "headrace_interface/websocket/departed.py": "its own turn-taking; the context only makes it",
     "headrace_interface/websocket/handshakes.py": "its own limit; the context only makes it",
 }

@@ -18,6 +18,7 @@ from headrace_asgi.errors import ConfigurationError
 from headrace_asgi.layers.from_config import layer_from_config, layer_from_url
 
 from .access_log import AccessLog, Sink
+from .files.mounts import ensure_folders
 from .options import make_parser, normalised, settings_from
 
 __all__ = ["main"]
@@ -46,6 +47,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.lifeline and options.fd == 0:
         raise ConfigurationError("--lifeline watches stdin, so --fd must not be 0 with it")
     settings = settings_from(options)
+    ensure_folders(settings.folders)
     log.configure(options.verbosity)
     layer = _open_layer(options)
     layer.ensure_usable()

@@ -17,6 +17,7 @@ from headrace_asgi.errors import ConfigurationError
 
 from .access_log import COMMON, FORMATS
 from .deadlines import OFF, Deadlines, rows
+from .files.mounts import Mount, mount_from
 from .http.grammar import TOKEN
 from .settings import InterfaceSettings, Network
 
@@ -50,6 +51,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_layer(parser)
     _add_listening(parser)
     _add_behaviour(parser)
+    _add_files(parser)
     _add_proxies(parser)
     _add_deadlines(parser)
     _add_limits(parser)
@@ -146,6 +148,31 @@ _HEADER_NAMES = (
         "or remove a client's",
     ),
 )
+
+
+def _add_files(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("files that are sent from here")
+    group.add_argument(
+        "--static",
+        action="append",
+        default=[],
+        metavar="PREFIX=DIR",
+        help="answer what is below this path, such as /static/=/srv/static, with the files of this folder, "
+        "without a worker; may be repeated, and the longest prefix counts",
+    )
+    group.add_argument(
+        "--internal",
+        action="append",
+        default=[],
+        metavar="PREFIX=DIR",
+        help="send the files of this folder that a view names in X-Accel-Redirect, and that nobody can ask "
+        "for; may be repeated",
+    )
+    group.add_argument(
+        "--sendfile-root",
+        metavar="DIR",
+        help="send the files below this folder that a view names in X-Sendfile",
+    )
 
 
 def _add_proxies(parser: argparse.ArgumentParser) -> None:
@@ -304,6 +331,9 @@ def settings_from(options: argparse.Namespace) -> InterfaceSettings:
         websocket_compression=not options.no_websocket_compression,
         stream_uploads=options.stream_uploads,
         **_proxies(options),
+        static=_mounts("--static", options.static),
+        internal=_mounts("--internal", options.internal),
+        sendfile_root=options.sendfile_root,
         **sizes,
     )
 
@@ -350,6 +380,15 @@ def _root_path(text: str) -> str:
     if path and not path.startswith("/"):
         raise ConfigurationError(f"--root-path must begin with a slash, not {text!r}")
     return path
+
+
+def _mounts(option: str, texts: Sequence[str]) -> tuple[Mount, ...]:
+    mounts = tuple(mount_from(option, text) for text in texts)
+    prefixes = [mount.prefix for mount in mounts]
+    for prefix in prefixes:
+        if prefixes.count(prefix) > 1:
+            raise ConfigurationError(f"{option}: {prefix} is given twice, and has one folder")
+    return mounts
 
 
 def _networks(texts: Sequence[str]) -> tuple[Network, ...]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 
 from .deadlines import Deadlines
+from .files.mounts import Mount
 
 __all__ = ["InterfaceSettings", "Network"]
 
@@ -107,5 +108,20 @@ class InterfaceSettings:
     proxy_protocol: bool = False
     trusted_proxies: tuple[Network, ...] = ()
     trust_unix: bool = True
+    #: Folders whose files are sent without asking a worker.
+    static: tuple[Mount, ...] = ()
+    #: Folders whose files a view may name in `X-Accel-Redirect`, and the one for `X-Sendfile`. Where nothing
+    #: is set up, the header is passed on.
+    internal: tuple[Mount, ...] = ()
+    sendfile_root: str | None = None
     #: New requests that wait for the layer at the same time; more get 503 at once.
     max_held: int = 1000
+
+    @property
+    def folders(self) -> tuple[tuple[str, str], ...]:
+        """(option, folder) of every folder whose files are sent."""
+        return (
+            *(("--static", mount.folder) for mount in self.static),
+            *(("--internal", mount.folder) for mount in self.internal),
+            *(() if self.sendfile_root is None else (("--sendfile-root", self.sendfile_root),)),
+        )

@@ -8,6 +8,7 @@ import pytest
 
 from headrace_asgi.errors import ConfigurationError
 from headrace_interface.deadlines import OFF, Deadlines, rows
+from headrace_interface.files.mounts import Mount
 from headrace_interface.options import make_parser, normalised, settings_from
 from headrace_interface.settings import InterfaceSettings
 
@@ -161,3 +162,19 @@ def test_the_proxy_protocol_is_spoken_when_asked_for() -> None:
 def test_what_cannot_be_is_an_error_that_names_it(arguments: tuple[str, ...]) -> None:
     with pytest.raises(ConfigurationError, match="--help"):
         settings(*arguments)
+
+
+def test_folders_of_files_are_named_with_their_prefixes() -> None:
+    given = ["--static", "/static/=/a", "--static=/media=/b", "--internal", "/p/=/c", "--sendfile_root", "/d"]
+    found = settings_from(make_parser().parse_args(normalised(given)))
+    assert found.static == (Mount("/static/", "/a"), Mount("/media/", "/b"))
+    assert found.internal == (Mount("/p/", "/c"),)
+    assert found.sendfile_root == "/d"
+    assert [folder for _, folder in found.folders] == ["/a", "/b", "/c", "/d"]
+    assert InterfaceSettings().folders == ()
+
+
+def test_a_prefix_has_one_folder() -> None:
+    given = ["--internal", "/p/=/a", "--internal", "/p=/b"]
+    with pytest.raises(ConfigurationError, match="--internal: /p/ is given twice"):
+        settings_from(make_parser().parse_args(given))

@@ -14,11 +14,16 @@ from typing import Any
 from headrace_asgi import control, messages
 from headrace_asgi.contract import Outcome
 from headrace_asgi.envelope import Message
+from headrace_asgi.errors import BadMessage
 from headrace_asgi.limits import DEFAULT_EXPIRY_SECONDS
 
 from ..access_log import escape
 from ..context import ServerContext
 from ..deadlines import takeable_seconds
+from ..files.answer import Wanted
+from ..files.file_call import FileCall
+from ..files.mounts import mount_of, name_below, undecoded_path
+from ..files.redirect import redirected
 from .actions import (
     AnswerError,
     Await,
@@ -31,6 +36,7 @@ from .actions import (
     NoteFull,
     NoteLate,
     Part,
+    PassOn,
     SendRequest,
     Shed,
     Start,
@@ -42,11 +48,11 @@ from .credit import ResponseCredit, tell_closed
 from .exchange import Actions, Event, HttpExchange, RequestState
 from .head import Refused
 from .parser import Incoming
-from .stream import Stream
+from .stream import Stream, StreamCall
 from .upload import Upload
 from .writer import RETRY_AFTER, simple_response
 
-__all__ = ["Call"]
+__all__ = ["Call", "call_for"]
 
 logger = logging.getLogger("headrace.interface")
 
@@ -151,10 +157,23 @@ class Call:
         if exchange.state is _STREAMING:
             room_bytes = self._backlog_limit() - self._stream.write_buffer.queued_bytes
             self._act(exchange.part(message, room_bytes))
+        elif (wanted := self._redirected(message)) is not None:
+            self._act(exchange.redirected(wanted, message.get("credit_channel")))
         else:
             # A request that was not read to its end leaves bytes behind that are no next request.
             keep_alive = self.incoming.head.keep_alive and not context.draining and self.incoming.complete
             self._act(exchange.response(message, keep_alive, context.date(), context.settings.server_name))
+
+    def _redirected(self, message: Message) -> Wanted | None:
+        """The file that a response names; none if the response breaks the specification."""
+        settings = self._context.settings
+        if not settings.internal and settings.sendfile_root is None:
+            return None
+        try:
+            checked = messages.HTTP_RESPONSE.check(message)
+        except BadMessage:
+            return None
+        return redirected(settings, checked["status"], checked["headers"])
 
     def group_message(self, message: Message, frame_cache: dict[Any, Any]) -> None:
         """A reply channel that was added to a group: the same as a reply."""
@@ -322,6 +341,11 @@ class Call:
             self._credit = None
         self._done(action.keep_alive)
 
+    def _pass_on(self, action: PassOn) -> None:
+        tell_closed(self._context, action.credit_channel)
+        self._let_go()
+        self._stream.call_replaced(FileCall(self._context, self._stream, self.incoming, action.wanted))
+
     def _shed(self, action: Shed) -> None:
         context = self._context
         why = context.request_watch.text if context.settings.debug else ""
@@ -425,6 +449,7 @@ _DOES: dict[type, Callable[[Call, Any], None]] = {
     Start: Call._start,
     Part: Call._part,
     Last: Call._last,
+    PassOn: Call._pass_on,
     GiveCredit: Call._give_credit,
     NoteFull: Call._note_full,
     NoteLate: Call._note_late,
@@ -435,6 +460,18 @@ _DOES: dict[type, Callable[[Call, Any], None]] = {
     TellLeft: Call._tell_left,
     LetGo: Call._leave,
 }
+
+
+def call_for(context: ServerContext, stream: Stream, incoming: Incoming) -> StreamCall:
+    """The call for a request: a worker's, or that of a static file."""
+    mounts = context.settings.static
+    if mounts:
+        head = incoming.head
+        mount = mount_of(mounts, head.path)
+        if mount is not None:
+            name = name_below(mount, head.path, undecoded_path(head.target))
+            return FileCall(context, stream, incoming, Wanted(mount.folder, name))
+    return Call(context, stream, incoming)
 
 
 def _ignore(outcome: Outcome) -> None:

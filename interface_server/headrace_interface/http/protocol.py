@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from ..context import ServerContext
 from ..forwarded import endpoints_of
 from ..write_buffer import WriteBuffer
-from .call import Call
+from .call import call_for
 from .connection import (
     Abort,
     Action,
@@ -31,6 +31,7 @@ from .connection import (
     TurnAway,
 )
 from .head import RequestHead
+from .stream import StreamCall
 from .writer import CONTINUE, simple_response
 
 __all__ = ["HttpProtocol", "SocketFactory"]
@@ -71,7 +72,7 @@ class HttpProtocol:
         self.due = self.watched = math.inf
         #: When the client has to have read some of what waits for it.
         self._write_due = math.inf
-        self._call: Call | None = None
+        self._call: StreamCall | None = None
         self._socket: _UpgradedShell | None = None
 
     # Called by Twisted.
@@ -116,7 +117,13 @@ class HttpProtocol:
         """The call's deadline or its need to pause the client changed."""
         self._settle(self.write_buffer.backlogged)
 
-    def call_done(self, call: Call, keep_alive: bool) -> None:
+    def call_replaced(self, call: StreamCall) -> None:
+        """Another call answers the request."""
+        self._call = call
+        call.begin()
+        self._settle(self.write_buffer.backlogged)
+
+    def call_done(self, call: StreamCall, keep_alive: bool) -> None:
         """The response is on its way."""
         self._call = None
         self._connection.answered(keep_alive, self._context.draining)
@@ -167,11 +174,11 @@ class HttpProtocol:
             _DOES[action.__class__](self, action)
 
     def _begin(self, action: Begin) -> None:
-        self._call = call = Call(self._context, self, action.incoming)
+        self._call = call = call_for(self._context, self, action.incoming)
         call.begin()
 
     def _turn_away(self, action: TurnAway) -> None:
-        self._call = call = Call(self._context, self, action.incoming)
+        self._call = call = call_for(self._context, self, action.incoming)
         call.turn_away()
 
     def _continue(self, action: Continue) -> None:

@@ -1,4 +1,7 @@
-"""What a request came on: a connection of HTTP/1, or one of those that HTTP/2 has in a connection."""
+"""What a request came on: a connection of HTTP/1, or one of those that HTTP/2 has in a connection.
+
+And what it asks of the call that answers the request, whether a worker does or a file.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,37 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from ..write_buffer import WriteBuffer
-    from .call import Call
+    from .parser import Incoming
 
-__all__ = ["Stream"]
+__all__ = ["Stream", "StreamCall"]
+
+
+class StreamCall(Protocol):
+    """One request on its way to its response. `due` is a deadline that the stream watches."""
+
+    due: float
+    incoming: Incoming
+
+    def begin(self) -> None:
+        """The request is there, as far as it has to be. The stream looks at `due` afterwards."""
+
+    def turn_away(self) -> None:
+        """The same, while no requests are taken for the application."""
+
+    def body_arrived(self) -> None:
+        """More of the request's body is there."""
+
+    def client_read(self) -> None:
+        """The client took some of what waited for it. The stream looks at `due` afterwards."""
+
+    def deadline_passed(self) -> None:
+        """`due` has come."""
+
+    def client_left(self) -> None:
+        """The stream is gone."""
+
+    def failed(self, status: int, reason: str) -> None:
+        """The rest of the request will not come: `status` and `reason` are for the client."""
 
 
 class Stream(Protocol):
@@ -19,7 +50,10 @@ class Stream(Protocol):
     def call_moved(self) -> None:
         """The call's deadline or its need to pause the client changed."""
 
-    def call_done(self, call: Call, keep_alive: bool) -> None:
+    def call_replaced(self, call: StreamCall) -> None:
+        """The present call has ended without a response: this one begins and answers the request."""
+
+    def call_done(self, call: StreamCall, keep_alive: bool) -> None:
         """The response was written, as far as the buffer goes; the stream may carry another call or not."""
 
     def abort(self) -> None:
