@@ -60,7 +60,9 @@ def _run(given: Given) -> int:
     layer = _open_layer(options)
     endpoints, admin = _listening(options)
     if options.check:
-        rehearse(layer, settings, endpoints, admin, _say)
+        from twisted.internet import reactor
+
+        rehearse(reactor, layer, settings, endpoints, admin, _say)
         return 0
     layer.ensure_usable()
     return run(

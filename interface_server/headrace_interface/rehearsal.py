@@ -7,6 +7,7 @@ from typing import Any
 
 from headrace_asgi.contract import ChannelLayer
 from headrace_asgi.errors import ConfigurationError, LayerUnavailable
+from headrace_asgi.layers.from_config import interface_ports
 from headrace_asgi.limits import ANNOUNCED_SECONDS
 
 from .deadlines import OFF, Deadlines, rows
@@ -17,6 +18,7 @@ __all__ = ["deadlines_line", "rehearse"]
 
 
 def rehearse(
+    reactor: Any,
     layer: ChannelLayer,
     settings: InterfaceSettings,
     make_endpoints: Callable[[Any], Sequence[tuple[str, Any]]],
@@ -25,12 +27,9 @@ def rehearse(
 ) -> None:
     """Say what would run, a line at a time, and see whether the layer answers; may block for some seconds.
 
-    Raises ConfigurationError for what could not start, and where the layer does not answer.
+    The reactor is not run. Raises ConfigurationError for what could not start, and where the layer does not
+    answer.
     """
-    from twisted.internet import reactor
-
-    from headrace_asgi.layers.from_config import interface_ports
-
     listening = [name for name, _ in make_endpoints(reactor)]
     admin = "" if make_admin is None else f"; {make_admin(reactor)[0]}"
     where = ", ".join(port.label for port in interface_ports(layer, reactor))

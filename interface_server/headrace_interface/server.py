@@ -207,7 +207,7 @@ class _Process:
             return
         try:
             # First, so that probes are answered while the rest starts.
-            await self._listen_for_probes(server)
+            probes = await self._listen_for_probes(server)
             addresses = await server.start()
         except ConfigurationError as error:
             self.error = error
@@ -219,16 +219,18 @@ class _Process:
             return
         where = ", ".join(place.port.label for place in server.places)
         logger.info("Listening on %s; the channel layer is %s", ", ".join(addresses), where)
+        if probes:
+            logger.info("Probes are answered at %s", probes)
         if lifeline:
             threading.Thread(target=self._watch_lifeline, name="lifeline", daemon=True).start()
         if ready_fd is not None:
             _tell_ready(ready_fd, addresses)
 
-    async def _listen_for_probes(self, server: Server) -> None:
-        """It listens until the process has ended: probes ask while it drains, too."""
-        if self._admin is not None:
-            port = await listen(self._admin, AdminFactory(server.state, self._reactor))
-            logger.info("Probes are answered at %s", describe(port))
+    async def _listen_for_probes(self, server: Server) -> str:
+        """Where; empty if nowhere. It listens until the process ends: probes ask while it drains, too."""
+        if self._admin is None:
+            return ""
+        return describe(await listen(self._admin, AdminFactory(server.state, self._reactor)))
 
     def _signalled(self) -> None:
         self._signals += 1

@@ -13,7 +13,7 @@ import stat
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_type_hints
+from typing import Any
 
 from headrace_asgi.errors import ConfigurationError
 
@@ -177,10 +177,10 @@ def _from_toml(parser: OptionParser, where: str, option: argparse.Action, value:
 
 
 def _is_number(option: argparse.Action) -> bool:
-    convert: Any = option.type
-    if not isinstance(convert, type) and convert is not None:
-        convert = get_type_hints(convert).get("return")
-    return convert in (int, float)
+    """Whether an option's own type makes a number: it says so in its annotation."""
+    convert = option.type
+    made = convert if isinstance(convert, type) else getattr(convert, "__annotations__", {}).get("return")
+    return made in (int, float, "int", "float")
 
 
 def _converted(where: str, option: argparse.Action, text: str) -> Any:

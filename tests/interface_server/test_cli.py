@@ -452,11 +452,15 @@ def test_a_check_of_what_cannot_start_fails_with_the_same_line() -> None:
         assert says in failing(*arguments, "--check")
 
 
-def test_a_place_for_probes_that_is_taken_is_one_line_and_nothing_listens() -> None:
+def test_a_place_that_is_taken_for_probes_or_for_clients_is_one_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         admin = f"127.0.0.1:{taken.getsockname()[1]}"
         line = failing("--layer", NOWHERE, "-p", "0", "--admin", admin)
-    assert f"Cannot listen on --admin {admin}: Address already in use" in line
+        assert f"Cannot listen on --admin {admin}: Address already in use" in line
+        path = tmp_path / "admin.sock"
+        port = admin.rpartition(":")[2]
+        assert "already in use" in failing("--layer", NOWHERE, "-p", port, "--admin", str(path))
+    assert not path.exists()
 
 
 def test_a_port_in_use_is_one_line() -> None:
