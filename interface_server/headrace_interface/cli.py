@@ -1,4 +1,4 @@
-"""`headrace-interface`: reads the command line, opens what it names, runs the server.
+"""`headrace-interface`: reads its options, opens what it names, runs the server.
 
 What cannot work is one line on stderr and exit status 1.
 """
@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,25 +20,32 @@ from headrace_asgi.layers.from_config import layer_from_config, layer_from_url
 
 from .access_log import AccessLog, Sink
 from .files.mounts import ensure_folders
-from .options import make_parser, normalised, settings_from
+from .options import ENVIRONMENT_PREFIX, make_parser, settings_from
+from .sources import Given, gather
 
 __all__ = ["main"]
+
+MakeEndpoint = Callable[[Any], tuple[str, Any]]
+MakeEndpoints = Callable[[Any], Sequence[tuple[str, Any]]]
+
+logger = logging.getLogger("headrace.interface")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the server until a signal ends it; the exit status."""
     try:
         given = sys.argv[1:] if arguments is None else arguments
-        return _run(make_parser().parse_args(normalised(given)))
+        return _run(gather(make_parser(), given, os.environ))
     except ConfigurationError as error:
         print(f"headrace-interface: {_one_line(error)}", file=sys.stderr)  # noqa: T201 (the one line)
         return 1
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(given: Given) -> int:
+    options = given.options
     try:
         from . import log
-        from .listeners import make_endpoints
+        from .rehearsal import rehearse
         from .server import run
     except ModuleNotFoundError as error:
         raise ConfigurationError(
@@ -48,24 +56,46 @@ def _run(options: argparse.Namespace) -> int:
         raise ConfigurationError("--lifeline watches stdin, so --fd must not be 0 with it")
     settings = settings_from(options)
     ensure_folders(settings.folders)
-    log.configure(options.verbosity)
+    log.configure(options.verbosity, line=options.log_fmt)
+    for warning in given.warnings:
+        logger.warning("%s", warning)
     layer = _open_layer(options)
+    endpoints, admin = _listening(options)
+    if options.check:
+        from twisted.internet import reactor
+
+        rehearse(reactor, layer, settings, endpoints, admin, _say)
+        return 0
     layer.ensure_usable()
     return run(
         layer,
         settings,
-        partial(
-            make_endpoints,
-            host=options.bind,
-            port=options.port,
-            unix_socket=options.unix_socket,
-            fd=options.fd,
-            strings=options.endpoint,
-        ),
+        endpoints,
         partial(_open_access_log, options),
+        admin=admin,
         ready_fd=options.ready_fd,
         lifeline=options.lifeline,
     )
+
+
+def _listening(options: argparse.Namespace) -> tuple[MakeEndpoints, MakeEndpoint | None]:
+    """What makes the endpoints for clients, and that for probes, from a reactor."""
+    from .admin import admin_endpoint
+    from .listeners import make_endpoints
+
+    endpoints = partial(
+        make_endpoints,
+        host=options.bind,
+        port=options.port,
+        unix_socket=options.unix_socket,
+        fd=options.fd,
+        strings=options.endpoint,
+    )
+    return endpoints, None if options.admin is None else partial(admin_endpoint, options.admin)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)  # noqa: T201 (what --check was asked for)
 
 
 def _open_layer(options: argparse.Namespace) -> ChannelLayer:
@@ -73,6 +103,7 @@ def _open_layer(options: argparse.Namespace) -> ChannelLayer:
     if len(given) + (options.layer_config_fd is not None) != 1:
         raise ConfigurationError(
             "give one channel layer: --layer redis://127.0.0.1:6379, or module:attribute"
+            f" (or {ENVIRONMENT_PREFIX}LAYER, or layer in the file of --config)"
         )
     # A layer by import path is looked for where the command is run, as daphne did.
     sys.path.insert(0, ".")

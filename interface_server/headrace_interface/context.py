@@ -42,6 +42,8 @@ class ServerContext:
     #: The process ends: no new sockets, and the next answer on a connection is its last.
     draining = False
     layer_up = False
+    #: Whether the layer has ever known this process.
+    was_up = False
     #: Whether it was said that no more requests may wait for the layer.
     told_held_full = False
 

@@ -25,10 +25,12 @@ from headrace_asgi.errors import ConfigurationError
 from headrace_asgi.limits import STOP_SECONDS
 
 from .access_log import AccessLog
+from .admin import AdminFactory
 from .connections import SocketShell
 from .context import ServerContext
 from .inbox import Inbox
 from .listeners import HttpFactory, Refusals, accept_waiting, describe, listen
+from .process_state import ProcessState
 from .proxy_gate import GateFactory
 from .settings import InterfaceSettings
 from .websocket.protocol import WebSocketShell
@@ -66,6 +68,7 @@ class Server:
             self.context.at(port)
         #: One for each place of the layer.
         self.places = tuple(self.context.places)
+        self.state = ProcessState(self.context)
         self.inboxes = [Inbox(place) for place in self.places]
         self._reactor = reactor
         self._endpoints = endpoints
@@ -91,7 +94,8 @@ class Server:
             raise
         for place, inbox in zip(self.places, self.inboxes, strict=True):
             place.port.start(inbox)
-        return [describe(port) for port in self._listening]
+        self.state.addresses = [describe(port) for port in self._listening]
+        return list(self.state.addresses)
 
     def stop(self, seconds: float | None = None) -> None:
         """Begin to end, or if it is ending, end within `seconds` (the drain deadline)."""
@@ -171,8 +175,10 @@ class Server:
 class _Process:
     """The process around a `Server`: the reactor, signals, the lifeline, the exit status."""
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: Any, admin: tuple[str, Any] | None) -> None:
+        """`admin` is the endpoint for probes, if there is one."""
         self._reactor = reactor
+        self._admin = admin
         self._server: Server | None = None
         self._signals = 0
         self.status = 0
@@ -185,6 +191,7 @@ class _Process:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: reactor.callFromThread(self._signalled))
         signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(self._reopen_log))
+        signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(self._tell_state))
         reactor.callWhenRunning(lambda: defer.ensureDeferred(self._start(ready_fd, lifeline)))
         reactor.run(installSignalHandlers=False)
         if self.error is not None:
@@ -202,6 +209,8 @@ class _Process:
         if server is None:
             return
         try:
+            # First, so that probes are answered while the rest starts.
+            probes = await self._listen_for_probes(server)
             addresses = await server.start()
         except ConfigurationError as error:
             self.error = error
@@ -213,10 +222,18 @@ class _Process:
             return
         where = ", ".join(place.port.label for place in server.places)
         logger.info("Listening on %s; the channel layer is %s", ", ".join(addresses), where)
+        if probes:
+            logger.info("Probes are answered at %s", probes)
         if lifeline:
             threading.Thread(target=self._watch_lifeline, name="lifeline", daemon=True).start()
         if ready_fd is not None:
             _tell_ready(ready_fd, addresses)
+
+    async def _listen_for_probes(self, server: Server) -> str:
+        """Where; empty if nowhere. It listens until the process ends: probes ask while it drains, too."""
+        if self._admin is None:
+            return ""
+        return describe(await listen(self._admin, AdminFactory(server.state, self._reactor)))
 
     def _signalled(self) -> None:
         self._signals += 1
@@ -225,6 +242,11 @@ class _Process:
             self.end(1)
         else:
             self._server.stop()
+
+    def _tell_state(self) -> None:
+        """Somebody asked, so it is said at every verbosity."""
+        if self._server is not None:
+            logger.warning("SIGUSR1, the state is %s", self._server.state.as_line())
 
     def _watch_lifeline(self) -> None:
         """Blocks in a thread: what stdin is (pipe, file, terminal) makes no difference to `read`."""
@@ -260,6 +282,7 @@ def run(
     make_endpoints: Callable[[Any], Sequence[tuple[str, Any]]],
     open_access_log: Callable[[Any], AccessLog | None],
     *,
+    admin: Callable[[Any], tuple[str, Any]] | None = None,
     ready_fd: int | None = None,
     lifeline: bool = False,
 ) -> int:
@@ -276,7 +299,7 @@ def run(
     # Twisted's clock is the wall clock: a jump of it would expire every deadline at once, or none.
     reactor.seconds = time.monotonic
     globalLogPublisher.addObserver(cast(ILogObserver, Refusals(reactor)))
-    process = _Process(reactor)
+    process = _Process(reactor, None if admin is None else admin(reactor))
     ports = interface_ports(layer, reactor)
     server = Server(reactor, ports, settings, make_endpoints(reactor), open_access_log(reactor), process.end)
     return process.run(server, ready_fd, lifeline)

@@ -9,7 +9,7 @@ import pytest
 from headrace_asgi.errors import ConfigurationError
 from headrace_interface.deadlines import OFF, Deadlines, rows
 from headrace_interface.files.mounts import Mount
-from headrace_interface.options import make_parser, normalised, settings_from
+from headrace_interface.options import changed_limits, make_parser, normalised, settings_from
 from headrace_interface.settings import InterfaceSettings
 
 
@@ -29,11 +29,14 @@ def test_without_options_everything_is_the_default() -> None:
         *("-p", "-b", "-u", "-e", "-v", "-t", "--port", "--bind", "--unix-socket", "--fd", "--endpoint"),
         *("--verbosity", "--http-timeout", "--access-log", "--ping-interval", "--ping-timeout"),
         *("--ws-protocol", "--websocket_timeout", "--websocket_connect_timeout", "--root-path"),
-        *("--proxy-headers", "--trusted-proxies", "--layer"),
+        *("--proxy-headers", "--trusted-proxies", "--layer", "--force-sync", "-s", "--server-name"),
+        *("--no-server-name", "--log-fmt", "--websocket-max-message-size", "--websocket-max-frame-size"),
+        *("--application-close-timeout", "--request-buffer-size"),
     ],
 )
 def test_the_options_of_daphne_are_there_in_both_spellings(option: str) -> None:
     values = {"-v": "2", "--verbosity": "2", "--proxy-headers": None, "--trusted-proxies": "10.0.0.0/8"}
+    values |= {"--force-sync": None, "--no-server-name": None, "--log-fmt": "%(message)s"}
     value = values.get(option, "5")
     for spelling in {
         option,
@@ -178,3 +181,26 @@ def test_a_prefix_has_one_folder() -> None:
     given = ["--internal", "/p/=/a", "--internal", "/p=/b"]
     with pytest.raises(ConfigurationError, match="--internal: /p/ is given twice"):
         settings_from(make_parser().parse_args(given))
+
+
+def test_the_server_header_can_be_another_or_none() -> None:
+    assert settings().server_name == b"headrace"
+    assert settings("-s", "edge 1").server_name == b"edge 1"
+    assert settings("--no-server-name", "--server-name", "edge").server_name == b""
+    assert settings("--server-name", "").server_name == b""
+    for wrong in ("a\r\nb", " a", "\xe9"):
+        with pytest.raises(ConfigurationError, match="--server-name"):
+            settings("--server-name", wrong)
+
+
+def test_a_log_format_is_tried_before_anything_is_written_with_it() -> None:
+    given = make_parser().parse_args(["--log-fmt", "%(asctime)-15s %(levelname)-8s %(message)s"])
+    assert given.log_fmt == "%(asctime)-15s %(levelname)-8s %(message)s"
+    for wrong in ("no field", "%(nobody)s", "%(message)d"):
+        with pytest.raises(ConfigurationError, match="--log-fmt"):
+            make_parser().parse_args(["--log-fmt", wrong])
+
+
+def test_limits_other_than_the_defaults_are_named_by_their_options() -> None:
+    assert changed_limits(settings()) == []
+    assert changed_limits(settings("--max-websockets", "5")) == ["--max-websockets 5 (not 0)"]

@@ -179,7 +179,7 @@ class ResponseWriter:
             lines.append(b"Content-Length: %d\r\n" % length)
         if not fields.dated:
             lines.append(b"Date: %b\r\n" % date)
-        if not fields.served:
+        if server and not fields.served:
             lines.append(b"Server: %b\r\n" % server)
         if not self.keep_alive:
             lines.append(b"Connection: close\r\n\r\n")
