@@ -53,7 +53,7 @@ EXPIRED_REASON = "it expired before anybody took it"
 
 
 class Claim(NamedTuple):
-    """Which message of an acknowledged channel a worker has. Only the newest claim of a message can end it."""
+    """Which message of an acknowledged channel a worker has. Only the newest claim of one can end it."""
 
     id: str
     #: How often the message was tried, this time included, and a round for each time that it was given back

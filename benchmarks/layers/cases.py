@@ -13,7 +13,19 @@ from benchmarks.actor import Actor, acting
 
 from .subjects import Server, Subject
 
-__all__ = ["ACKNOWLEDGED", "CASES", "FRAMES", "GROUP", "ORDERED", "PAIR", "TAKEN", "Case", "Found"]
+__all__ = [
+    "ACKNOWLEDGED",
+    "BATCHES",
+    "CASES",
+    "FRAMES",
+    "GROUP",
+    "GROUP_IN_A_ROW",
+    "ORDERED",
+    "PAIR",
+    "TAKEN",
+    "Case",
+    "Found",
+]
 
 WARM_UP = 0.2
 KEY = "a key for measuring only"
@@ -21,6 +33,8 @@ BATCH = 20
 #: A take that waits is sent a message each so many seconds.
 PACE_SECONDS = 0.004
 MEMBERS, PROCESSES, GROUP_PACE_SECONDS = 1000, 4, 0.5
+#: Most messages to a group in a row; fewer for who needs longer than a run for them.
+GROUP_SENDS = 500
 SOCKETS = 32
 #: Time for what waits to be at its wait.
 SETTLE_SECONDS = 0.2
@@ -90,16 +104,27 @@ def _waiting_take(subject: Subject, seconds: float) -> Found:
             return _latencies(taker.answer()["waits"])
 
 
-def _group(subject: Subject, seconds: float) -> Found:
-    sends = max(4, int(seconds / GROUP_PACE_SECONDS))
+def _paced_group(subject: Subject, seconds: float) -> Found:
+    """Each message to an idle machine: what it costs to wake all."""
+    return _group(subject, lambda _: int(seconds / GROUP_PACE_SECONDS), GROUP_PACE_SECONDS)
+
+
+def _group_in_a_row(subject: Subject, seconds: float) -> Found:
+    """As fast as the sender can: what each costs a machine that is busy."""
+    return _group(subject, lambda one_seconds: min(GROUP_SENDS, int(seconds / one_seconds)), 0.0)
+
+
+def _group(subject: Subject, count: Callable[[float], int], interval: float) -> Found:
+    """`count` says how many messages to send, of which the first took so many seconds to all members."""
     with subject.server() as server:
         sender = subject.actor(server.url)
         members = [_member(subject, server) for _ in range(PROCESSES)]
         with acting(sender, *members) as (_, *ready):
             _join(subject, sender, members, ready)
-            _send_to_group(sender, members, 1)
+            (first,) = _send_to_group(sender, members, 1, interval)
+            sends = max(4, count(first))
             spent = _Spent(server, sender=[sender], members=members)
-            waits = _send_to_group(sender, members, sends)
+            waits = _send_to_group(sender, members, sends, interval)
             return {**spent.on(sends), **_latencies(waits, "to the last member, ")}
 
 
@@ -118,12 +143,12 @@ def _join(subject: Subject, sender: Actor, members: Sequence[Actor], ready: Sequ
         member.ask("join", channels=MEMBERS // PROCESSES)
 
 
-def _send_to_group(sender: Actor, members: Sequence[Actor], sends: int) -> list[float]:
+def _send_to_group(sender: Actor, members: Sequence[Actor], sends: int, interval: float) -> list[float]:
     """How long each message took to the last of all members."""
     for member in members:
         member.tell("hear", sends=sends)
     time.sleep(SETTLE_SECONDS)
-    sent = sender.ask("paced_groups", count=sends, interval=GROUP_PACE_SECONDS)["sent"]
+    sent = sender.ask("paced_groups", count=sends, interval=interval)["sent"]
     last = [member.answer()["last"] for member in members]
     return [max(one[str(number)] for one in last) - at for number, at in enumerate(sent)]
 
@@ -150,20 +175,23 @@ def _sockets(subject: Subject, seconds: float, ordered: bool) -> Found:
             return {**spent.on(len(waits)), **_latencies(waits, "answer, ")}
 
 
-PAIR, GROUP = "one at a time", f"a group of {MEMBERS:,} in {PROCESSES} processes"
+PAIR, BATCHES = "one at a time", f"in batches of {BATCH}"
+GROUP = f"a group of {MEMBERS:,} in {PROCESSES} processes"
+GROUP_IN_A_ROW = f"{GROUP}, in a row"
 TAKEN, ACKNOWLEDGED = f"taken by a worker, {BATCH} at once", f"acknowledged by a worker, {BATCH} at once"
 FRAMES, ORDERED = f"frames of {SOCKETS} sockets", f"frames of {SOCKETS} ordered sockets"
 CASES = (
     Case(PAIR, _one_at_a_time),
     Case(f"{PAIR}, encrypted", _encrypted, "encrypt"),
-    Case(f"in batches of {BATCH}", _in_batches, "take batches"),
+    Case(BATCHES, _in_batches, "take batches"),
     Case("taken by a worker", _worked(1), "acknowledge"),
     Case("acknowledged by a worker", _worked(1, "bench.*"), "acknowledge"),
     Case(TAKEN, _worked(BATCH), "acknowledge"),
     Case(ACKNOWLEDGED, _worked(BATCH, "bench.*"), "acknowledge"),
     Case(f"for later, {BATCH} due at once", _for_later, "send later"),
     Case("a take that waits", _waiting_take),
-    Case(GROUP, _group),
+    Case(GROUP, _paced_group),
+    Case(GROUP_IN_A_ROW, _group_in_a_row),
     Case(FRAMES, _plain_sockets, "know sockets"),
     Case(ORDERED, _ordered_sockets, "order"),
 )

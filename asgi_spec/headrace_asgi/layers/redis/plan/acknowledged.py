@@ -177,7 +177,7 @@ class AcknowledgedPlan:
         return RedisCommand(place, args, names, repeat=True)
 
     def dead_details(self, place: str, ids: Sequence[str]) -> list[RedisCommand]:
-        """Of dead letters: the channels with a blank and the entries, the numbers of their last claims, the reasons."""
+        """Of dead letters: channels with a blank and the entries, numbers of their last claims, reasons."""
         hashes = (
             self._plan.key(place, "body"),
             self._plan.key(place, "tries"),

@@ -14,7 +14,7 @@ IDS = [one.name for one in SCRIPTS]
 def test_every_lua_file_is_a_script_or_the_part_that_scripts_share() -> None:
     folder = files("headrace_asgi.layers.redis") / "lua"
     found = {path.name.removesuffix(".lua") for path in folder.iterdir()}
-    assert found == {*IDS, "_mailbox", "_counting", "_due", "_claims", "_each"} - {"push_spare"}
+    assert found == {*IDS, "_mailbox", "_counting", "_due", "_claims", "_each", "_tries"} - {"push_spare"}
 
 
 def test_what_can_wait_for_memory_goes_by_the_same_script_and_is_refused_without() -> None:
