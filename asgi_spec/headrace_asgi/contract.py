@@ -688,6 +688,9 @@ class InterfaceReceiver(Protocol):
 Done = Callable[[Outcome], None]
 
 
+_NOT_HANDED_OVER = "a port of this layer cannot be handed over"
+
+
 class InterfacePort(Protocol):
     """An interface server's way to the layer, inside its reactor. No call blocks or raises.
 
@@ -700,7 +703,7 @@ class InterfacePort(Protocol):
     #: Where the layer is, for people: "redis://127.0.0.1:6379/0, prefix 'x'". No password.
     label: str
     #: Whether another image of the process can go on: `hand_over`, `go_on` and `take_over` are there.
-    hands_over = False
+    hands_over: bool = False
 
     @property
     def taken_channels(self) -> frozenset[str]:
@@ -766,15 +769,15 @@ class InterfacePort(Protocol):
         not so within `seconds`, or the layer is away: then everything is as before. It is
         called in a later turn. Until then everything may be asked; afterwards nothing, before `go_on`.
         """
-        raise NotImplementedError
+        raise TypeError(_NOT_HANDED_OVER)
 
     def go_on(self) -> None:
         """Hear on: what was handed over is not used."""
-        raise NotImplementedError
+        raise TypeError(_NOT_HANDED_OVER)
 
     def take_over(self, handed_over: Message) -> None:
         """Be the process that another image was, from the `start` that follows on.
 
         The receiver has its sockets by then. Raises ValueError for what `hand_over` never gave.
         """
-        raise NotImplementedError
+        raise TypeError(_NOT_HANDED_OVER)

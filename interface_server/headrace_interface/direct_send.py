@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import fcntl
 import select
+import socket
 import struct
 import termios
 from collections.abc import Callable, Iterable, Mapping
@@ -25,16 +26,19 @@ __all__ = [
     "DirectTCP",
     "DirectTransport",
     "DirectUNIX",
+    "adopted",
     "direct_transport_of",
     "install",
     "is_encrypted",
     "put_before",
+    "unsent_bytes",
 ]
 
 #: What is used of Twisted's connections and ports though it is not documented: what for, and what breaks
 #: without it. The last three are a port's, the others a connection's.
 BEYOND_THE_INTERFACE: Mapping[str, str] = {
     "TLS": "a transport that encrypts by itself is left to Twisted; else plain text is sent to its clients",
+    "_tempDataBuffer": "a part of what waits; else an upgrade loses it",
     "_tempDataLen": "a part of what waits, see dataBuffer",
     "connected": "nothing is written to what is gone; else errors for each late frame",
     "dataBuffer": "how much waits for a client; else slow ones are not found and memory has no bound",
@@ -173,6 +177,25 @@ def direct_transport_of(transport: Any) -> DirectTransport | None:
     while transport is not None and not isinstance(transport, DirectTransport):
         transport = getattr(transport, "transport", None)
     return transport
+
+
+def unsent_bytes(transport: Any, behind: bytes = b"") -> bytes | None:
+    """What was written to a transport and has not left this process, and what comes `behind` it.
+
+    None for a transport that is not ours alone: what TLS has of it is ciphertext.
+    """
+    if not isinstance(transport, DirectTransport):
+        return None
+    this: Any = transport
+    return bytes(this.dataBuffer)[this.offset :] + b"".join(this._tempDataBuffer) + behind
+
+
+def adopted(reactor: Any, connection: socket.socket, protocol: Any) -> Any:
+    """A transport of ours for a connection that is open already; `protocol` is told with `makeConnection`."""
+    connection.setblocking(False)
+    if connection.family == socket.AF_UNIX:
+        return DirectUNIX(connection, protocol, None, None, 0, reactor)
+    return DirectTCP(connection, protocol, connection.getpeername(), None, 0, reactor)  # type: ignore[arg-type]
 
 
 def is_encrypted(port: Any) -> bool:

@@ -6,7 +6,7 @@ Pure. llhttp (through httptools) is strict about syntax; what it leaves to its u
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -47,6 +47,10 @@ class RequestHead:
     server: list[Any] | None
     root_path: str
     keep_alive: bool
+
+    def as_plain(self) -> list[Any]:
+        """All of it as plain values, which make it again."""
+        return [getattr(self, each.name) for each in fields(self)]
 
     def header(self, name: bytes) -> bytes | None:
         """The first value of a header, by its lower-case name, or None."""
