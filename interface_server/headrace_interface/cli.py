@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 from headrace_asgi.contract import ChannelLayer
+from headrace_asgi.envelope import Message
 from headrace_asgi.errors import ConfigurationError
 from headrace_asgi.layers.from_config import layer_from_config, layer_from_url
 
@@ -22,6 +23,7 @@ from .access_log import AccessLog, Sink
 from .files.mounts import ensure_folders
 from .options import ENVIRONMENT_PREFIX, make_parser, settings_from
 from .sources import Given, gather
+from .upgrade.image import is_rehearsal, taken_over
 
 __all__ = ["main"]
 
@@ -29,6 +31,9 @@ MakeEndpoint = Callable[[Any], tuple[str, Any]]
 MakeEndpoints = Callable[[Any], Sequence[tuple[str, Any]]]
 
 logger = logging.getLogger("headrace.interface")
+
+#: What the next image of this process is told besides what is open.
+_LAYER_CONFIG = "layer_config"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,8 +64,15 @@ def _run(given: Given) -> int:
     log.configure(options.verbosity, line=options.log_fmt)
     for warning in given.warnings:
         logger.warning("%s", warning)
-    layer = _open_layer(options)
+    handed_over = taken_over(os.environ)
     endpoints, admin = _listening(options)
+    if is_rehearsal(os.environ):
+        from twisted.internet import reactor
+
+        endpoints(reactor)
+        return 0
+    config = _layer_config(options, handed_over)
+    layer = _open_layer(options, config)
     if options.check:
         from twisted.internet import reactor
 
@@ -73,8 +85,10 @@ def _run(given: Given) -> int:
         endpoints,
         partial(_open_access_log, options),
         admin=admin,
-        ready_fd=options.ready_fd,
+        ready_fd=options.ready_fd if handed_over is None else None,
         lifeline=options.lifeline,
+        handed_over=handed_over,
+        keeps={_LAYER_CONFIG: config},
     )
 
 
@@ -98,7 +112,14 @@ def _say(line: str) -> None:
     print(line, flush=True)  # noqa: T201 (what --check was asked for)
 
 
-def _open_layer(options: argparse.Namespace) -> ChannelLayer:
+def _layer_config(options: argparse.Namespace, handed_over: Message | None) -> dict[str, Any] | None:
+    """What `--layer-config-fd` said, to this image of the process or to one before it."""
+    if options.layer_config_fd is None:
+        return None
+    return _read_config(options.layer_config_fd) if handed_over is None else handed_over[_LAYER_CONFIG]
+
+
+def _open_layer(options: argparse.Namespace, config: dict[str, Any] | None) -> ChannelLayer:
     given = [each for each in (options.layer, options.channel_layer) if each]
     if len(given) + (options.layer_config_fd is not None) != 1:
         raise ConfigurationError(
@@ -107,8 +128,8 @@ def _open_layer(options: argparse.Namespace) -> ChannelLayer:
         )
     # A layer by import path is looked for where the command is run, as daphne did.
     sys.path.insert(0, ".")
-    if options.layer_config_fd is not None:
-        return layer_from_config(_read_config(options.layer_config_fd))
+    if config is not None:
+        return layer_from_config(config)
     return layer_from_url(given[0])
 
 

@@ -26,6 +26,7 @@ __all__ = [
     "DirectTCP",
     "DirectTransport",
     "DirectUNIX",
+    "adopt_port",
     "adopted",
     "direct_transport_of",
     "install",
@@ -196,6 +197,14 @@ def adopted(reactor: Any, connection: socket.socket, protocol: Any) -> Any:
     if connection.family == socket.AF_UNIX:
         return DirectUNIX(connection, protocol, None, None, 0, reactor)
     return DirectTCP(connection, protocol, connection.getpeername(), None, 0, reactor)  # type: ignore[arg-type]
+
+
+def adopt_port(reactor: Any, descriptor: int, family: int, factory: Any, encrypted: bool) -> Any:
+    """A port that listens on a socket which does already; `factory` is wrapped for TLS if `encrypted`."""
+    port = reactor.adoptStreamPort(descriptor, family, factory)
+    if encrypted:
+        port._type = "TLS"
+    return port
 
 
 def is_encrypted(port: Any) -> bool:

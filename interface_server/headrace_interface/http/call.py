@@ -46,7 +46,7 @@ from .actions import (
 )
 from .credit import ResponseCredit, tell_closed
 from .exchange import Actions, Event, HttpExchange, RequestState
-from .head import Refused
+from .head import Framing, Refused, RequestHead
 from .parser import Incoming
 from .stream import Stream, StreamCall
 from .upload import Upload
@@ -135,6 +135,37 @@ class Call:
         self._message = messages.HTTP_REQUEST.build(**message)
         event = Event.BEGIN if context.layer_up else Event.BEGIN_WITHOUT_LAYER
         self._act(self._exchange.happened(event), tell=False)
+
+    def as_plain(self) -> Message | None:
+        """What `resumed` needs; None for a request that cannot be handed over as it is now."""
+        exchange, credit = self._exchange.as_plain(), self._credit and self._credit.as_plain()
+        half_sent = self._message is not None or self._upload is not None or not self.incoming.complete
+        if exchange is None or half_sent or (self._credit is not None and credit is None):
+            return None
+        return {
+            "local": self._local,
+            "head": self.incoming.head.as_plain(),
+            "exchange": exchange,
+            "credit": credit,
+            "moved_at": self._moved_at,
+            "due": self.due,
+            "status": self._status,
+            "sent_bytes": self._sent_bytes,
+        }
+
+    @classmethod
+    def resumed(cls, context: ServerContext, stream: Stream, plain: Message) -> Call:
+        """The call that another image of the process had. The stream looks at `due` afterwards."""
+        call = cls(context, stream, Incoming(RequestHead.from_plain(plain["head"]), Framing(), None))
+        context.connections.remove(call._local)
+        call._local = plain["local"]
+        context.connections.resume(call._local, call)
+        call._exchange.resume(plain["exchange"])
+        if plain["credit"] is not None:
+            call._credit = ResponseCredit.resumed(context, plain["credit"])
+        call._moved_at, call.due = plain["moved_at"], plain["due"]
+        call._status, call._sent_bytes = plain["status"], plain["sent_bytes"]
+        return call
 
     def turn_away(self) -> None:
         """Answer 503 without asking anybody."""

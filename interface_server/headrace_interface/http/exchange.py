@@ -264,6 +264,10 @@ _WHOLE, _PART, _SENT = _E.WHOLE, _E.PART, Outcome.SENT
 _OUTCOMES = {Outcome.FULL: _E.FULL, Outcome.UNAVAILABLE: _E.NOT_SENT, Outcome.UNKNOWN: _E.UNKNOWN}
 
 
+#: The layer has the request, and its answer is awaited, or the next part of it.
+_HANDED_OVER = frozenset((_S.QUEUED, _S.UNSURE, _S.RUNNING, _STREAMING))
+
+
 class HttpExchange:
     """The state of one request. Every method takes what happened and answers what to do, in order."""
 
@@ -275,6 +279,19 @@ class HttpExchange:
         self._http_version = http_version
         #: Of a response in parts.
         self._writer: ResponseWriter | None = None
+
+    def as_plain(self) -> Message | None:
+        """What `resume` needs; None before the layer has the request, and after its end."""
+        if self.state not in _HANDED_OVER:
+            return None
+        return {"state": self.state.value, "writer": self._writer and self._writer.as_plain()}
+
+    def resume(self, plain: Message) -> None:
+        """Wait for what another one waited for."""
+        self.state = RequestState(plain["state"])
+        if plain["writer"] is not None:
+            self._writer = ResponseWriter(self._method, self._http_version, keep_alive=False)
+            self._writer.resume(plain["writer"])
 
     @property
     def open(self) -> bool:

@@ -6,6 +6,7 @@ Pure. llhttp (through httptools) is strict about syntax; what it leaves to its u
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -51,6 +52,13 @@ class RequestHead:
     def as_plain(self) -> list[Any]:
         """All of it as plain values, which make it again."""
         return [getattr(self, each.name) for each in fields(self)]
+
+    @classmethod
+    def from_plain(cls, plain: Sequence[Any]) -> RequestHead:
+        """The head that said this of itself."""
+        head = cls(*plain)
+        head.headers = [(name, value) for name, value in head.headers]
+        return head
 
     def header(self, name: bytes) -> bytes | None:
         """The first value of a header, by its lower-case name, or None."""

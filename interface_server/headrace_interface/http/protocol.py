@@ -11,10 +11,13 @@ from typing import Any, Protocol
 from twisted.internet.interfaces import ISSLTransport
 from twisted.python.failure import Failure
 
+from headrace_asgi.envelope import Message
+
 from ..context import ServerContext
+from ..direct_send import unsent_bytes
 from ..forwarded import endpoints_of
 from ..write_buffer import WriteBuffer
-from .call import call_for
+from .call import Call, call_for
 from .connection import (
     Abort,
     Action,
@@ -110,6 +113,34 @@ class HttpProtocol:
             return
         self.write_buffer.stop()
         self._do(self._connection.lost())
+
+    # Called for another image of the process, or by it.
+
+    @property
+    def place(self) -> ServerContext:
+        """Where its request goes."""
+        return self._context
+
+    def as_plain(self) -> Message | None:
+        """What `resume` needs; None for a connection that cannot be handed over as it is now.
+
+        Of one that is a WebSocket's that is what its shell says.
+        """
+        unsent = unsent_bytes(self.transport, self.write_buffer.queued())
+        call = self._call.as_plain() if isinstance(self._call, Call) else None
+        if unsent is None or not self._connection.may_be_handed_over or (self._call and call is None):
+            return None
+        return {"unsent": unsent, "call": call}
+
+    def resume(self, plain: Message) -> None:
+        """Be the connection that another one was; behind `makeConnection`."""
+        if plain["unsent"]:
+            self.write_buffer.write(plain["unsent"])
+        if plain["call"] is not None:
+            call = Call.resumed(self._context, self, plain["call"])
+            self._call = call
+            self._connection.resume(call.incoming)
+        self._settle(self.write_buffer.backlogged)
 
     # Called by the call.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from http import HTTPStatus
+from typing import Any
 
 from headrace_asgi.errors import PeerError
 
@@ -102,6 +103,14 @@ class ResponseWriter:
         self._chunked = False
         self._silent = False
         self._left: int | None = None
+
+    def as_plain(self) -> list[Any]:
+        """How far a response in parts is."""
+        return [self._chunked, self._silent, self._left, self.keep_alive]
+
+    def resume(self, plain: Sequence[Any]) -> None:
+        """Go on with a response in parts."""
+        self._chunked, self._silent, self._left, self.keep_alive = plain
 
     def whole(
         self,

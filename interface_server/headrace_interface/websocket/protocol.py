@@ -108,6 +108,11 @@ class WebSocketShell:
             context.held[self] = None
             self._set_due(context.settings.deadlines.layer)
 
+    @property
+    def transport(self) -> Any:
+        """The connection of the client."""
+        return self._transport
+
     def as_plain(self) -> Message | None:
         """What `resume` needs; None for a socket that cannot be handed over as it is now."""
         exchange = self._exchange.as_plain()

@@ -1,0 +1,74 @@
+"""Goes on with what another image of this process had open: the same clients, with all that was under way."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+from headrace_asgi.envelope import Message
+
+from ..context import ServerContext
+from ..direct_send import adopted
+from ..http.head import RequestHead
+from ..http.protocol import HttpProtocol
+from ..proxy_protocol import Introduced
+from ..websocket.protocol import WebSocketShell
+
+__all__ = ["take_over"]
+
+logger = logging.getLogger("headrace.interface")
+
+
+def take_over(places: Sequence[ServerContext], handed_over: Message, reactor: Any) -> None:
+    """Be what another image was, as far as it could say; before the ports start. One costs no other."""
+    for place, state in zip(places, handed_over["ports"], strict=True):
+        place.port.take_over(state)
+    lost = 0
+    for record in handed_over["connections"]:
+        try:
+            _adopt(places[record["place"]], record, reactor)
+        except Exception:
+            lost += 1
+            logger.exception("A connection cannot go on, and is closed.")
+            os.close(record["fd"])
+    sockets = sum(place.connections.socket_count for place in places)
+    logger.info(
+        "Went on from the image before this one, with %d connections, %d of them WebSockets; %d were lost.",
+        len(handed_over["connections"]) - lost,
+        sockets,
+        lost,
+    )
+
+
+def _adopt(place: ServerContext, record: Message, reactor: Any) -> None:
+    connection = socket.fromfd(record["fd"], *_kind_of(record["fd"]))
+    ends = record["ends"]
+    introduced = None if ends is None else tuple(Introduced(*one) for one in ends)
+    if "http" in record:
+        protocol = HttpProtocol(place, WebSocketShell)
+        transport = adopted(reactor, connection, protocol)
+        transport.introduced = introduced
+        protocol.makeConnection(transport)
+        protocol.resume(record["http"])
+    else:
+        plain = record["socket"]
+        transport = adopted(reactor, connection, None)
+        transport.introduced = introduced
+        WebSocketShell(place, transport, _head_of(plain)).resume(plain)
+    os.close(record["fd"])
+
+
+def _kind_of(descriptor: int) -> tuple[int, int]:
+    with socket.socket(fileno=os.dup(descriptor)) as known:
+        return known.family, known.type
+
+
+def _head_of(plain: Message) -> RequestHead:
+    """The head of a socket's request, as far as somebody still asks about it."""
+    if plain["head"] is not None:
+        return RequestHead.from_plain(plain["head"])
+    client = [plain["address"], 0] if plain["address"] else None
+    return RequestHead("GET", b"", plain["path"], b"", "1.1", [], "http", client, None, "", True)
