@@ -23,6 +23,7 @@ from .access_log import AccessLog, Sink
 from .files.mounts import ensure_folders
 from .options import ENVIRONMENT_PREFIX, make_parser, settings_from
 from .sources import Given, gather
+from .upgrade.ask import ask_to_upgrade
 from .upgrade.image import is_rehearsal, taken_over
 
 __all__ = ["main"]
@@ -48,6 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(given: Given) -> int:
     options = given.options
+    if options.upgrade is not None:
+        ask_to_upgrade(options.upgrade)
+        return 0
     try:
         from . import log
         from .rehearsal import rehearse

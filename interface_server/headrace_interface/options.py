@@ -251,6 +251,13 @@ def _add_operation(parser: argparse.ArgumentParser) -> None:
         help="say what would run, ask the layer, and exit with 0 or 1; listens on nothing",
     )
     group.add_argument(
+        "--upgrade",
+        type=int,
+        metavar="PID",
+        help="have a running interface server go on as the code and the options that are there now, with all "
+        "that it has open, and exit with 0 or 1",
+    )
+    group.add_argument(
         "--admin",
         metavar="ADDRESS",
         help="answer /live, /ready, /startup and /state here, as host:port or the path of a unix socket",

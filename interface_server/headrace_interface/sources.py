@@ -22,7 +22,7 @@ from .options import ENVIRONMENT_PREFIX, ONE_OF, WITHOUT_MEANING, OptionParser, 
 __all__ = ["Given", "gather"]
 
 #: What is no setting of a server, so that neither a file nor the environment says it.
-_COMMAND_LINE_ONLY = {"check"}
+_COMMAND_LINE_ONLY = {"check", "upgrade"}
 _SWITCH_WORDS = {"1": True, "true": True, "yes": True, "on": True}
 _SWITCH_WORDS |= {"0": False, "false": False, "no": False, "off": False}
 #: A login with a password in a URL, or one among its options.

@@ -11,14 +11,14 @@ from headrace_asgi.errors import ConfigurationError
 
 from .state import FORMAT, unpacked
 
-__all__ = ["REHEARSED", "STATE_FD", "become", "rehearse", "taken_over"]
+__all__ = ["REHEARSAL_SECONDS", "REHEARSED", "STATE_FD", "become", "rehearse", "taken_over"]
 
 #: In the environment of the next image: where the state is.
 STATE_FD = "HEADRACE_STATE_FD"
 #: In the environment of a rehearsal: the format of the state that the next image will have to know.
 REHEARSED = "HEADRACE_STATE_FORMAT"
 #: Seconds for a rehearsal: it imports everything, and opens nothing.
-_REHEARSAL_SECONDS = 30.0
+REHEARSAL_SECONDS = 30.0
 
 
 def _command() -> list[str]:
@@ -33,11 +33,11 @@ def rehearse() -> str:
             env={**os.environ, REHEARSED: str(FORMAT)},
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=_REHEARSAL_SECONDS,
+            timeout=REHEARSAL_SECONDS,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return f"it did not start within {_REHEARSAL_SECONDS:g} s"
+        return f"it did not start within {REHEARSAL_SECONDS:g} s"
     except OSError as error:
         return str(error)
     if done.returncode == 0:
