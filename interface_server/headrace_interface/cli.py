@@ -23,8 +23,7 @@ from .access_log import AccessLog, Sink
 from .files.mounts import ensure_folders
 from .options import ENVIRONMENT_PREFIX, make_parser, settings_from
 from .sources import Given, gather
-from .upgrade.ask import ask_to_upgrade
-from .upgrade.image import is_rehearsal, taken_over
+from .upgrade.image import ask_to_upgrade, is_rehearsal, taken_over
 
 __all__ = ["main"]
 
@@ -66,14 +65,11 @@ def _run(given: Given) -> int:
     settings = settings_from(options)
     ensure_folders(settings.folders)
     log.configure(options.verbosity, line=options.log_fmt)
-    for warning in given.warnings:
-        logger.warning("%s", warning)
+    _warn(given)
     handed_over = taken_over(os.environ)
     endpoints, admin = _listening(options)
     if is_rehearsal(os.environ):
-        from twisted.internet import reactor
-
-        endpoints(reactor)
+        _try(endpoints)
         return 0
     config = _layer_config(options, handed_over)
     layer = _open_layer(options, config)
@@ -114,6 +110,18 @@ def _listening(options: argparse.Namespace) -> tuple[MakeEndpoints, MakeEndpoint
 
 def _say(line: str) -> None:
     print(line, flush=True)  # noqa: T201 (what --check was asked for)
+
+
+def _warn(given: Given) -> None:
+    for warning in given.warnings:
+        logger.warning("%s", warning)
+
+
+def _try(endpoints: MakeEndpoints) -> None:
+    """Raises ConfigurationError if there is nothing to listen on."""
+    from twisted.internet import reactor
+
+    endpoints(reactor)
 
 
 def _layer_config(options: argparse.Namespace, handed_over: Message | None) -> dict[str, Any] | None:

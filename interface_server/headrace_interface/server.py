@@ -34,11 +34,10 @@ from .listeners import HttpFactory, Refusals, accept_waiting, describe, listen
 from .process_state import ProcessState
 from .proxy_gate import GateFactory
 from .settings import InterfaceSettings
-from .upgrade.hand_over import HandOver
+from .upgrade.hand_over import HandingOver
 from .upgrade.image import become, rehearse
-from .upgrade.listening import AdoptingReactor
 from .upgrade.state import packed
-from .upgrade.take_over import take_over
+from .upgrade.take_over import AdoptingReactor, take_over
 from .websocket.protocol import WebSocketShell
 
 __all__ = ["Server", "run"]
@@ -278,7 +277,7 @@ class _Process:
         if problem or self._server is None:
             self._put_off(f"it would not start: {problem}")
             return
-        HandOver(self._server, self._reactor, self._leave, self._put_off).begin()
+        HandingOver(self._server, self._reactor, self._leave, self._put_off).begin()
 
     def _leave(self, state: Message, descriptors: Sequence[int]) -> None:
         """Become the next image. Signals wait for it: they would end it before it can hear them."""

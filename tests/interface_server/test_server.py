@@ -149,7 +149,7 @@ def test_an_error_at_the_second_endpoint_gives_up_the_first(reactor: HandReactor
         reactor.until(lambda: done)
         assert done[0].check(ConfigurationError)
         assert port.receiver is None
-        assert server._listening == []
+        assert server.listening == []
 
 
 def test_an_idle_server_ends_at_once(reactor: HandReactor) -> None:

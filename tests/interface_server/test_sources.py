@@ -49,7 +49,7 @@ def options() -> list[tuple[str, bool]]:
         (option, each.nargs == 0)
         for each in make_parser().options
         for option in each.option_strings
-        if option.startswith("--") and option not in ("--config", "--check")
+        if option.startswith("--") and option not in ("--config", "--check", "--upgrade")
     ]
 
 

@@ -21,7 +21,7 @@ from ..websocket.protocol import WebSocketShell
 if TYPE_CHECKING:
     from ..server import Server
 
-__all__ = ["HandOver"]
+__all__ = ["HandingOver"]
 
 logger = logging.getLogger("headrace.interface")
 
@@ -33,7 +33,7 @@ _LOOK_SECONDS = 0.005
 _LAYER_SECONDS = 1.0
 
 
-class HandOver:
+class HandingOver:
     """One try. `leave` gets the state and the descriptors in it, and does not come back unless it fails;
     `put_off` hears why nothing was handed over: then everything goes on as before."""
 

@@ -1,24 +1,31 @@
-"""The next image of this process: whether it would start, and what it is started with."""
+"""The next image of a process: who asks for it, whether it would start, and what it is started with."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping, MutableMapping, Sequence
+import time
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from pathlib import Path
 
 from headrace_asgi.errors import ConfigurationError
 
 from .state import FORMAT, unpacked
 
-__all__ = ["REHEARSAL_SECONDS", "REHEARSED", "STATE_FD", "become", "rehearse", "taken_over"]
+__all__ = ["REHEARSED", "STATE_FD", "ask_to_upgrade", "become", "is_rehearsal", "rehearse", "taken_over"]
 
 #: In the environment of the next image: where the state is.
 STATE_FD = "HEADRACE_STATE_FD"
 #: In the environment of a rehearsal: the format of the state that the next image will have to know.
 REHEARSED = "HEADRACE_STATE_FORMAT"
 #: Seconds for a rehearsal: it imports everything, and opens nothing.
-REHEARSAL_SECONDS = 30.0
+_REHEARSAL_SECONDS = 30.0
+#: Seconds for the rehearsal, and for all that is to be settled behind it.
+_PATIENCE_SECONDS = _REHEARSAL_SECONDS + 5.0
+_LOOK_SECONDS = 0.05
 
 
 def _command() -> list[str]:
@@ -33,11 +40,11 @@ def rehearse() -> str:
             env={**os.environ, REHEARSED: str(FORMAT)},
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=REHEARSAL_SECONDS,
+            timeout=_REHEARSAL_SECONDS,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return f"it did not start within {REHEARSAL_SECONDS:g} s"
+        return f"it did not start within {_REHEARSAL_SECONDS:g} s"
     except OSError as error:
         return str(error)
     if done.returncode == 0:
@@ -91,3 +98,35 @@ def is_rehearsal(environment: Mapping[str, str]) -> bool:
         return False
     knows(text)
     return True
+
+
+def ask_to_upgrade(pid: int, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Send SIGUSR2 and wait until the process is another image. Blocks for some seconds.
+
+    Raises ConfigurationError where nobody can be asked, and if it went on as it was.
+    """
+    if pid <= 1:
+        raise ConfigurationError(f"--upgrade takes the process id of an interface server, not {pid}")
+    before = _image(pid)
+    try:
+        os.kill(pid, signal.SIGUSR2)
+    except ProcessLookupError:
+        raise ConfigurationError(f"--upgrade: there is no process {pid}") from None
+    except PermissionError:
+        raise ConfigurationError(f"--upgrade: process {pid} is somebody else's; ask as its user") from None
+    if not before:
+        return  # not a system that shows what processes are
+    give_up = time.monotonic() + _PATIENCE_SECONDS
+    while _image(pid) == before:
+        if time.monotonic() >= give_up:
+            raise ConfigurationError(f"--upgrade: process {pid} goes on as it was; its log says why")
+        sleep(_LOOK_SECONDS)
+    if not _image(pid):
+        raise ConfigurationError(f"--upgrade: process {pid} has ended; its log says why")
+
+
+def _image(pid: int) -> bytes:
+    """Something that is another one for each image of a process; empty where nobody says."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/auxv").read_bytes()
+    return b""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+import sys
 
-import msgpack
-
-from headrace_asgi.errors import ConfigurationError
+from headrace_asgi.envelope import Message, pack_message, unpack_message
+from headrace_asgi.errors import ConfigurationError, UnreadableEntry
 
 __all__ = ["FORMAT", "packed", "unpacked"]
 
@@ -17,13 +16,13 @@ _MAGIC = b"headrace upgrade "
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
 
-def packed(state: dict[str, Any]) -> bytes:
+def packed(state: Message) -> bytes:
     """Plain values as bytes."""
-    body: bytes = msgpack.packb(state)
+    body = pack_message(state, sys.maxsize)
     return _MAGIC + b"%d\n" % FORMAT + hashlib.sha256(body).digest() + body
 
 
-def unpacked(data: bytes) -> dict[str, Any]:
+def unpacked(data: bytes) -> Message:
     """What `packed` was given. Raises ConfigurationError for another format, and for what is not whole."""
     head, _, rest = data.partition(b"\n")
     if head != _MAGIC + b"%d" % FORMAT:
@@ -31,5 +30,7 @@ def unpacked(data: bytes) -> dict[str, Any]:
     digest, body = rest[:_DIGEST_BYTES], rest[_DIGEST_BYTES:]
     if hashlib.sha256(body).digest() != digest:
         raise ConfigurationError("what was handed over is not whole")
-    state: dict[str, Any] = msgpack.unpackb(body, strict_map_key=False)
-    return state
+    try:
+        return unpack_message(body)
+    except UnreadableEntry as error:
+        raise ConfigurationError(f"what was handed over cannot be read: {error}") from None

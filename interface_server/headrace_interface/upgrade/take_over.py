@@ -1,25 +1,65 @@
 """Goes on with what another image of this process had open: the same clients, with all that was under way."""
 
+# ruff: noqa: N802, N803 (Twisted's names, called by Twisted)
+
 from __future__ import annotations
 
 import logging
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from twisted.protocols.tls import TLSMemoryBIOFactory
+
 from headrace_asgi.envelope import Message
+from headrace_asgi.errors import ConfigurationError
 
 from ..context import ServerContext
-from ..direct_send import adopted
+from ..direct_send import adopt_port, adopted
 from ..http.head import RequestHead
 from ..http.protocol import HttpProtocol
 from ..proxy_protocol import Introduced
 from ..websocket.protocol import WebSocketShell
 
-__all__ = ["take_over"]
+__all__ = ["AdoptingReactor", "take_over"]
 
 logger = logging.getLogger("headrace.interface")
+
+
+class AdoptingReactor:
+    """Passes for the reactor with endpoints: what they would listen on is the next of some descriptors."""
+
+    def __init__(self, reactor: Any, descriptors: Iterable[int]) -> None:
+        self._reactor = reactor
+        self._descriptors = iter(descriptors)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reactor, name)
+
+    def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> Any:
+        return self._adopted(factory)
+
+    def listenUNIX(self, address: str, factory: Any, *args: Any, **more: Any) -> Any:
+        return self._adopted(factory)
+
+    def listenSSL(
+        self, port: int, factory: Any, contextFactory: Any, backlog: int = 50, interface: str = ""
+    ) -> Any:
+        return self._adopted(TLSMemoryBIOFactory(contextFactory, False, factory), encrypted=True)
+
+    def adoptStreamPort(self, fileDescriptor: int, addressFamily: int, factory: Any) -> Any:
+        return self._adopted(factory)
+
+    def _adopted(self, factory: Any, encrypted: bool = False) -> Any:
+        descriptor = next(self._descriptors, None)
+        if descriptor is None:
+            raise ConfigurationError("there are more endpoints than before: restart this process instead")
+        with socket.socket(fileno=os.dup(descriptor)) as listening:
+            family = listening.family
+        port = adopt_port(self._reactor, descriptor, family, factory, encrypted)
+        os.close(descriptor)
+        return port
 
 
 def take_over(places: Sequence[ServerContext], handed_over: Message, reactor: Any) -> None:

@@ -87,6 +87,16 @@ class _Known:
     advice: set[str] = field(default_factory=set)
 
 
+@dataclass(slots=True)
+class _Image:
+    """Where one image of this process begins and ends."""
+
+    #: Whether takes end, because another one goes on.
+    leaves: bool = False
+    #: How many entries the one before had read.
+    read_before: int | None = 0
+
+
 class RedisInterfacePort(InterfacePort):
     """See `contract.InterfacePort`, which says what every method does."""
 
@@ -128,13 +138,8 @@ class RedisInterfacePort(InterfacePort):
         self._turn = Turn(plan)
         #: Of all frames of this turn: to ask the clock for each would be a tenth of what sending it costs.
         self._frames_expiry_ms = 0
-        self._open = _Open()
-        self._known = _Known()
+        self._open, self._known, self._image = _Open(), _Known(), _Image()
         self._stopping = False
-        #: Whether takes end, because another image of this process goes on.
-        self._handing_over = False
-        #: How many entries another image had read.
-        self._read_before: int | None = 0
         self._receiver: InterfaceReceiver
         self._reader: QueueReader
 
@@ -166,7 +171,7 @@ class RedisInterfacePort(InterfacePort):
             self.counters,
             self._plan.codec,
         )
-        self._reader.read_count = self._read_before
+        self._reader.read_count = self._image.read_before
         for link in (*self._links.values(), self._take_link):
             link.start()
 
@@ -523,7 +528,7 @@ class RedisInterfacePort(InterfacePort):
             self._take_packed = pack(self._take_command.args)
 
     def _take(self) -> None:
-        if self._handing_over and self._reader.woken:
+        if self._image.leaves and self._reader.woken:
             return
         if self._reader.compares:
             # Before a take nothing is on its way here: a connection that broke was ended by the next one.
@@ -558,7 +563,7 @@ class RedisInterfacePort(InterfacePort):
         if not self._known.up:
             self._reactor.callLater(0, done, None)
             return
-        self._handing_over, self._reader.woken = True, False
+        self._image.leaves, self._reader.woken = True, False
         # Redis would hold a take for long that waits: this ends it, behind all that was pushed before.
         wake = self._plan.note(self.process, control.note(control.WAKE))
         self._executor.ask(wake, lambda answer: None)
@@ -595,8 +600,8 @@ class RedisInterfacePort(InterfacePort):
         )
 
     def go_on(self) -> None:
-        if self._handing_over:
-            self._handing_over = False
+        if self._image.leaves:
+            self._image.leaves = False
             if self._take_link.is_open and not self._take_link.unanswered:
                 self._take()
 
@@ -606,7 +611,7 @@ class RedisInterfacePort(InterfacePort):
             raise ValueError("this is not what an interface port hands over")
         self._registration.resume(process)
         self.process = process
-        self._read_before = read
+        self._image.read_before = read
         self._groups.membership.restore(groups, self._monotonic())
 
     # The end
