@@ -39,8 +39,11 @@ _LAYER_CONFIG = "layer_config"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the server until a signal ends it; the exit status."""
     try:
-        given = sys.argv[1:] if arguments is None else arguments
-        return _run(gather(make_parser(), given, os.environ))
+        given = gather(make_parser(), sys.argv[1:] if arguments is None else arguments, os.environ)
+        if given.options.upgrade is None:
+            return _run(given)
+        ask_to_upgrade(given.options.upgrade)
+        return 0
     except ConfigurationError as error:
         print(f"headrace-interface: {_one_line(error)}", file=sys.stderr)  # noqa: T201 (the one line)
         return 1
@@ -48,9 +51,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(given: Given) -> int:
     options = given.options
-    if options.upgrade is not None:
-        ask_to_upgrade(options.upgrade)
-        return 0
     try:
         from . import log
         from .rehearsal import rehearse
@@ -69,8 +69,7 @@ def _run(given: Given) -> int:
     handed_over = taken_over(os.environ)
     endpoints, admin = _listening(options)
     if is_rehearsal(os.environ):
-        _try(endpoints)
-        return 0
+        return _tried(endpoints)
     config = _layer_config(options, handed_over)
     layer = _open_layer(options, config)
     if options.check:
@@ -117,11 +116,12 @@ def _warn(given: Given) -> None:
         logger.warning("%s", warning)
 
 
-def _try(endpoints: MakeEndpoints) -> None:
-    """Raises ConfigurationError if there is nothing to listen on."""
+def _tried(endpoints: MakeEndpoints) -> int:
+    """The exit status of a rehearsal. Raises ConfigurationError if there is nothing to listen on."""
     from twisted.internet import reactor
 
     endpoints(reactor)
+    return 0
 
 
 def _layer_config(options: argparse.Namespace, handed_over: Message | None) -> dict[str, Any] | None:
