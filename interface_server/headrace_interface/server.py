@@ -33,6 +33,7 @@ from .listeners import HttpFactory, Refusals, accept_waiting, describe, listen
 from .process_state import ProcessState
 from .proxy_gate import GateFactory
 from .settings import InterfaceSettings
+from .tls.renewal import Renewal
 from .websocket.protocol import WebSocketShell
 
 __all__ = ["Server", "run"]
@@ -175,10 +176,11 @@ class Server:
 class _Process:
     """The process around a `Server`: the reactor, signals, the lifeline, the exit status."""
 
-    def __init__(self, reactor: Any, admin: tuple[str, Any] | None) -> None:
-        """`admin` is the endpoint for probes, if there is one."""
+    def __init__(self, reactor: Any, admin: tuple[str, Any] | None, renewal: Renewal | None = None) -> None:
+        """`admin` is the endpoint for probes, `renewal` has the certificates of TLS, where there are any."""
         self._reactor = reactor
         self._admin = admin
+        self._renewal = renewal
         self._server: Server | None = None
         self._signals = 0
         self.status = 0
@@ -190,7 +192,7 @@ class _Process:
         reactor = self._reactor
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: reactor.callFromThread(self._signalled))
-        signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(self._reopen_log))
+        signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(self._open_files_again))
         signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(self._tell_state))
         reactor.callWhenRunning(lambda: defer.ensureDeferred(self._start(ready_fd, lifeline)))
         reactor.run(installSignalHandlers=False)
@@ -224,6 +226,8 @@ class _Process:
         logger.info("Listening on %s; the channel layer is %s", ", ".join(addresses), where)
         if probes:
             logger.info("Probes are answered at %s", probes)
+        if self._renewal is not None:
+            self._renewal.watch(self._reactor)
         if lifeline:
             threading.Thread(target=self._watch_lifeline, name="lifeline", daemon=True).start()
         if ready_fd is not None:
@@ -258,7 +262,10 @@ class _Process:
         if self._server is not None:
             self._reactor.callFromThread(self._server.stop, _ORPHAN_SECONDS)
 
-    def _reopen_log(self) -> None:
+    def _open_files_again(self) -> None:
+        """SIGHUP."""
+        if self._renewal is not None:
+            self._renewal.reload()
         log = None if self._server is None else self._server.context.access_log
         if log is not None:
             try:
@@ -285,8 +292,11 @@ def run(
     admin: Callable[[Any], tuple[str, Any]] | None = None,
     ready_fd: int | None = None,
     lifeline: bool = False,
+    renewal: Renewal | None = None,
 ) -> int:
     """Run an interface server in this process until a signal ends it; the exit status.
+
+    `renewal` has the certificates that its endpoints speak TLS with, which are looked after.
 
     Raises ConfigurationError, before anything is served, if it cannot start. A layer that does not answer yet
     is no error: requests wait for it.
@@ -299,7 +309,7 @@ def run(
     # Twisted's clock is the wall clock: a jump of it would expire every deadline at once, or none.
     reactor.seconds = time.monotonic
     globalLogPublisher.addObserver(cast(ILogObserver, Refusals(reactor)))
-    process = _Process(reactor, None if admin is None else admin(reactor))
+    process = _Process(reactor, None if admin is None else admin(reactor), renewal)
     ports = interface_ports(layer, reactor)
     server = Server(reactor, ports, settings, make_endpoints(reactor), open_access_log(reactor), process.end)
     return process.run(server, ready_fd, lifeline)
