@@ -192,7 +192,7 @@ class _Process:
         reactor = self._reactor
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: reactor.callFromThread(self._signalled))
-        signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(self._open_files_again))
+        signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(self._hung_up))
         signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(self._tell_state))
         reactor.callWhenRunning(lambda: defer.ensureDeferred(self._start(ready_fd, lifeline)))
         reactor.run(installSignalHandlers=False)
@@ -227,6 +227,7 @@ class _Process:
         if probes:
             logger.info("Probes are answered at %s", probes)
         if self._renewal is not None:
+            server.state.certificates = self._renewal.as_dicts
             self._renewal.watch(self._reactor)
         if lifeline:
             threading.Thread(target=self._watch_lifeline, name="lifeline", daemon=True).start()
@@ -247,6 +248,12 @@ class _Process:
         else:
             self._server.stop()
 
+    def _hung_up(self) -> None:
+        """SIGHUP: files are opened and read again."""
+        self._reopen_log()
+        if self._renewal is not None:
+            self._renewal.reload()
+
     def _tell_state(self) -> None:
         """Somebody asked, so it is said at every verbosity."""
         if self._server is not None:
@@ -262,10 +269,7 @@ class _Process:
         if self._server is not None:
             self._reactor.callFromThread(self._server.stop, _ORPHAN_SECONDS)
 
-    def _open_files_again(self) -> None:
-        """SIGHUP."""
-        if self._renewal is not None:
-            self._renewal.reload()
+    def _reopen_log(self) -> None:
         log = None if self._server is None else self._server.context.access_log
         if log is not None:
             try:

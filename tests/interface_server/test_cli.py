@@ -484,6 +484,8 @@ def test_sighup_reads_certificates_again_and_opens_the_access_log(tmp_path: Path
         server.process.send_signal(signal.SIGHUP)
         eventually(lambda: says(f"--keyfile {pair.key} has no private key in it"))
         assert served() == renewed
+        server.process.send_signal(signal.SIGUSR1)
+        eventually(lambda: says(f'"certificates": [{{"file": "{pair.certificate}", "names": ["a.example"]'))
         assert server.end() == 0
     assert "Traceback" not in errors.read_text()
 

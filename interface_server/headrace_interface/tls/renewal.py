@@ -73,6 +73,17 @@ class Renewal:
         """What there is to say about each: its file, its names, its end, and whether that is near."""
         return [f"{each}{_trouble(each, self._now())}" for each in self.certificates]
 
+    def as_dicts(self) -> list[dict[str, Any]]:
+        """File, names and end (UTC, ISO 8601) of each, as plain values that JSON has."""
+        return [
+            {
+                "file": each.files.certificate,
+                "names": [*each.hosts, *each.addresses],
+                "ends": each.ends.isoformat(timespec="seconds"),
+            }
+            for each in self.certificates
+        ]
+
     def watch(self, clock: Clock) -> None:
         """Say what is served, and look after the files from now on."""
         self._clock = clock

@@ -161,6 +161,16 @@ def test_what_has_ended_or_not_begun_is_served_and_said(
     assert [f"Certificate {line}" for line in watched.renewal.lines()] == [ended, early]
 
 
+def test_the_state_has_what_is_served_now(tmp_path: Path) -> None:
+    watched = Watched(issue(tmp_path, "a.example", "192.0.2.7"))
+    [before] = watched.renewal.as_dicts()
+    assert (before["file"], before["names"]) == (str(tmp_path / "server.crt"), ["a.example", "192.0.2.7"])
+    assert datetime.fromisoformat(before["ends"]) == watched.renewal.certificates[0].ends
+    issue(tmp_path, "b.example")
+    watched.looks(2)
+    assert watched.renewal.as_dicts()[0]["names"] == ["b.example"]
+
+
 def test_tls_is_for_the_tcp_port_and_not_for_nothing(tmp_path: Path) -> None:
     renewal = Watched(issue(tmp_path, "a.example")).renewal
 
