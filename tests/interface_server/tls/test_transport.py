@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
+import random
 import select
 import socket
 import ssl
@@ -13,10 +15,11 @@ from collections.abc import Iterator
 from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from twisted.internet import defer
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 
 from headrace_interface.access_log import AccessLog
 from headrace_interface.deadlines import OFF, Deadlines
@@ -82,6 +85,21 @@ class Place:
 
     def count(self, name: str) -> int:
         return self.lab.context.counters[name]
+
+
+@pytest.fixture(autouse=True)
+def no_traceback() -> Iterator[None]:
+    """Whatever clients send, nothing of ours fails."""
+    failures: list[LogEvent] = []
+
+    def observer(event: LogEvent) -> None:
+        if "log_failure" in event:
+            failures.append(event)
+
+    globalLogPublisher.addObserver(cast(ILogObserver, observer))
+    yield
+    globalLogPublisher.removeObserver(cast(ILogObserver, observer))
+    assert failures == []
 
 
 @pytest.fixture
@@ -222,6 +240,27 @@ def test_a_handshake_that_fails_is_counted_and_nobodys_trouble(
     place.reactor.until(lambda: not place.lab.context.http_shells)
     assert place.count("tls_failed") == 1
     assert not caplog.records
+
+
+@pytest.mark.seeds(20)
+def test_a_spoilt_handshake_ends_its_connection_and_nothing_else(seed: int, place: Place) -> None:
+    rng, outgoing = random.Random(seed), ssl.MemoryBIO()
+    beginning = trusting(place.pair.certificate, protocols=("h2", "http/1.1"))
+    with contextlib.suppress(ssl.SSLWantReadError):
+        beginning.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="a.example").do_handshake()
+    hello = bytearray(outgoing.read())
+    for _ in range(rng.randint(1, 8)):
+        hello[rng.randrange(len(hello))] = rng.randrange(256)
+    del hello[rng.randrange(1, 2 * len(hello)) :]
+    address = place.listen()
+    with socket.create_connection(address) as client:
+        for at in range(0, len(hello), 200):
+            client.sendall(hello[at : at + 200])
+            place.reactor.iterate(0.001)
+        client.shutdown(socket.SHUT_WR)
+        place.reactor.until(lambda: not place.lab.context.http_shells)
+    with socket.create_connection(address) as client:
+        place.speak(client)
 
 
 def test_a_client_of_an_older_version_is_refused_with_an_alert(place: Place) -> None:
