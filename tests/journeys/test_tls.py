@@ -64,7 +64,7 @@ def test_pages_and_sockets_come_by_tls_and_a_renewal_disturbs_nobody(site: Site)
         send_json(socket, "before")
         assert receive_json(socket) == "before"
         site.renew()
-        site.interface.process.send_signal(signal.SIGHUP)
+        site.interface.popen.send_signal(signal.SIGHUP)
         site.interface.wait_for("Certificates that are served now")
         send_json(socket, "after")
         assert receive_json(socket) == "after"
