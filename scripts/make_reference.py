@@ -265,7 +265,8 @@ def options_page() -> str:
 def group_section(group: Any) -> str:
     """One group of options, under its title."""
     rows = [option_row(action) for action in group._group_actions if action.dest not in ("help", "version")]
-    return f"### {group.title.capitalize()}\n\n{table(('option', 'what it does'), rows)}" if rows else ""
+    title = group.title[:1].upper() + group.title[1:]
+    return f"### {title}\n\n{table(('option', 'what it does'), rows)}" if rows else ""
 
 
 def option_row(action: argparse.Action) -> tuple[str, str]:

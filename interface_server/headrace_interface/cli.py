@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headrace_asgi.contract import ChannelLayer
 from headrace_asgi.envelope import Message
@@ -23,7 +23,10 @@ from .access_log import AccessLog, Sink
 from .files.mounts import ensure_folders
 from .options import ENVIRONMENT_PREFIX, make_parser, settings_from
 from .sources import Given, gather
-from .upgrade.image import ask_to_upgrade, is_rehearsal, taken_over
+from .upgrade.image import Images, ask_to_upgrade, is_rehearsal, taken_over
+
+if TYPE_CHECKING:
+    from .tls.renewal import Renewal
 
 __all__ = ["main"]
 
@@ -67,7 +70,8 @@ def _run(given: Given) -> int:
     log.configure(options.verbosity, line=options.log_fmt)
     _warn(given)
     handed_over = taken_over(os.environ)
-    endpoints, admin = _listening(options)
+    renewal = _read_certificates(options)
+    endpoints, admin = _listening(options, renewal)
     if is_rehearsal(os.environ):
         return _tried(endpoints)
     config = _layer_config(options, handed_over)
@@ -75,7 +79,8 @@ def _run(given: Given) -> int:
     if options.check:
         from twisted.internet import reactor
 
-        rehearse(reactor, layer, settings, endpoints, admin, _say)
+        certificates = () if renewal is None else renewal.lines()
+        rehearse(reactor, layer, settings, endpoints, admin, _say, certificates)
         return 0
     layer.ensure_usable()
     return run(
@@ -86,17 +91,28 @@ def _run(given: Given) -> int:
         admin=admin,
         ready_fd=options.ready_fd if handed_over is None else None,
         lifeline=options.lifeline,
-        handed_over=handed_over,
-        keeps={_LAYER_CONFIG: config},
+        images=Images(handed_over, {_LAYER_CONFIG: config}),
+        renewal=renewal,
     )
 
 
-def _listening(options: argparse.Namespace) -> tuple[MakeEndpoints, MakeEndpoint | None]:
+def _read_certificates(options: argparse.Namespace) -> Renewal | None:
+    """What TLS is spoken with, read and checked; None without it."""
+    from .tls.certificates import certificate_files
+    from .tls.renewal import Renewal
+
+    files = certificate_files(options.certfile, options.keyfile)
+    return Renewal(files) if files else None
+
+
+def _listening(
+    options: argparse.Namespace, renewal: Renewal | None
+) -> tuple[MakeEndpoints, MakeEndpoint | None]:
     """What makes the endpoints for clients, and that for probes, from a reactor."""
     from .admin import admin_endpoint
     from .listeners import make_endpoints
 
-    endpoints = partial(
+    endpoints: MakeEndpoints = partial(
         make_endpoints,
         host=options.bind,
         port=options.port,
@@ -104,6 +120,8 @@ def _listening(options: argparse.Namespace) -> tuple[MakeEndpoints, MakeEndpoint
         fd=options.fd,
         strings=options.endpoint,
     )
+    if renewal is not None:
+        endpoints = partial(renewal.secured, endpoints)
     return endpoints, None if options.admin is None else partial(admin_endpoint, options.admin)
 
 

@@ -163,6 +163,28 @@ class ServerContext:
             reason=reason,
         )
 
+    def plain_on_tls(self, peer: str) -> None:
+        """Somebody came without TLS to a listener that speaks it."""
+        self.counters["plain_on_tls"] += 1
+        self._turned_away(
+            "plain on tls",
+            "A connection of {peer} is closed, because it came without TLS to a port that speaks it: its "
+            "addresses begin with https:// and wss://. So are others like it.",
+            "{count} connections came within {seconds} s without TLS to a port that speaks it.",
+            peer=peer,
+        )
+
+    def tls_on_plain(self, peer: str) -> None:
+        """Somebody began TLS on a listener that does not speak it."""
+        self.counters["tls_on_plain"] += 1
+        self._turned_away(
+            "tls on plain",
+            "A connection of {peer} is closed, because it began TLS on a port that does not speak it: use "
+            "http:// and ws://, or give the server a certificate (--certfile). So are others like it.",
+            "{count} connections began TLS within {seconds} s on a port that does not speak it.",
+            peer=peer,
+        )
+
     def _turned_away(self, kind: str, begins: str, ends: str, **about: str) -> None:
         episode = self._episodes.get(kind)
         if episode is None:

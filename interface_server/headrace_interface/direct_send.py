@@ -32,6 +32,7 @@ __all__ = [
     "install",
     "is_encrypted",
     "put_before",
+    "put_tls_before",
     "unsent_bytes",
 ]
 
@@ -207,6 +208,14 @@ def adopt_port(reactor: Any, descriptor: int, family: int, factory: Any, encrypt
     return port
 
 
+def put_tls_before(port: Any, tls: Callable[[Any], Any]) -> bool:
+    """`put_before` of what speaks TLS. False for a unix socket too, which stays as it is."""
+    if isinstance(port, unix.Port) or not put_before(port, tls):
+        return False
+    port._type = "TLS"
+    return True
+
+
 def is_encrypted(port: Any) -> bool:
-    """Whether a listening port speaks TLS: Twisted wraps our factory there, and keeps only a name of it."""
+    """Whether a listening port speaks TLS: our factory is wrapped there, and Twisted keeps only a name."""
     return bool(getattr(port, "_type", "") == "TLS")

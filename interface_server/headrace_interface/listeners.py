@@ -41,14 +41,15 @@ class HttpFactory(protocol.Factory):
     noisy = False
 
     def __init__(self, context: ServerContext, make_socket: SocketFactory) -> None:
-        self._context = context
+        self.context = context
         self._make_socket = make_socket
 
     def acceptableProtocols(self) -> list[bytes]:
+        """What ALPN may agree on, the best first; each transport says which one it was."""
         return [b"http/1.1"]
 
     def buildProtocol(self, address: Any) -> Any:
-        return HttpProtocol(self._context.next_place(), self._make_socket)
+        return HttpProtocol(self.context.next_place(), self._make_socket)
 
 
 def make_endpoints(

@@ -107,6 +107,7 @@ def make_parser() -> OptionParser:
     parser.add_argument("--version", action="version", version=f"headrace {__version__}")
     _add_layer(parser)
     _add_listening(parser)
+    _add_tls(parser)
     _add_behaviour(parser)
     _add_files(parser)
     _add_logs(parser)
@@ -155,6 +156,26 @@ def _add_listening(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--ready-fd", type=int, metavar="N", help="write the addresses here when listening, then close"
+    )
+
+
+def _add_tls(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("TLS")
+    group.add_argument(
+        "--certfile",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="speak TLS on the TCP port, with this certificate (PEM, with those of its issuers behind it); "
+        "may be repeated: a client gets the one for the name that it asks for, or else the first",
+    )
+    group.add_argument(
+        "--keyfile",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="the key of that certificate (PEM, without a passphrase), unless it is in the same file; as "
+        "often as --certfile, and in the same order",
     )
 
 

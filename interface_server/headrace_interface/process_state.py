@@ -21,6 +21,8 @@ class ProcessState:
 
     #: Where it listens; empty until all of its endpoints do.
     addresses: Sequence[str] = ()
+    #: Asked for the certificates that TLS is spoken with, as plain values.
+    certificates: Callable[[], Sequence[dict[str, Any]]] = tuple
 
     def __init__(self, context: ServerContext, wall_clock: Callable[[], float] = time.time) -> None:
         """Take any context of the process, and what tells the time of day in seconds."""
@@ -58,6 +60,7 @@ class ProcessState:
             "unready": self.unready,
             "draining": context.draining,
             "listening": list(self.addresses),
+            "certificates": list(self.certificates()),
             "connections": len(context.http_shells),
             "websockets": context.socket_count,
             "requests": sum(_requests(place) for place in context.places),

@@ -24,16 +24,19 @@ def rehearse(
     make_endpoints: Callable[[Any], Sequence[tuple[str, Any]]],
     make_admin: Callable[[Any], tuple[str, Any]] | None,
     say: Callable[[str], None],
+    certificates: Sequence[str] = (),
 ) -> None:
     """Say what would run, a line at a time, and see whether the layer answers; may block for some seconds.
 
-    The reactor is not run. Raises ConfigurationError for what could not start, and where the layer does not
-    answer.
+    `certificates` are lines about what TLS is spoken with. The reactor is not run. Raises ConfigurationError
+    for what could not start, and where the layer does not answer.
     """
     listening = [name for name, _ in make_endpoints(reactor)]
     admin = "" if make_admin is None else f"; {make_admin(reactor)[0]}"
     where = ", ".join(port.label for port in interface_ports(layer, reactor))
     say(f"It would listen on {', '.join(listening)}{admin}.")
+    for certificate in certificates:
+        say(f"Certificate: {certificate}")
     say(f"The channel layer is {where}.")
     say(f"Limits other than the defaults: {', '.join(changed_limits(settings)) or 'none'}.")
     say(f"Deadlines: {deadlines_line(settings.deadlines)}.")

@@ -34,8 +34,9 @@ from .listeners import HttpFactory, Refusals, accept_waiting, describe, listen
 from .process_state import ProcessState
 from .proxy_gate import GateFactory
 from .settings import InterfaceSettings
+from .tls.renewal import Renewal
 from .upgrade.hand_over import HandingOver
-from .upgrade.image import become, rehearse
+from .upgrade.image import Images, become, rehearse
 from .upgrade.state import packed
 from .upgrade.take_over import AdoptingReactor, take_over
 from .websocket.protocol import WebSocketShell
@@ -186,16 +187,16 @@ class _Process:
     """The process around a `Server`: the reactor, signals, the lifeline, the exit status."""
 
     def __init__(
-        self, reactor: Any, admin: tuple[str, Any] | None, handed_over: Message | None, keeps: Message
+        self, reactor: Any, admin: tuple[str, Any] | None, images: Images, renewal: Renewal | None
     ) -> None:
-        """`admin` is the endpoint for probes, if there is one; the others are of the image before this one,
-        and for the one after it."""
+        """`admin` is the endpoint for probes, `renewal` has the certificates of TLS, where there are any."""
         self._reactor = reactor
         self._admin = admin
+        self._renewal = renewal
         self._server: Server | None = None
         self._signals = 0
         self._upgrading = False
-        self._handed_over, self._keeps = handed_over, keeps
+        self._images = images
         self.status = 0
         self.error: ConfigurationError | None = None
 
@@ -205,7 +206,7 @@ class _Process:
         reactor = self._reactor
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: reactor.callFromThread(self._signalled))
-        signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(self._reopen_log))
+        signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(self._hung_up))
         signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(self._tell_state))
         signal.signal(signal.SIGUSR2, lambda *_: reactor.callFromThread(self._upgrade))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
@@ -228,7 +229,7 @@ class _Process:
         try:
             # First, so that probes are answered while the rest starts.
             probes = await self._listen_for_probes(server)
-            addresses = await server.start(self._handed_over)
+            addresses = await server.start(self._images.handed_over)
         except ConfigurationError as error:
             self.error = error
             self.end(1)
@@ -241,6 +242,9 @@ class _Process:
         logger.info("Listening on %s; the channel layer is %s", ", ".join(addresses), where)
         if probes:
             logger.info("Probes are answered at %s", probes)
+        if self._renewal is not None:
+            server.state.certificates = self._renewal.as_dicts
+            self._renewal.watch(self._reactor)
         if lifeline:
             threading.Thread(target=self._watch_lifeline, name="lifeline", daemon=True).start()
         if ready_fd is not None:
@@ -259,6 +263,12 @@ class _Process:
             self.end(1)
         else:
             self._server.stop()
+
+    def _hung_up(self) -> None:
+        """SIGHUP: files are opened and read again."""
+        self._reopen_log()
+        if self._renewal is not None:
+            self._renewal.reload()
 
     def _upgrade(self) -> None:
         """Have the next image of this process go on, if it would start."""
@@ -283,7 +293,7 @@ class _Process:
         """Become the next image. Signals wait for it: they would end it before it can hear them."""
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
-            become(packed({**self._keeps, **state}), descriptors)
+            become(packed({**self._images.keeps, **state}), descriptors)
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
@@ -333,12 +343,13 @@ def run(
     admin: Callable[[Any], tuple[str, Any]] | None = None,
     ready_fd: int | None = None,
     lifeline: bool = False,
-    handed_over: Message | None = None,
-    keeps: Message | None = None,
+    images: Images | None = None,
+    renewal: Renewal | None = None,
 ) -> int:
     """Run an interface server in this process until a signal ends it; the exit status.
 
-    `handed_over` is what another image of this process left open; `keeps` is for the next one, besides.
+    `images` is about those before and after this one; `renewal` has the certificates that its endpoints speak
+    TLS with, which are looked after.
 
     Raises ConfigurationError, before anything is served, if it cannot start. A layer that does not answer yet
     is no error: requests wait for it.
@@ -351,8 +362,11 @@ def run(
     # Twisted's clock is the wall clock: a jump of it would expire every deadline at once, or none.
     reactor.seconds = time.monotonic
     globalLogPublisher.addObserver(cast(ILogObserver, Refusals(reactor)))
-    process = _Process(reactor, None if admin is None else admin(reactor), handed_over, keeps or {})
+    images = images or Images()
+    process = _Process(reactor, None if admin is None else admin(reactor), images, renewal)
     ports = interface_ports(layer, reactor)
-    listens = reactor if handed_over is None else AdoptingReactor(reactor, handed_over["listening"])
+    listens = reactor
+    if images.handed_over is not None:
+        listens = AdoptingReactor(reactor, images.handed_over["listening"])
     server = Server(reactor, ports, settings, make_endpoints(listens), open_access_log(reactor), process.end)
     return process.run(server, ready_fd, lifeline)

@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -23,6 +24,7 @@ import pytest
 from headrace_asgi.layers.from_config import layer_from_url
 from headrace_interface.cli import main
 from tests.support.services import RedisServer
+from tests.support.tls import issue
 
 COMMAND = [sys.executable, "-m", "headrace_interface"]
 #: Nothing listens there.
@@ -431,6 +433,61 @@ def test_a_check_says_what_would_run_and_listens_on_nothing(redis_url: str, tmp_
     assert "--http-timeout off (not 120 s), " in deadlines
     assert answer.startswith("The channel layer answers; workers take ")
     assert not os.path.exists(admin)
+
+
+def test_a_check_names_certificates_their_names_and_their_end(redis_url: str, tmp_path: Path) -> None:
+    first = issue(tmp_path, "a.example", "*.a.example", ends_in_days=3.5)
+    second = issue(tmp_path, "b.example", file="second")
+    arguments = [each for pair in (first, second) for each in ("--certfile", pair[0], "--keyfile", pair[1])]
+    done = checked("--layer", redis_url, "-p", "0", *map(str, arguments))
+    assert (done.returncode, done.stderr) == (0, "")
+    listening, near, far, *_ = done.stdout.splitlines()
+    assert listening == "It would listen on 127.0.0.1 port 0 (TLS)."
+    assert near.startswith(f"Certificate: {first.certificate} for a.example, *.a.example until 2")
+    assert ", in 3 days: renew it." in near
+    assert far.startswith(f"Certificate: {second.certificate} for b.example until ")
+
+
+def test_certificates_that_cannot_be_used_are_one_line_with_the_remedy(tmp_path: Path) -> None:
+    first, second = issue(tmp_path, "a.example"), issue(tmp_path, "b.example", file="second")
+    for given, says in (
+        (["--certfile", str(first.certificate)], "name the file of its key with --keyfile"),
+        (["--keyfile", str(first.key)], "--certfile is given 0 times and --keyfile 1 times"),
+        (
+            ["--certfile", str(first.certificate), "--keyfile", str(second.key)],
+            "give the two that belong together",
+        ),
+        (["--certfile", str(tmp_path / "none")], "No such file"),
+    ):
+        assert says in failing("--layer", NOWHERE, "-p", "0", *given)
+
+
+def test_sighup_reads_certificates_again_and_opens_the_access_log(tmp_path: Path) -> None:
+    pair, log, errors = issue(tmp_path, "a.example"), tmp_path / "log", tmp_path / "stderr"
+    given = ("--certfile", str(pair.certificate), "--keyfile", str(pair.key), "--access-log", str(log))
+
+    def served() -> str:
+        return ssl.get_server_certificate(("127.0.0.1", server.port))
+
+    def says(text: str) -> bool:
+        return text in errors.read_text()
+
+    with errors.open("wb") as stderr, program("--layer", NOWHERE, "-p", "0", *given, stderr=stderr) as server:
+        assert server.addresses == [f"https://127.0.0.1:{server.port}/"]
+        assert served() == pair.certificate.read_text()
+        renewed = issue(tmp_path, "a.example").certificate.read_text()
+        log.rename(tmp_path / "rotated")
+        server.process.send_signal(signal.SIGHUP)
+        eventually(lambda: says("Certificates that are served now") and log.exists())
+        assert served() == renewed
+        pair.key.write_text("rubbish")
+        server.process.send_signal(signal.SIGHUP)
+        eventually(lambda: says(f"--keyfile {pair.key} has no private key in it"))
+        assert served() == renewed
+        server.process.send_signal(signal.SIGUSR1)
+        eventually(lambda: says(f'"certificates": [{{"file": "{pair.certificate}", "names": ["a.example"]'))
+        assert server.end() == 0
+    assert "Traceback" not in errors.read_text()
 
 
 def test_a_check_without_an_answer_of_the_layer_fails_with_the_reason_and_no_password() -> None:

@@ -27,6 +27,7 @@ from headrace_interface.direct_send import (
     direct_transport_of,
     install,
     is_encrypted,
+    put_tls_before,
 )
 from tests.support.reactors import HandReactor, hand_reactor
 from tests.support.tls import certificate
@@ -249,6 +250,18 @@ def test_a_port_that_encrypts_is_known(reactor: HandReactor, tmp_path: Path) -> 
         endpoint = endpoints.serverFromString(reactor, kind)
         endpoint.listen(protocol.Factory.forProtocol(Noting)).addCallback(ports.append)
     assert [is_encrypted(port) for port in ports] == [True, False], BEYOND_THE_INTERFACE["_type"]
+
+
+def test_tls_is_put_before_a_port_of_tcp_only(reactor: HandReactor, tmp_path: Path) -> None:
+    ports: list[Any] = []
+    for kind in ("tcp:0:interface=127.0.0.1", f"unix:{tmp_path / 's'}"):
+        endpoint = endpoints.serverFromString(reactor, kind)
+        endpoint.listen(protocol.Factory.forProtocol(Noting)).addCallback(ports.append)
+    behind: list[Any] = []
+    done = [put_tls_before(port, lambda factory: behind.append(factory) or factory) for port in ports]
+    assert done == [is_encrypted(port) for port in ports] == [True, False]
+    assert behind == [ports[0].factory]
+    assert not put_tls_before(object(), behind.append)
 
 
 def test_nobody_else_reaches_into_twisted() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
 import socket
+import ssl
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -116,6 +119,26 @@ def test_tls_is_described_and_negotiated(place: Place, tmp_path: Path) -> None:
     assert describe(port).startswith("https://127.0.0.1:")
     assert IProtocolNegotiationFactory.providedBy(place.factory)
     assert place.factory.acceptableProtocols() == [b"http/1.1"]
+
+
+def test_tls_that_begins_on_a_plain_port_is_answered_plainly_and_counted(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    [port] = place.listen(port=0)
+    hello, outgoing = ssl.create_default_context(), ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        hello.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="a.example").do_handshake()
+    for _ in range(2):
+        with socket.create_connection(("127.0.0.1", port.getHost().port)) as client:
+            client.sendall(outgoing.read() or b"\x16")
+            place.reactor.until(lambda client=client: select.select([client], [], [], 0)[0])
+            assert client.recv(1000).startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    place.reactor.until(lambda: not place.lab.context.http_shells)
+    [record] = caplog.records
+    assert "127.0.0.1 is closed, because it began TLS on a port that does not speak it" in record.getMessage()
+    assert place.lab.context.counters["tls_on_plain"] == 2
+    place.lab.wait(20)
+    assert caplog.records[-1].getMessage().startswith("2 connections began TLS within")
 
 
 def test_a_port_in_use_is_named(place: Place) -> None:

@@ -44,6 +44,15 @@ def test_it_says_where_it_would_listen_and_who_takes_now() -> None:
     assert last == "The channel layer answers; workers take http.request"
 
 
+def test_it_says_what_tls_is_spoken_with() -> None:
+    lines: list[str] = []
+    endpoints = partial(make_endpoints, port=443)
+    rehearse(
+        Clock(), Elsewhere(), InterfaceSettings(), endpoints, None, lines.append, ["a.pem for a", "b.pem"]
+    )
+    assert lines[1:3] == ["Certificate: a.pem for a", "Certificate: b.pem"]
+
+
 def test_a_layer_that_is_away_is_an_error_with_the_reason() -> None:
     layer = Elsewhere()
     layer.away = True

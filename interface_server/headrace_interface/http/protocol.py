@@ -34,6 +34,7 @@ from .connection import (
     TurnAway,
 )
 from .head import RequestHead
+from .parser import SpokeTls
 from .stream import StreamCall
 from .writer import CONTINUE, simple_response
 
@@ -227,6 +228,8 @@ class HttpProtocol:
     def _refuse(self, action: Refuse) -> None:
         refused, context = action.refused, self._context
         context.counters[f"refused_{refused.status}"] += 1
+        if isinstance(refused, SpokeTls):
+            context.tls_on_plain("a unix socket" if action.client is None else str(action.client[0]))
         if context.access_log is not None:
             context.access_log.refused(action.client, refused.status)
         self.write_buffer.write(

@@ -9,13 +9,24 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from headrace_asgi.envelope import Message
 from headrace_asgi.errors import ConfigurationError
 
 from .state import FORMAT, unpacked
 
-__all__ = ["REHEARSED", "STATE_FD", "ask_to_upgrade", "become", "is_rehearsal", "rehearse", "taken_over"]
+__all__ = [
+    "REHEARSED",
+    "STATE_FD",
+    "Images",
+    "ask_to_upgrade",
+    "become",
+    "is_rehearsal",
+    "rehearse",
+    "taken_over",
+]
 
 #: In the environment of the next image: where the state is.
 STATE_FD = "HEADRACE_STATE_FD"
@@ -26,6 +37,14 @@ _REHEARSAL_SECONDS = 30.0
 #: Seconds for the rehearsal, and for all that is to be settled behind it.
 _PATIENCE_SECONDS = _REHEARSAL_SECONDS + 5.0
 _LOOK_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """What the image before this one left open, and what the next one is told besides what is open."""
+
+    handed_over: Message | None = None
+    keeps: Message = field(default_factory=dict)
 
 
 def _command() -> list[str]:
