@@ -23,17 +23,21 @@ from headrace_asgi.contract import InterfacePort, InterfaceReceiver, OpenSocket,
 from headrace_asgi.envelope import Message
 from headrace_asgi.errors import ConfigurationError
 from headrace_asgi.layers.from_config import interface_ports, layer_from_url
+from headrace_asgi.layers.threaded_port import ThreadedPort
 from headrace_asgi.limits import DEFAULT_EXPIRY_SECONDS, STOP_SECONDS
 
 from . import log
 from .episodes import Episode
 
-__all__ = ["Bridge", "BridgePlace", "serve"]
+__all__ = ["UNTAKEN_SECONDS", "Bridge", "BridgePlace", "serve"]
 
 logger = logging.getLogger("headrace.interface")
 
 #: Seconds between two looks whether the clients of a server that ends are done.
 _LOOK_SECONDS = 0.05
+#: Seconds for which a channel is sent to, and no worker is known to take it, until that is said: workers say
+#: what they take when they start, and a process hears of it with its next beat.
+UNTAKEN_SECONDS = 15.0
 #: What is counted of a message that was not accepted; what is not here is "away".
 _REFUSALS = {Outcome.FULL: "full", Outcome.UNSENDABLE: "unsendable"}
 
@@ -53,6 +57,10 @@ class BridgePlace(InterfaceReceiver):
         self.unanswered = 0
         self._bridge = bridge
         self._was_told = False
+        #: Channels that no worker is known to take, and since when they are sent to.
+        self._untaken: dict[str, float] = {}
+        # A port over the blocking methods of a layer never hears of workers.
+        self._hears_of_workers = not isinstance(port, ThreadedPort)
 
     def reply_channel(self, local: str) -> str:
         """Where a client of this place is reached."""
@@ -83,9 +91,25 @@ class BridgePlace(InterfaceReceiver):
     def _answered(self, channel: str, done: Callable[[Outcome], None], outcome: Outcome) -> None:
         if outcome.accepted:
             self._bridge.counters["sent"] += 1
+            if self._hears_of_workers:
+                self._look_for_workers(channel)
         else:
             self._bridge.refused(self, channel, outcome)
         self._guarded(done, outcome)
+
+    def _look_for_workers(self, channel: str) -> None:
+        """What nobody takes expires in silence, so it is said here."""
+        if channel in self.port.taken_channels:
+            self._untaken.pop(channel, None)
+            return
+        now = self._bridge.reactor.seconds()
+        if now - self._untaken.setdefault(channel, now) >= UNTAKEN_SECONDS:
+            self._bridge.trouble(
+                "untaken",
+                f"No worker is known to take {channel}: is one running?",
+                f"{{count}} messages were put on {channel} within {{seconds}} s while no worker was known to "
+                "take it.",
+            )
 
     # InterfaceReceiver
 
@@ -133,19 +157,20 @@ class BridgePlace(InterfaceReceiver):
         self._guarded(self._bridge.fenced, self)
 
     def is_open(self, local: str) -> bool:
-        return self._bridge.is_open(local)
+        return bool(self._guarded(self._bridge.is_open, local))
 
     def open_sockets(self) -> Iterable[OpenSocket]:
         """None: those are WebSockets."""
         return ()
 
-    def _guarded(self, act: Callable[..., object], *arguments: Any) -> None:
+    def _guarded(self, act: Callable[..., object], *arguments: Any) -> object:
         """A bug of the protocol's must not reach the layer's port, which serves all its clients."""
         try:
-            act(*arguments)
+            return act(*arguments)
         except Exception:
             self._bridge.counters["errors"] += 1
             logger.exception("The interface server failed at something the channel layer said.")
+            return None
 
 
 class Bridge:

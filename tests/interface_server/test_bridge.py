@@ -10,7 +10,9 @@ from twisted.internet.task import Clock
 
 from headrace_asgi.contract import Outcome
 from headrace_asgi.envelope import Message
-from headrace_interface.bridge import Bridge, serve
+from headrace_asgi.layers.memory import InMemoryChannelLayer
+from headrace_asgi.layers.threaded_port import ThreadedPort
+from headrace_interface.bridge import UNTAKEN_SECONDS, Bridge, serve
 from tests.support.recording_port import RecordingPort
 
 
@@ -123,6 +125,34 @@ def test_while_the_layer_is_away_the_outcome_is_told_at_once() -> None:
     told: list[Outcome] = []
     lab.bridge.places[0].send("pigeon.receive", {}, done=told.append)
     assert told == [Outcome.UNAVAILABLE]
+
+
+def test_a_channel_that_no_worker_takes_is_named_once_while_it_is_sent_to(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    lab = BridgeLab()
+    for _ in range(int(UNTAKEN_SECONDS) + 10):
+        lab.bridge.places[0].send("pigeon.receive", {})
+        lab.turn(1)
+    assert [each.message for each in caplog.records] == [
+        "No worker is known to take pigeon.receive: is one running?"
+    ]
+    lab.ports[0].taken_channels = frozenset(("pigeon.receive",))
+    caplog.clear()
+    for _ in range(int(UNTAKEN_SECONDS) + 10):
+        lab.bridge.places[0].send("pigeon.receive", {})
+        lab.turn(1)
+    (ended,) = caplog.records
+    assert ended.message.startswith("10 messages were put on pigeon.receive")
+
+
+def test_a_port_that_never_hears_of_workers_says_nothing_of_them(caplog: pytest.LogCaptureFixture) -> None:
+    clock = Clock()
+    bridge = Pigeons(clock, [ThreadedPort(InMemoryChannelLayer(), clock)])
+    for _ in range(40):
+        bridge.places[0]._sent("pigeon.receive", lambda outcome: None, Outcome.SENT)
+        clock.advance(1)
+    assert caplog.records == []
 
 
 def test_an_end_waits_for_clients_and_answers_and_then_closes_and_withdraws() -> None:
