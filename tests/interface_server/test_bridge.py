@@ -1,7 +1,11 @@
 """What a server of another protocol is given: the places of the layer, what is said once, an end in order."""
 
+# ruff: noqa: N802, N803 (names of Twisted)
+
 from __future__ import annotations
 
+import signal
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -10,9 +14,10 @@ from twisted.internet.task import Clock
 
 from headrace_asgi.contract import Outcome
 from headrace_asgi.envelope import Message
+from headrace_asgi.errors import ConfigurationError
 from headrace_asgi.layers.memory import InMemoryChannelLayer
 from headrace_asgi.layers.threaded_port import ThreadedPort
-from headrace_interface.bridge import UNTAKEN_SECONDS, Bridge, serve
+from headrace_interface.bridge import UNTAKEN_SECONDS, Bridge, _BridgeProcess, serve
 from tests.support.recording_port import RecordingPort
 
 
@@ -188,3 +193,90 @@ def test_a_layer_that_cannot_be_is_one_line_and_status_1(
     assert serve("pigeons", url, Pigeons) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("pigeons: ")
+
+
+class ScriptedReactor(Clock):
+    """Runs from one step of a test to the next, until it is stopped."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.running = False
+        self._first: list[Callable[[], Any]] = []
+        self.steps: Iterator[Callable[[], Any]] = iter(())
+
+    def callWhenRunning(self, act: Callable[[], Any]) -> None:
+        self._first.append(act)
+
+    def callFromThread(self, act: Callable[[], Any]) -> None:
+        self.callLater(0, act)
+
+    def run(self, installSignalHandlers: bool) -> None:
+        self.running = True
+        for act in self._first:
+            act()
+        for _ in range(200):
+            if not self.running:
+                return
+            next(self.steps, lambda: None)()
+            self.advance(0.1)
+        raise AssertionError("nobody stopped it")
+
+    def stop(self) -> None:
+        self.running = False
+
+
+@pytest.fixture
+def handlers(monkeypatch: pytest.MonkeyPatch) -> dict[int, Callable[[], Any]]:
+    """What the process does about signals."""
+    found: dict[int, Callable[[], Any]] = {}
+    monkeypatch.setattr("signal.signal", lambda number, handler: found.update({number: handler}))
+    return found
+
+
+def run_process(bridge_class: type[Pigeons], *steps: Callable[[], Any]) -> int:
+    """The exit status of a process with these steps in its life."""
+    reactor = ScriptedReactor()
+    reactor.steps = iter(steps)
+    return _BridgeProcess(reactor, bridge_class(reactor, [RecordingPort(reactor)])).run()
+
+
+def test_a_signal_ends_the_process_in_order_and_a_second_one_at_once(
+    handlers: dict[int, Callable[[], Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    class Busy(Pigeons):
+        drain_seconds = 10.0
+
+        def is_busy(self) -> bool:
+            return True
+
+    def signalled(number: int) -> Callable[[], Any]:
+        def step() -> None:
+            handlers[number]()
+
+        return step
+
+    caplog.set_level("INFO")
+    assert run_process(Pigeons, signalled(signal.SIGUSR1), signalled(signal.SIGTERM)) == 0
+    assert run_process(Busy, signalled(signal.SIGINT)) == 0
+    assert run_process(Busy, signalled(signal.SIGTERM), signalled(signal.SIGTERM)) == 1
+    said = [each.message for each in caplog.records]
+    assert said[0].startswith("Listening on the roof; the channel layer is ")
+    assert said[1].startswith('SIGUSR1, the state is {"counters": {}, "places": [{"layer": ')
+    assert said[-1] == "A second signal: ending at once."
+
+
+def test_a_server_that_cannot_start_ends_its_process(
+    handlers: dict[int, Callable[[], Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    class Taken(Pigeons):
+        async def listen(self) -> list[str]:
+            raise ConfigurationError("the roof is taken")
+
+    class Broken(Pigeons):
+        async def listen(self) -> list[str]:
+            raise RuntimeError("a bug")
+
+    with pytest.raises(ConfigurationError, match="taken"):
+        run_process(Taken)
+    assert run_process(Broken) == 1
+    assert "The server could not start." in caplog.text

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from twisted.internet.task import Clock
 
 from headrace_asgi.errors import ConfigurationError
+from headrace_interface.udp.__main__ import main
 from headrace_interface.udp.options import UdpAddress, UdpSettings, make_udp_parser, options_from
+from headrace_interface.udp.server import UdpServer
 
 LEAST = ["--layer", "redis://x", "--listen", "127.0.0.1:5140"]
 
@@ -68,3 +73,21 @@ def test_numbers_are_those_of_the_settings_and_underscores_do() -> None:
 
 def test_every_option_has_a_help_text_that_can_be_shown() -> None:
     assert "--max-datagram-size" in make_udp_parser().format_help()
+
+
+def test_the_command_says_in_one_line_what_cannot_work(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HEADRACE_INTERFACE_LAYER", raising=False)
+    assert main(LEAST[2:]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("python -m headrace_interface.udp: give the channel layer")
+
+
+def test_the_command_serves_what_it_was_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    served: list[Any] = []
+    monkeypatch.setattr("headrace_interface.udp.__main__.serve", lambda *given: served.append(given) or 7)
+    assert main([*LEAST, "-v", "2"]) == 7
+    ((name, layer, make, verbosity),) = served
+    assert (name, layer, verbosity) == ("python -m headrace_interface.udp", "redis://x", 2)
+    assert isinstance(make(Clock(), []), UdpServer)
