@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
@@ -59,7 +60,8 @@ def clients() -> Iterator[list[Client]]:
 def start_udp(stack: Stack, *options: str) -> tuple[Process, int]:
     """The UDP server on a free port; its process and the port."""
     (url,) = stack.config["hosts"]
-    layer = f"{url}?prefix={stack.config['prefix']}"
+    options_of_layer = {name: value for name, value in stack.config.items() if name != "hosts"}
+    layer = f"{url}?{urlencode(options_of_layer)}"
     arguments = [sys.executable, "-m", "headrace_interface.udp", "--layer", layer]
     arguments += ["--listen", f"127.0.0.1:{free_port()}/journey", *options]
     process = Process(arguments, {}, PROJECT, "udp")
@@ -99,9 +101,9 @@ def test_a_flood_costs_its_sender_and_nobody_else(redis_url: str, clients: list[
         loud, quiet = Client(port), Client(port, "127.0.0.2")
         clients += [loud, quiet]
         quiet.ask(b"hello")
+        loud.say(b"x" * 1001)
         for _ in range(2000):
             loud.say(b"x")
-        loud.say(b"x" * 1001)
         assert quiet.ask(b"still there")["data"] == b"still there".hex()
         counters = state(server)["counters"]
         assert counters["address_rate"] > 100
