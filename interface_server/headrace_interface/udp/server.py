@@ -29,6 +29,9 @@ __all__ = ["UdpListener", "UdpServer", "client_of", "local_of"]
 
 logger = logging.getLogger("headrace.interface")
 
+#: Datagrams that are read in one turn of the reactor. Twisted counts bytes, so that small ones, or empty ones
+#: without end, would keep everything else waiting.
+_MOST_IN_A_TURN = 256
 #: Listener, address and port of a client, in hexadecimal digits.
 _LOCAL = re.compile(r"([0-9a-f]{1,4})-([0-9a-f]{8}|[0-9a-f]{32})-([0-9a-f]{1,4})")
 _IPV4_BYTES = 4
@@ -80,6 +83,7 @@ class UdpListener(protocol.DatagramProtocol):
         #: Host and port that it listens on, for messages.
         self.address: list[Any] = []
         self._is_ipv6 = False
+        self._read = 0
 
     def startProtocol(self) -> None:
         transport: Any = self.transport
@@ -88,7 +92,16 @@ class UdpListener(protocol.DatagramProtocol):
         self._is_ipv6 = ":" in host.host
 
     def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
+        self._read += 1
+        if self._read % _MOST_IN_A_TURN == 0:
+            self._end_turn()
         self._server.received(self, datagram, plain_host(addr[0]), addr[1])
+
+    def _end_turn(self) -> None:
+        """Read on when everything else has had its turn."""
+        transport: Any = self.transport
+        most_bytes, transport.maxThroughput = transport.maxThroughput, 0
+        self._server.reactor.callLater(0, setattr, transport, "maxThroughput", most_bytes)
 
     def send(self, data: bytes, host: str, port: int) -> str:
         """Send a datagram; why that failed, or "". Never waits: what the kernel has no room for is lost."""

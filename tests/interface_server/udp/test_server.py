@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from headrace_asgi.contract import Outcome
 from headrace_asgi.errors import ConfigurationError
 from headrace_interface.udp.options import UdpAddress, UdpSettings
 from headrace_interface.udp.server import UdpServer, client_of, local_of
+from tests.support.reactors import hand_reactor
 from tests.support.recording_port import RecordingPort
 
 CLIENT = ("192.0.2.7", 4000)
@@ -28,6 +30,7 @@ class Socket:
         self.fails: Exception | None = None
         self.reading = True
         self.open = True
+        self.maxThroughput = 1000
         protocol.makeConnection(self)
 
     def getHost(self) -> Any:
@@ -247,6 +250,39 @@ def test_a_layer_that_does_not_answer_holds_a_bounded_number_of_datagrams() -> N
         asked.answer()
     lab.socket.receive(b"x")
     assert len(lab.messages) == 1001
+
+
+def test_so_many_datagrams_are_read_in_a_turn_however_small_they_are() -> None:
+    lab = UdpLab()
+    for number in range(600):
+        lab.socket.receive(b"")
+        assert lab.socket.maxThroughput == (0 if number % 256 == 255 else 1000)
+        if lab.socket.maxThroughput == 0:
+            lab.turn()
+
+
+def test_a_flood_of_empty_datagrams_does_not_hold_the_reactor_of_twisted() -> None:
+    with hand_reactor() as reactor:
+        server = UdpServer(
+            UdpSettings(listen=(UdpAddress("127.0.0.1", 0),), rate=1), reactor, [RecordingPort(reactor)]
+        )
+        defer.ensureDeferred(server.start())
+        (listener,) = server._listeners
+        transport: Any = listener.transport
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as flood:
+            read = listener.datagramReceived
+
+            def received(datagram: bytes, address: tuple[str, int]) -> None:
+                """Each one that is read is followed by another one."""
+                flood.sendto(b"", tuple(listener.address))
+                read(datagram, address)
+
+            transport.protocol.datagramReceived = received
+            flood.sendto(b"", tuple(listener.address))
+            reactor.turn(0.2)
+        assert listener._read > 256
+        server.close()
+        reactor.turn(0.02)
 
 
 def test_a_server_that_ends_reads_no_more_sends_what_is_on_its_way_and_closes() -> None:
