@@ -117,6 +117,7 @@ def test_a_full_channel_drops_and_the_server_goes_on_when_a_worker_comes(
     with Stack.over(redis_url, {"capacity": 20}, routing="udp") as stack:
         server, port = start_udp(stack)
         clients.append(Client(port))
+        eventually(lambda: state(server)["places"][0]["up"])
         for _ in range(60):
             clients[0].say(b"x")
         server.wait_for("udp.receive is full, so messages are refused: does a worker take it")
