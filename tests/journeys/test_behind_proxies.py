@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import ssl
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -82,6 +83,8 @@ def front(redis_url: str) -> Iterator[Front]:
         Stack.over(redis_url) as stack,
     ):
         yield Front(stack, Path(folder), certificate(Path(folder)))
+        for process in stack.processes:
+            sys.stderr.write(f"--- {process.name}\n{process.output()[-2000:]}\n")
 
 
 def behind_nginx(front: Front) -> None:
@@ -115,6 +118,7 @@ def behind_haproxy(front: Front) -> None:
         assert text.count(page) == 1
         text = text.replace(page, f"127.0.0.1:{port} port {admin}")
     for page, here in (
+        ("maxconn 20000", "maxconn 100"),
         ("bind :80", f"bind 127.0.0.1:{front.plain_port}"),
         ("bind :443", f"bind 127.0.0.1:{front.tls_port}"),
         ("/etc/haproxy/example.com.pem", str(front.pem)),
