@@ -45,6 +45,7 @@ from headrace_interface import deadlines  # noqa: E402
 from headrace_interface import options as interface_options  # noqa: E402
 from headrace_interface.http import connection as http_connection  # noqa: E402
 from headrace_interface.http import exchange as http_exchange  # noqa: E402
+from headrace_interface.udp import options as udp_options  # noqa: E402
 from headrace_interface.websocket import exchange as websocket_exchange  # noqa: E402
 from headrace_interface.websocket import states  # noqa: E402
 
@@ -253,12 +254,23 @@ def options_page() -> str:
         "## headrace-interface",
         f"{parser.description} `python -m headrace_interface` is the same. {parser.epilog}",
         *(group_section(group) for group in parser._action_groups),
+        *udp_section(),
         "## manage.py runworker",
         prose(runworker.Command.help) + " Besides Django's options for every command:",
         table(("option", "what it does"), command_rows(runworker.Command())),
         "## manage.py runserver",
         prose(runserver.Command.help) + " Besides the options of Django's own `runserver`:",
         table(("option", "what it does"), command_rows(runserver.Command())),
+    )
+
+
+def udp_section() -> tuple[str, str, str]:
+    """The options of the UDP server."""
+    parser = udp_options.make_udp_parser()
+    return (
+        f"## {parser.prog}",
+        f"{parser.description} {parser.epilog} [The page on it](../interface-servers.md#udp).",
+        table(("option", "what it does"), map(option_row, parser.options)),
     )
 
 

@@ -50,6 +50,7 @@ SMALL_MODULES = {
     "headrace_asgi/layers/redis/plan/death_watch.py": "the pure half of the reaper",
     "headrace_asgi/layers/redis/twisted/withdrawal.py": "the reverse of registration, with an end of its own",
     "headrace_interface/__main__.py": "`python -m headrace_interface`",
+    "headrace_interface/udp/__main__.py": "`python -m headrace_interface.udp`",
     "headrace_interface/websocket/departed.py": "its own turn-taking; the context only makes it",
     "headrace_interface/websocket/handshakes.py": "its own limit; the context only makes it",
 }

@@ -44,6 +44,10 @@ COMPLETE: dict[Kind, dict[str, Any]] = {
         "accept": True, "text": "hello", "bytes": None, "close": 4000, "reason": "bye", "subprotocol": "chat",
         "headers": HEADERS, "status": 401, "content": b"no",
     },
+    messages.UDP_RECEIVE: {
+        "reply_channel": REPLY, "data": b"\x00x", "client": ADDRESS, "server": ADDRESS, "path": "/log",
+    },
+    messages.UDP_SEND: {"data": b"x", "address": ADDRESS},
 }  # fmt: skip
 
 EVERY_KIND = pytest.mark.parametrize("kind", messages.KINDS, ids=repr)

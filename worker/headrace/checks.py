@@ -48,7 +48,7 @@ _REDIS_PORT = 6379
 _SENT = [
     kind.channel
     for kind in KINDS
-    if kind.channel.startswith(("http.", "websocket.")) and "?" not in kind.channel
+    if kind.channel.startswith(("http.", "websocket.", "udp.")) and "?" not in kind.channel
 ]
 #: How much a name must be like one of them to be taken for a slip (difflib's ratio).
 _LIKELY = 0.8
