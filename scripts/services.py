@@ -29,6 +29,7 @@ SERVICES = (
     Service("chromedriver", ("chromium-driver",), "the chat in a browser"),
     Service("nginx", ("nginx-light",), "the two tiers behind a proxy"),
     Service("haproxy", ("haproxy",), "the PROXY protocol as a proxy speaks it"),
+    Service("curl", ("curl",), "HTTP/2 as a client speaks it"),
     Service("supervisord", ("supervisor",), "deploy/supervisord.conf"),
     Service("wrk", ("wrk",), "HTTP load in the benchmarks"),
 )
