@@ -30,6 +30,8 @@ _FIRST_WINDOW_BYTES = 65535
 _ANY_STREAM = 2**31 - 1
 #: RFC 7541 4.1: what a field counts for besides its bytes.
 _FIELD_OVERHEAD_BYTES = 32
+#: RFC 7541 4.2: of the table with which responses are packed; what it is unless a client says otherwise.
+_MOST_TABLE_BYTES = 4096
 #: RFC 9218 2.1: priorities of RFC 7540 are not read here.
 _NO_RFC7540_PRIORITIES = 0x9
 #: Secrets that must not be guessed from the size of what is compressed with them (RFC 7541 7.1.3).
@@ -41,6 +43,9 @@ _UNCOUNTED = 2**31 - 1
 
 class _Lenient(H2Connection):
     """Leaves the length of a body to us: for h2 a wrong one is an error of the connection."""
+
+    #: What came late for a stream that is over is known by it. It is kept for each connection.
+    MAX_CLOSED_STREAMS = 1000
 
     def _begin_new_stream(self, stream_id: int, allowed_ids: object) -> H2Stream:
         stream: H2Stream = super()._begin_new_stream(stream_id, allowed_ids)  # type: ignore[arg-type]
@@ -118,10 +123,15 @@ class FrameCodec:
         window: int = h2.local_flow_control_window(stream_id)
         return max(0, min(window, h2.max_outbound_frame_size, MAX_FRAME_BYTES))
 
-    @property
-    def connection_window(self) -> int:
-        """Bytes of content that the client lets us send on all streams together."""
-        return self._h2.outbound_flow_control_window
+    def has_window(self, stream_id: int) -> bool:
+        """Whether the client lets us send on a stream, as far as that stream alone goes."""
+        stream = self._h2.streams.get(stream_id)
+        return stream is not None and stream.outbound_flow_control_window > 0
+
+    def settings_changed(self) -> None:
+        """The client said what it can take. A table for HPACK as large as it likes would cost us memory."""
+        encoder = self._h2.encoder
+        encoder.header_table_size = min(encoder.header_table_size, _MOST_TABLE_BYTES)
 
     def reset(self, stream_id: int, code: int) -> None:
         """End a stream at once; nothing happens if it has ended."""
@@ -143,11 +153,6 @@ class FrameCodec:
         # h2 would take its own for the end of everything.
         frame = GoAwayFrame(0, last_stream_id=last_stream_id, error_code=code, additional_data=text)
         self._extra += self._h2.data_to_send() + frame.serialize()
-
-    @property
-    def last_stream_id(self) -> int:
-        """The last stream that the client opened."""
-        return self._h2.highest_inbound_stream_id
 
 
 def _settings_frame(settings: InterfaceSettings) -> bytes:

@@ -241,7 +241,6 @@ class Http2Connection:
                     handler(self, event)
         except Violation as violation:
             self._violated(violation)
-        self._look_empty()
 
     def answered(self, stream: Http2Stream) -> None:
         """The response of a stream was written, as far as its buffer goes."""
@@ -255,12 +254,15 @@ class Http2Connection:
     def abort_stream(self, stream: Http2Stream, code: int = ErrorCodes.INTERNAL_ERROR) -> None:
         """The stream cannot go on."""
         self._happened(stream, StreamEvent.ABORT, replace(_NO_REASON, code=code))
-        self._look_empty()
 
     def stream_overdue(self, stream: Http2Stream) -> None:
         """The rest of the body did not come in time."""
         late = Refused(408, "The request did not arrive in time.")
         self._happened(stream, StreamEvent.REFUSED, _Why(late))
+
+    def is_let(self, stream: Http2Stream) -> bool:
+        """Whether the client lets a stream go on, so that it is the connection that holds it up."""
+        return self._codec.has_window(stream.id)
 
     def drain(self, now: float) -> None:
         """The process ends."""
@@ -276,7 +278,6 @@ class Http2Connection:
             self._move(Http2Event.OVERDUE)
         elif self.state is Http2State.WARNED and not self._gate.in_head:
             self._move(Http2Event.TOLD)
-            self._look_empty()
         else:
             self._move(Http2Event.IDLE)
 
@@ -303,10 +304,13 @@ class Http2Connection:
 
     def output(self, backlogged: bool) -> bytes:
         """What to write next; no content while the client has yet to read what the transport has."""
-        if not backlogged:
-            self._write_streams()
-            self._look_empty()
-        return self._codec.taken()
+        if backlogged:
+            return self._codec.taken()
+        self._write_streams()
+        data = self._codec.taken()
+        if not data and not self.streams:
+            self._move(Http2Event.EMPTY)
+        return data
 
     def client_due(self, now: float) -> float:
         """When the client has taken too long for what it owes to the connection."""
@@ -391,6 +395,7 @@ class Http2Connection:
             self._all_ready()
 
     def _settings_changed(self, event: events.RemoteSettingsChanged) -> None:
+        self._codec.settings_changed()
         self._all_ready()
 
     def _ponged(self, event: events.PingAckReceived) -> None:
@@ -530,10 +535,6 @@ class Http2Connection:
         else:
             self._actions.append((None, WentWrong("http2_violations")))
         self._move(Http2Event.VIOLATION, violation)
-
-    def _look_empty(self) -> None:
-        if not self.streams:
-            self._move(Http2Event.EMPTY)
 
     def _move(self, event: Http2Event, violation: Violation | None = None) -> None:
         """All events of the connection go through here."""

@@ -83,7 +83,8 @@ class StreamShell:
     def deadline_passed(self, now: float) -> None:
         """One of the deadlines has come."""
         if self._write_due <= now:
-            self._protocol.reads_nothing(self)
+            self._write_due = math.inf
+            self._protocol.reads_nothing(self, now)
         elif self.stream.client_due(now) <= now:
             self._protocol.body_overdue(self)
         elif self.call is not None and self.call.due <= now:
@@ -95,8 +96,8 @@ class Http2Protocol:
     """One connection and the shells of its streams."""
 
     __slots__ = (
-        "_connection", "_context", "_touched", "_working", "_write_due", "due", "factory", "shells",
-        "transport", "watched", "write_buffer",
+        "_connection", "_context", "_read_at", "_touched", "_working", "_write_due", "due", "factory",
+        "shells", "transport", "watched", "write_buffer",
     )  # fmt: skip
 
     def __init__(self, context: ServerContext) -> None:
@@ -104,6 +105,8 @@ class Http2Protocol:
         self.due = self.watched = math.inf
         #: When the client has to have read some of what the transport has.
         self._write_due = math.inf
+        #: When the client last took some content, of any stream.
+        self._read_at = -math.inf
         self._working = False
         self.shells: dict[Http2Stream, StreamShell] = {}
         #: Streams whose deadlines may have moved.
@@ -177,8 +180,11 @@ class Http2Protocol:
         self._connection.abort_stream(shell.stream)
         self._advance()
 
-    def reads_nothing(self, shell: StreamShell) -> None:
-        """The client has taken nothing of a response for too long."""
+    def reads_nothing(self, shell: StreamShell, now: float) -> None:
+        """The client has taken nothing of a response for too long, unless others were in front of it."""
+        busy = self._read_at > now - self._context.settings.deadlines.write
+        if busy and self._connection.is_let(shell.stream):
+            return
         self._context.counters["slow_readers"] += 1
         self._connection.abort_stream(shell.stream, ErrorCodes.CANCEL)
 
@@ -194,7 +200,7 @@ class Http2Protocol:
             return
         self._working = True
         try:
-            while self._act() or self._write():
+            while self._act() or self._write() or self._act():
                 pass
         finally:
             self._working = False
@@ -220,6 +226,8 @@ class Http2Protocol:
         if data:
             buffer.write(data)
         progress = list(connection.progress)
+        if progress:
+            self._read_at = self._context.timers.now()
         connection.progress.clear()
         for stream in progress:
             shell = self.shells.get(stream)
@@ -298,6 +306,7 @@ class Http2Protocol:
 
     def _client_read(self) -> None:
         self._write_due = math.inf
+        self._read_at = self._context.timers.now()
         self._advance()
 
     def deadline_passed(self, now: float) -> None:

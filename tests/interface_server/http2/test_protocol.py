@@ -531,6 +531,51 @@ def test_a_client_that_takes_nothing_of_a_stream_loses_that_stream() -> None:
     assert not client.closed
 
 
+def test_a_stream_that_waits_behind_others_is_not_too_slow() -> None:
+    lab = Lab(deadlines(write=10, idle=OFF))
+    client = Http2Client(lab, window_bytes=10_000_000, reads=False)
+    streams = [client.ask() for _ in range(20)]
+    for number in range(20):
+        lab.reply(response(b"a" * 40_000), number=number)
+    for _ in range(60):
+        lab.wait(3)
+        client.take(16384)
+    assert [client.answers[stream].reset for stream in streams] == [None] * 20
+    assert all(client.answers[stream].ended for stream in streams)
+
+
+def test_the_end_waits_for_a_client_that_reads_slowly() -> None:
+    lab = Lab(deadlines(linger=2))
+    transport = SlowTransport()
+    client = Http2Client(lab, transport, window_bytes=1_000_000)
+    transport.read_all()
+    client.ask()
+    client.protocol.drain()
+    lab.wait(2)
+    transport.read_all()
+    client.flush()
+    lab.reply(response(b"a" * 30_000))
+    transport.read_all()
+    lab.wait(10)
+    assert client.answers[1].ended
+    assert not client.closed
+    transport.read_all()
+    assert client.closed
+
+
+def test_a_table_that_a_client_wants_to_be_large_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = Lab()
+    client = Http2Client(lab)
+    client.h2.update_settings({SettingCodes.HEADER_TABLE_SIZE: 2**31})
+    client.flush()
+    for number in range(200):
+        stream = client.ask()
+        lab.reply({"status": 200, "headers": [[b"x-%d" % number, b"a" * 1000]], "content": b""})
+        assert client.answers[stream].status == 200
+    held = sum(len(name) + len(value) for name, value in client.h2.decoder.header_table.dynamic_entries)
+    assert held <= 4096
+
+
 def test_a_client_that_reads_nothing_at_all_is_dropped() -> None:
     lab = Lab(deadlines(write=10))
     transport = SlowTransport()
