@@ -24,6 +24,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
+from headrace_interface.http.protocol import SocketFactory
 from headrace_interface.http2.protocol import Http2Protocol
 
 from .http_lab import Lab
@@ -79,12 +80,13 @@ class Http2Client:
         transport: StringTransport | None = None,
         window_bytes: int | None = None,
         reads: bool = True,
+        make_socket: SocketFactory | None = None,
     ) -> None:
         self._lab = lab
         self._reads = reads
         self._at = 0
         self.transport = StringTransport() if transport is None else transport
-        self.protocol = Http2Protocol(lab.context)
+        self.protocol = Http2Protocol(lab.context, make_socket or lab.upgrade)
         self.h2 = H2Connection(
             H2Configuration(
                 client_side=True, validate_outbound_headers=False, normalize_outbound_headers=False

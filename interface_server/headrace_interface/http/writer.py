@@ -21,6 +21,7 @@ __all__ = [
     "BadResponse",
     "Headed",
     "ResponseWriter",
+    "headed",
     "response_head",
     "simple_response",
 ]
@@ -56,10 +57,11 @@ class Headed(bytes):
     fields: list[tuple[bytes, bytes]]
 
     def __add__(self, more: Any) -> Headed:
-        return _headed(self.fields, bytes(self) + more)
+        return headed(self.fields, bytes(self) + more)
 
 
-def _headed(fields: list[tuple[bytes, bytes]], content: bytes) -> Headed:
+def headed(fields: list[tuple[bytes, bytes]], content: bytes) -> Headed:
+    """Content with its head beside it."""
     made = Headed(content)
     made.fields = fields
     return made
@@ -202,7 +204,7 @@ class ResponseWriter:
         if server and not fields.served:
             lines.append(b"Server: %b\r\n" % server)
         if self._version == "2":
-            return _headed(_stream_fields(status, lines), b"")
+            return headed(_stream_fields(status, lines), b"")
         if not self.keep_alive:
             lines.append(b"Connection: close\r\n\r\n")
         elif self._version == "1.0":

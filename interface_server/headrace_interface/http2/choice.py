@@ -28,10 +28,11 @@ _ALPN = b"h2"
 class HttpChoice:
     """One connection; HTTP/1 has it until it is known that it has HTTP/2, for deadlines and for the drain."""
 
-    __slots__ = ("_chosen", "_context", "_early", "_known", "_secure", "factory", "transport")
+    __slots__ = ("_chosen", "_context", "_early", "_known", "_make_socket", "_secure", "factory", "transport")
 
     def __init__(self, context: ServerContext, make_socket: SocketFactory) -> None:
         self._context = context
+        self._make_socket = make_socket
         self._chosen: HttpProtocol | Http2Protocol = HttpProtocol(context, make_socket)
         self._known = self._secure = False
         self._early = b""
@@ -68,7 +69,7 @@ class HttpChoice:
         self._known, self._early = True, b""
         if speaks_http2 and isinstance(self._chosen, HttpProtocol):
             self._chosen.leave()
-            self._chosen = Http2Protocol(self._context)
+            self._chosen = Http2Protocol(self._context, self._make_socket)
             self._chosen.makeConnection(self.transport)
         if not self._secure:
             # Under TLS it is the wrapper that knows us, and goes on to.

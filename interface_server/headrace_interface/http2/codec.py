@@ -161,6 +161,7 @@ def _settings_frame(settings: InterfaceSettings) -> bytes:
         SettingCodes.MAX_CONCURRENT_STREAMS: settings.http2_streams,
         SettingCodes.INITIAL_WINDOW_SIZE: settings.http2_window_bytes,
         SettingCodes.MAX_HEADER_LIST_SIZE: settings.max_head_bytes,
+        SettingCodes.ENABLE_CONNECT_PROTOCOL: 1,
         _NO_RFC7540_PRIORITIES: 1,
     }
     return frame.serialize()

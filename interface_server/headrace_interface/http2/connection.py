@@ -23,7 +23,7 @@ from headrace_asgi.enums import quick
 
 from ..http.body import RequestBody, too_large
 from ..http.client_deadline import ClientDeadline, Expected
-from ..http.connection import Begin, Fail, Leave, Refuse, TurnAway
+from ..http.connection import Begin, Fail, HandOver, Leave, Refuse, TurnAway
 from ..http.head import CHUNKED, Endpoints, Framing, Refused
 from ..http.parser import Incoming
 from ..http.spool import Bodies, Spool
@@ -45,6 +45,7 @@ __all__ = [
     "Http2Event",
     "Http2State",
     "Http2Step",
+    "SocketBytes",
     "WentWrong",
 ]
 
@@ -150,6 +151,13 @@ class BodyArrived:
     """More of a request is there: watch for the rest, and tell its call if it has one."""
 
 
+@dataclass(slots=True)
+class SocketBytes:
+    """What a client said on a WebSocket."""
+
+    data: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class EndConnection:
     """Write what is there, then close; our end first, if there is a way to."""
@@ -171,7 +179,18 @@ class WentWrong:
 
 #: What the shell does for a stream, or for the connection.
 Http2Action = (
-    Begin | TurnAway | Fail | Leave | Refuse | BodyArrived | EndConnection | Abort | Flooded | WentWrong
+    Begin
+    | TurnAway
+    | HandOver
+    | SocketBytes
+    | Fail
+    | Leave
+    | Refuse
+    | BodyArrived
+    | EndConnection
+    | Abort
+    | Flooded
+    | WentWrong
 )
 _LEAVE, _BODY_ARRIVED = Leave(), BodyArrived()
 
@@ -189,7 +208,7 @@ class _Why:
 
 _NO_REASON = _Why(Refused(500, ""))
 _MALFORMED = replace(_NO_REASON, code=ErrorCodes.PROTOCOL_ERROR)
-_BEGINS = (Begin, TurnAway)
+_BEGINS = (Begin, TurnAway, HandOver, SocketBytes)
 _READING = frozenset((_S.OPEN, _S.WARNED, _S.LEAVING))
 
 
@@ -298,7 +317,7 @@ class Http2Connection:
             if stream is None or stream.state is not StreamState.CLOSED or not isinstance(action, _BEGINS):
                 return stream, action
             # The client has given it up in the same breath: nobody needs to hear of it.
-            if action.incoming.body is not None:
+            if isinstance(action, Begin | TurnAway) and action.incoming.body is not None:
                 action.incoming.body.close()
         return None
 
@@ -410,6 +429,7 @@ class Http2Connection:
             return
         body = stream.body
         if body is None:
+            self._said(stream, data, ends)
             return
         try:
             if data:
@@ -422,6 +442,15 @@ class Http2Connection:
             self._happened(stream, StreamEvent.BODY_READY)
         self._actions.append((stream, _BODY_ARRIVED))
         self._give_back(stream)
+
+    def _said(self, stream: Http2Stream, data: bytes, ends: bool) -> None:
+        """Bytes on a WebSocket; of a request that is answered nobody wants them."""
+        if data and stream.state is StreamState.TUNNEL:
+            self._actions.append((stream, SocketBytes(data)))
+            self._give_back(stream)
+        if ends:
+            self._happened(stream, StreamEvent.CLIENT_ENDED)
+            self._ready[stream] = None
 
     def _give_back(self, stream: Http2Stream) -> None:
         """Let the client send as much more as was taken, when that is worth a frame."""
@@ -527,6 +556,8 @@ class Http2Connection:
             return Fail(why.refused)
         if incoming is None or step is StreamStep.LEAVE:
             return _LEAVE
+        if step is StreamStep.HAND_OVER:
+            return HandOver(incoming.head, b"")
         return Begin(incoming) if step is StreamStep.BEGIN else TurnAway(incoming)
 
     def _violated(self, violation: Violation) -> None:

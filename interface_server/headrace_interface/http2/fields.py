@@ -27,7 +27,7 @@ class Malformed(PeerError):
 #: RFC 9113 8.2.1: names are tokens without upper case.
 _NAME_BYTES = bytes(byte for byte in TOKEN_BYTES if not 65 <= byte <= 90)
 #: RFC 9113 8.3.1.
-_PSEUDO = frozenset((b":method", b":scheme", b":path", b":authority"))
+_PSEUDO = frozenset((b":method", b":scheme", b":path", b":authority", b":protocol"))
 #: RFC 9113 8.2.2: they are about a connection of HTTP/1.
 _CONNECTION_SPECIFIC = frozenset(
     (b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade")
@@ -46,7 +46,10 @@ def read_fields(
     pseudo, headers = _sorted_out(fields)
     method = _method(pseudo)
     _check_size(pseudo, headers, settings)
-    if method == "CONNECT":
+    protocol = pseudo.get(b":protocol")
+    if protocol is not None:
+        method = _tunnel_method(protocol, ended)
+    elif method == "CONNECT":
         raise Refused(405, "This server is no proxy.")
     length = _length(headers, ended)
     target = _target(method, pseudo)
@@ -54,6 +57,8 @@ def read_fields(
     head, framing = read_head(method, target, headers, "2", True, endpoints)
     if endpoints.trusted:
         forwarded.apply(head, settings)
+    if protocol is not None:
+        return head, Framing(upgrade=protocol)
     return head, Framing(length, framing.expects_continue or (not ended and _expects(head)))
 
 
@@ -108,10 +113,23 @@ def _method(pseudo: dict[bytes, bytes]) -> str:
     method = pseudo.get(b":method", b"")
     if not method or method.translate(None, TOKEN_BYTES):
         raise Malformed("no :method")
-    needed = (b":authority",) if method == b"CONNECT" else (b":scheme", b":path")
-    if not all(pseudo.get(name) for name in needed) or (method == b"CONNECT" and len(pseudo) > 2):
+    # RFC 8441 4: with a protocol a CONNECT has all that others have, and others have none.
+    plain = method == b"CONNECT" and b":protocol" not in pseudo
+    needed = (b":authority",) if plain else (b":scheme", b":path")
+    if not all(pseudo.get(name) for name in needed) or (plain and len(pseudo) > len(needed) + 1):
         raise Malformed("a pseudo-header field is missing, or one too many")
+    if method != b"CONNECT" and b":protocol" in pseudo:
+        raise Malformed("a :protocol without a CONNECT")
     return method.decode("ascii")
+
+
+def _tunnel_method(protocol: bytes, ended: bool) -> str:
+    """The method that HTTP/1 has for what is asked here (RFC 8441 5.1)."""
+    if protocol != b"websocket":
+        raise Refused(501, "Only WebSockets are spoken here.")
+    if ended:
+        raise Malformed("a socket that is closed before it is open")
+    return "GET"
 
 
 def _check_size(pseudo: dict[bytes, bytes], headers: list[Field], settings: InterfaceSettings) -> None:

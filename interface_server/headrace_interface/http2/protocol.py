@@ -14,14 +14,16 @@ from twisted.python.failure import Failure
 from ..context import ServerContext
 from ..forwarded import endpoints_of
 from ..http.call import call_for
-from ..http.connection import Begin, Fail, Leave, Refuse, TurnAway
+from ..http.connection import Begin, Fail, HandOver, Leave, Refuse, TurnAway
+from ..http.protocol import SocketFactory
 from ..http.stream import StreamCall
 from ..http.writer import simple_response
 from ..transport_actions import Abort
 from ..write_buffer import WriteBuffer
 from .codec import ErrorCodes
-from .connection import BodyArrived, EndConnection, Flooded, Http2Connection, WentWrong
+from .connection import BodyArrived, EndConnection, Flooded, Http2Connection, SocketBytes, WentWrong
 from .stream import Http2Stream, StreamBuffer
+from .tunnel import StreamTransport
 
 __all__ = ["Http2Protocol", "StreamShell"]
 
@@ -93,15 +95,16 @@ class StreamShell:
 
 
 class Http2Protocol:
-    """One connection and the shells of its streams."""
+    """One connection, the shells of its requests, and the transports of its WebSockets."""
 
     __slots__ = (
-        "_connection", "_context", "_read_at", "_touched", "_working", "_write_due", "due", "factory",
-        "shells", "transport", "watched", "write_buffer",
+        "_connection", "_context", "_make_socket", "_read_at", "_touched", "_working", "_write_due",
+        "_written", "due", "factory", "shells", "transport", "tunnels", "watched", "write_buffer",
     )  # fmt: skip
 
-    def __init__(self, context: ServerContext) -> None:
+    def __init__(self, context: ServerContext, make_socket: SocketFactory) -> None:
         self._context = context
+        self._make_socket = make_socket
         self.due = self.watched = math.inf
         #: When the client has to have read some of what the transport has.
         self._write_due = math.inf
@@ -109,6 +112,9 @@ class Http2Protocol:
         self._read_at = -math.inf
         self._working = False
         self.shells: dict[Http2Stream, StreamShell] = {}
+        self.tunnels: dict[Http2Stream, StreamTransport] = {}
+        #: Those of them that may have more waiting.
+        self._written: set[StreamTransport] = set()
         #: Streams whose deadlines may have moved.
         self._touched: set[StreamShell] = set()
 
@@ -192,6 +198,24 @@ class Http2Protocol:
         """The client has sent too little of a request for too long."""
         self._connection.stream_overdue(shell.stream)
 
+    # Called by the WebSockets.
+
+    def tunnel_moved(self, transport: StreamTransport) -> None:
+        """A WebSocket has something to write, or reads on."""
+        self._written.add(transport)
+        self._connection.moved(transport.stream)
+        self._advance()
+
+    def tunnel_ended(self, transport: StreamTransport) -> None:
+        """A WebSocket has said everything."""
+        self._connection.answered(transport.stream)
+        self._advance()
+
+    def tunnel_aborted(self, transport: StreamTransport) -> None:
+        """A WebSocket is dropped."""
+        self._connection.abort_stream(transport.stream, ErrorCodes.CANCEL)
+        self._advance()
+
     # Carrying out what the connection decided.
 
     def _advance(self) -> None:
@@ -234,6 +258,8 @@ class Http2Protocol:
             if shell is not None:
                 shell.client_read()
                 self._touched.add(shell)
+            elif stream in self.tunnels:
+                self.tunnels[stream].look()
         return bool(data)
 
     def _begin(self, stream: Http2Stream, action: Begin) -> None:
@@ -246,6 +272,17 @@ class Http2Protocol:
         shell.call = call = call_for(self._context, shell, action.incoming)
         call.turn_away()
 
+    def _hand_over(self, stream: Http2Stream, action: HandOver) -> None:
+        outside = self.transport
+        transport = StreamTransport(self, stream, outside.getPeer(), outside.getHost())
+        self.tunnels[stream] = transport
+        socket = self._make_socket(self._context, transport, action.head, action.early)
+        transport.protocol = socket
+        socket.start()
+
+    def _socket_bytes(self, stream: Http2Stream, action: SocketBytes) -> None:
+        self.tunnels[stream].protocol.dataReceived(action.data)
+
     def _body_arrived(self, stream: Http2Stream, action: BodyArrived) -> None:
         call = self._shell(stream).call
         if call is not None:
@@ -257,6 +294,10 @@ class Http2Protocol:
             call.failed(action.refused.status, action.refused.text)
 
     def _leave(self, stream: Http2Stream, action: Leave) -> None:
+        tunnel = self.tunnels.pop(stream, None)
+        if tunnel is not None:
+            # Not now: it may be that which ends it.
+            self._context.clock.callLater(0, tunnel.lost)
         shell = self.shells.get(stream)
         if shell is not None and shell.call is not None:
             call, shell.call = shell.call, None
@@ -333,6 +374,9 @@ class Http2Protocol:
                 self.shells.pop(shell.stream, None)
         if self not in self._context.http_shells:
             return
+        written, self._written = self._written, set()
+        for tunnel in written:
+            tunnel.look()
         if not self.write_buffer.backlogged:
             self._write_due = math.inf
         elif self._write_due == math.inf:
@@ -345,6 +389,8 @@ class Http2Protocol:
 _DOES: dict[type, Callable[[Http2Protocol, Any, Any], None]] = {
     Begin: Http2Protocol._begin,
     TurnAway: Http2Protocol._turn_away,
+    HandOver: Http2Protocol._hand_over,
+    SocketBytes: Http2Protocol._socket_bytes,
     BodyArrived: Http2Protocol._body_arrived,
     Fail: Http2Protocol._fail,
     Leave: Http2Protocol._leave,

@@ -1,7 +1,8 @@
 """One request of an HTTP/2 connection and its response. Pure; every transition stands in `TABLE`.
 
     NEW ── request ────────────────────────────────► ANSWERING ── answered ──► SENDING ── written ──► CLOSED
-      └─ body awaited ──► COLLECTING ── body ready ──►
+      ├─ body awaited ──► COLLECTING ── body ready ──►
+      └─ upgrade ──► TUNNEL ── answered, client ended ──► DRAINING ── written ──► CLOSED
 
 These are the states of a request; those of the stream that carries it (RFC 9113 5.1) are kept by h2.
 """
@@ -35,6 +36,10 @@ class StreamState(StrEnum):
     COLLECTING = "collecting"
     #: It is with its call; the rest of its body may still be arriving.
     ANSWERING = "answering"
+    #: It is a WebSocket.
+    TUNNEL = "tunnel"
+    #: The WebSocket is over; what it said waits for the client's window.
+    DRAINING = "draining"
     #: The response is whole, and waits for the client's window.
     SENDING = "sending"
     CLOSED = "closed"
@@ -50,10 +55,15 @@ class StreamEvent(StrEnum):
     #: The client sends its body when it is told to.
     CONTINUE_AWAITED = "continue awaited"
     BODY_READY = "body ready"
+    #: It asks for a WebSocket.
+    UPGRADE = "upgrade"
+    #: The client says no more on its WebSocket.
+    CLIENT_ENDED = "client ended"
     #: It came while none are taken.
     TURNED_AWAY = "turned away"
     #: The client is told with a status what it did wrong, or that it took too long.
     REFUSED = "refused"
+    #: The response, or what a WebSocket has to say, is whole.
     ANSWERED = "answered"
     #: The client's windows took everything.
     WRITTEN = "written"
@@ -73,13 +83,15 @@ class StreamStep(StrEnum):
     BEGIN = "begin"
     #: Answer 503 without asking anybody.
     TURN_AWAY = "turn away"
+    #: Give the stream to a WebSocket.
+    HAND_OVER = "hand over"
     #: Tell the client to send its body.
     CONTINUE = "continue"
     #: Answer what the client did wrong.
     REFUSE = "refuse"
     #: Tell the call that the rest of its request will not come.
     FAIL = "fail"
-    #: Tell the call that its client left.
+    #: Tell the call, or the WebSocket, that its client left.
     LEAVE = "leave"
     #: Reset the stream.
     RESET = "reset"
@@ -90,6 +102,11 @@ class StreamStep(StrEnum):
 _S, _E, _D = StreamState, StreamEvent, StreamStep
 _Row = dict[StreamEvent, tuple[StreamState, tuple[StreamStep, ...]]]
 
+_LEAVES: _Row = {
+    _E.RESET: (_S.CLOSED, (_D.LEAVE,)),
+    _E.ABORT: (_S.CLOSED, (_D.RESET, _D.LEAVE)),
+    _E.LOST: (_S.CLOSED, (_D.LEAVE,)),
+}
 _ENDS: _Row = {
     _E.RESET: (_S.CLOSED, ()),
     _E.ABORT: (_S.CLOSED, (_D.RESET,)),
@@ -103,6 +120,7 @@ TABLE: dict[StreamState, _Row] = {
         _E.BODY_AWAITED: (_S.COLLECTING, ()),
         _E.CONTINUE_AWAITED: (_S.COLLECTING, (_D.CONTINUE,)),
         _E.TURNED_AWAY: (_S.ANSWERING, (_D.TURN_AWAY,)),
+        _E.UPGRADE: (_S.TUNNEL, (_D.HAND_OVER,)),
         _E.REFUSED: (_S.SENDING, (_D.REFUSE,)),
         _E.ABORT: (_S.CLOSED, (_D.RESET,)),
     },
@@ -115,10 +133,11 @@ TABLE: dict[StreamState, _Row] = {
         # The call knows whether a part of its response was written, and ends the stream either way.
         _E.REFUSED: (_S.ANSWERING, (_D.FAIL,)),
         _E.ANSWERED: (_S.SENDING, ()),
-        _E.RESET: (_S.CLOSED, (_D.LEAVE,)),
-        _E.ABORT: (_S.CLOSED, (_D.RESET, _D.LEAVE)),
-        _E.LOST: (_S.CLOSED, (_D.LEAVE,)),
+        **_LEAVES,
     },
+    # As a TCP connection: an end of the client's is the end of both (RFC 8441 5).
+    _S.TUNNEL: {_E.ANSWERED: (_S.DRAINING, ()), _E.CLIENT_ENDED: (_S.DRAINING, ()), **_LEAVES},
+    _S.DRAINING: {_E.WRITTEN: (_S.CLOSED, (_D.STOP, _D.LEAVE)), **_LEAVES},
     _S.SENDING: {_E.WRITTEN: (_S.CLOSED, (_D.STOP,)), **_ENDS},
     _S.CLOSED: {},
 }
@@ -209,6 +228,7 @@ class Http2Stream:
         "ended",
         "id",
         "incoming",
+        "paused",
         "state",
         "unreturned_bytes",
     )
@@ -227,6 +247,8 @@ class Http2Stream:
         self.ended = ended
         self.incoming: Incoming | None = None
         self.unreturned_bytes = 0
+        #: Whether its WebSocket wants to hear no more for now.
+        self.paused = False
         self._deadline = deadline
         self._expected_bytes = CHUNKED
         self._received_bytes = 0
@@ -236,6 +258,9 @@ class Http2Stream:
         """Its head is there: what that means."""
         self.incoming = incoming
         self._expected_bytes = incoming.framing.body_bytes
+        if incoming.framing.upgrade:
+            self._expected_bytes = CHUNKED
+            return StreamEvent.UPGRADE
         if incoming.body is None:
             return StreamEvent.REQUEST
         return StreamEvent.CONTINUE_AWAITED if incoming.framing.expects_continue else StreamEvent.BODY_AWAITED
@@ -248,7 +273,7 @@ class Http2Stream:
     @property
     def answered(self) -> bool:
         """Whether its response is whole."""
-        return self.state is StreamState.SENDING
+        return self.state is StreamState.SENDING or self.state is StreamState.DRAINING
 
     def arrived(self, count: int, ends: bool) -> bool:
         """Bytes of the body, and perhaps its end; whether that is what was announced (RFC 9113 8.1.1)."""
@@ -261,7 +286,9 @@ class Http2Stream:
 
     @property
     def returnable(self) -> bool:
-        """Whether the client may send more of the body."""
+        """Whether the client may send more of the body, or on its WebSocket."""
+        if self.state is StreamState.TUNNEL:
+            return not self.paused
         body = self.body
         return body is not None and not self.ended and not body.full
 

@@ -161,6 +161,14 @@ class Case:
     def goodbye(self) -> Case:
         return self.send(GoAwayFrame(0, last_stream_id=0))
 
+    def end(self) -> None:
+        """Its WebSocket has said everything."""
+        self.lab.upgraded[-1].transport.loseConnection()
+
+    def cut(self) -> None:
+        """Its WebSocket is dropped."""
+        self.lab.upgraded[-1].transport.abortConnection()
+
     def accused(self) -> Case:
         return self.send(b"\0\0\1\0\0\0\0\0\0a")
 
@@ -228,10 +236,28 @@ def sending() -> Case:
     return case
 
 
+def tunnel(window_bytes: int = 65535) -> Case:
+    case = Case()
+    case.client.h2.update_settings({4: window_bytes})
+    case.client.flush()
+    protocol = (b":protocol", b"websocket")
+    return case.send(head_frame(1, [protocol, *fields(b"CONNECT")], ends=False))
+
+
+def draining() -> Case:
+    case = tunnel(window_bytes=0)
+    transport = case.lab.upgraded[-1].transport
+    transport.write(b"HTTP/1.1 101 Switching Protocols\r\n\r\nabc")
+    transport.loseConnection()
+    return case
+
+
 STREAM_REACH = {
     StreamState.COLLECTING: collecting,
     StreamState.ANSWERING: answering,
     StreamState.SENDING: sending,
+    StreamState.TUNNEL: tunnel,
+    StreamState.DRAINING: draining,
 }
 RESET = RstStreamFrame(1, error_code=8).serialize()
 
@@ -277,6 +303,12 @@ STREAM_WAYS: dict[Row, Callable[[], object]] = {
     ).wait(6),
     (StreamState.ANSWERING, StreamEvent.ANSWERED): answered,
     (StreamState.ANSWERING, StreamEvent.ABORT): broken_off,
+    (StreamState.NEW, StreamEvent.UPGRADE): tunnel,
+    (StreamState.TUNNEL, StreamEvent.ANSWERED): lambda: Case.end(tunnel()),
+    (StreamState.TUNNEL, StreamEvent.CLIENT_ENDED): lambda: tunnel().send(data(b"", True)),
+    (StreamState.TUNNEL, StreamEvent.ABORT): lambda: Case.cut(tunnel()),
+    (StreamState.DRAINING, StreamEvent.WRITTEN): lambda: Case.end(tunnel()),
+    (StreamState.DRAINING, StreamEvent.ABORT): lambda: Case.cut(draining()),
     (StreamState.SENDING, StreamEvent.WRITTEN): answered,
     (StreamState.SENDING, StreamEvent.ABORT): lambda: sending().wait(6),
 }

@@ -44,6 +44,14 @@ def test_a_client_may_wait_for_the_word_to_go_on_whether_it_says_a_length_or_not
     assert not read(waits)[1].expects_continue
 
 
+def test_a_connect_with_a_protocol_is_a_handshake_of_http1() -> None:
+    asked = fields(b"CONNECT", b"/chat", (b"sec-websocket-version", b"13"))
+    endpoints = Endpoints("https", None, None, "")
+    head, framing = read_fields([(b":protocol", b"websocket"), *asked], False, endpoints, SETTINGS)
+    assert (head.method, head.path, head.http_version) == ("GET", "/chat", "2")
+    assert framing == Framing(upgrade=b"websocket")
+
+
 def test_te_may_say_trailers() -> None:
     assert read((b"te", b"trailers"))[0].header(b"te") == b"trailers"
 

@@ -810,7 +810,7 @@ def test_an_incomplete_preface_closes_the_connection() -> None:
     lab = Lab(deadlines(header=5))
     client = Http2Client.__new__(Http2Client)
     client.transport = SlowTransport()
-    protocol = Http2Protocol(lab.context)
+    protocol = Http2Protocol(lab.context, lab.upgrade)
     protocol.makeConnection(client.transport)
     protocol.dataReceived(b"PRI *")
     lab.wait(6)
