@@ -80,8 +80,12 @@ class InterfaceSettings:
     http2_priorities: FrameRate = FrameRate(500, 100)
     #: Frames without content that do not end anything: nobody needs them.
     http2_empty_frames: FrameRate = FrameRate(50, 5)
-    #: Frames with so little content that they cost more than what they carry.
+    #: Frames with so little content that they cost more than what they carry; not those of WebSockets, which
+    #: have limits of their own.
     http2_small_frames: FrameRate = FrameRate(2000, 1000)
+    #: Frames for streams that are over, each answered with a reset: what was on its way when an upload was
+    #: refused.
+    http2_late_frames: FrameRate = FrameRate(2000, 200)
     #: On top of those that are earned by reading: four for each frame of content.
     http2_window_updates: FrameRate = FrameRate(1000, 100)
     #: Streams that were reset for what the client did wrong, or refused: a client that opens too many before

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from typing import Any
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
@@ -17,7 +18,7 @@ from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes, Settings
 from h2.stream import H2Stream
 from hpack.struct import HeaderTuple, NeverIndexedHeaderTuple
-from hyperframe.frame import GoAwayFrame, SettingsFrame
+from hyperframe.frame import Frame, GoAwayFrame, RstStreamFrame, SettingsFrame
 
 from ..settings import InterfaceSettings
 from .floods import BOMB_FACTOR, MAX_FRAME_BYTES, Violation
@@ -46,6 +47,24 @@ class _Lenient(H2Connection):
 
     #: What came late for a stream that is over is known by it. It is kept for each connection.
     MAX_CLOSED_STREAMS = 1000
+
+    def __init__(self, config: H2Configuration) -> None:
+        super().__init__(config)
+        self.is_receiving = False
+        #: Frames that came for streams that are over, since this was looked at: each is answered at once.
+        self.late_frames = 0
+
+    def receive_data(self, data: Any) -> list[Event]:
+        self.is_receiving = True
+        try:
+            return super().receive_data(data)
+        finally:
+            self.is_receiving = False
+
+    def _prepare_for_sending(self, frames: list[Frame]) -> None:
+        if self.is_receiving:
+            self.late_frames += sum(isinstance(frame, RstStreamFrame) for frame in frames)
+        super()._prepare_for_sending(frames)
 
     def _begin_new_stream(self, stream_id: int, allowed_ids: object) -> H2Stream:
         stream: H2Stream = super()._begin_new_stream(stream_id, allowed_ids)  # type: ignore[arg-type]
@@ -93,6 +112,11 @@ class FrameCodec:
         except ProtocolError as error:
             self._h2.clear_outbound_data_buffer()
             raise Violation(int(error.error_code)) from None
+
+    def late_frames(self) -> int:
+        """How many frames came for streams that are over, since this was asked."""
+        count, self._h2.late_frames = self._h2.late_frames, 0
+        return count
 
     def taken(self) -> bytes:
         """What is to be sent now, once."""

@@ -258,6 +258,8 @@ class Http2Connection:
                 handler = _EVENTS.get(event.__class__)
                 if handler is not None:
                     handler(self, event)
+            for _ in range(self._codec.late_frames()):
+                self._gate.count("late frames", now)
         except Violation as violation:
             self._violated(violation)
 
@@ -387,7 +389,10 @@ class Http2Connection:
         if stream is None:
             return
         stream.unreturned_bytes += event.flow_controlled_length
-        self._arrived(stream, event.data or b"", event.stream_ended is not None)
+        data, ends = event.data or b"", event.stream_ended is not None
+        if not ends and stream.state is not StreamState.TUNNEL:
+            self._gate.content(len(data), self._now)
+        self._arrived(stream, data, ends)
 
     def _trailers(self, event: events.TrailersReceived) -> None:
         stream = self.streams.get(event.stream_id)

@@ -86,6 +86,7 @@ class FrameGate:
             "priorities": _FrameBudget(settings.http2_priorities),
             "empty frames": _FrameBudget(settings.http2_empty_frames),
             "small frames": _FrameBudget(settings.http2_small_frames),
+            "late frames": _FrameBudget(settings.http2_late_frames),
             "window updates": _FrameBudget(settings.http2_window_updates),
             "faults": _FrameBudget(settings.http2_faults),
         }
@@ -135,9 +136,14 @@ class FrameGate:
         return Passed(b"".join(passed), leaving)
 
     def count(self, what: str, now: float) -> None:
-        """One more of a kind that no frame says by itself. Raises Violation."""
+        """One more of a kind; of some kinds no frame says by itself that it is one. Raises Violation."""
         if not self._buckets[what].take(now):
             raise Violation(_ENHANCE_YOUR_CALM, what)
+
+    def content(self, size_bytes: int, now: float) -> None:
+        """A frame of content for a request, which is not the last. Raises Violation."""
+        if 0 < size_bytes < _SMALL_BYTES:
+            self.count("small frames", now)
 
     def sent(self, frames: int) -> None:
         """So many frames of content left: their reader says how far it is."""
@@ -158,8 +164,8 @@ class FrameGate:
         if kind in (_HEADERS, _CONTINUATION):
             self._weigh_head(kind, flags, size, now)
         elif kind == _DATA:
-            if size < _SMALL_BYTES and not flags & _END_STREAM:
-                self.count("small frames" if size else "empty frames", now)
+            if not size and not flags & _END_STREAM:
+                self.count("empty frames", now)
         elif kind == _RESET:
             self.count("resets", now)
         elif kind == _PING:

@@ -103,7 +103,11 @@ def test_content_of_a_good_size_is_never_too_much() -> None:
     this = gate(InterfaceSettings(http2_small_frames=FrameRate(5, 1), http2_empty_frames=FrameRate(5, 1)))
     this.feed(DataFrame(1, b"a" * 256).serialize() * 100, 100.0)
     this.feed(DataFrame(1, b"", flags=["END_STREAM"]).serialize() * 100, 100.0)
+    for _ in range(100):
+        this.content(256, 100.0)
+    for _ in range(4):
+        this.content(255, 100.0)
     with pytest.raises(Violation, match="small frames"):
-        this.feed(DataFrame(1, b"a" * 255).serialize() * 6, 100.0)
+        this.content(255, 100.0)
     with pytest.raises(Violation, match="empty frames"):
         this.feed(DataFrame(1, b"").serialize() * 6, 100.0)

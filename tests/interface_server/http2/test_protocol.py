@@ -654,6 +654,11 @@ def _small(number: int) -> bytes:
     return opened + DataFrame(1, b"a").serialize()
 
 
+def _late(number: int) -> bytes:
+    opened = head_frame(1, fields(b"POST", b""), ends=False) if not number else b""
+    return opened + DataFrame(1, b"a").serialize()
+
+
 def _malformed(number: int) -> bytes:
     return head_frame(2 * number + 1, fields(b"GET", b""))
 
@@ -666,6 +671,7 @@ FLOODS = {
     "window updates": (lambda number: WindowUpdateFrame(0, window_increment=1), 1005),
     "empty frames": (_empty, 55),
     "small frames": (_small, 2005),
+    "late frames": (_late, 2005),
     "faults": (_malformed, 205),
 }
 

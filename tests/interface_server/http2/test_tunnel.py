@@ -12,7 +12,7 @@ from h2.settings import SettingCodes
 
 from headrace_asgi.contract import Outcome
 from headrace_interface.deadlines import Deadlines
-from headrace_interface.settings import InterfaceSettings
+from headrace_interface.settings import FrameRate, InterfaceSettings
 from headrace_interface.websocket.protocol import WebSocketShell
 from tests.support.http2_lab import Http2Client
 from tests.support.http_lab import Lab, response
@@ -274,6 +274,15 @@ def test_a_socket_that_is_not_read_keeps_its_window_closed_and_others_go_on() ->
     assert 0 < len(site.told("frame")) <= 2
     assert site.client.ask() > site.stream
     assert len(site.lab.requests) == 1
+
+
+def test_small_messages_are_no_flood() -> None:
+    site = Site(InterfaceSettings(http2_small_frames=FrameRate(10, 1)))
+    site.open()
+    for _ in range(30):
+        site.say(masked(1, b"a"))
+    assert len(site.told("frame")) == 30
+    assert site.client.farewells == []
 
 
 def test_silent_clients_are_pinged_and_dropped() -> None:
