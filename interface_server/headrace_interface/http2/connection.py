@@ -225,6 +225,8 @@ class Http2Connection:
         self.streams: dict[int, Http2Stream] = {}
         #: Streams whose clients took some of what waited, since this was looked at.
         self.progress: set[Http2Stream] = set()
+        #: Streams that have ended, since this was looked at.
+        self.over: list[Http2Stream] = []
         self._settings = settings
         self._endpoints = endpoints
         self._bodies = bodies
@@ -547,7 +549,8 @@ class Http2Connection:
             else:
                 self._actions.append((stream, self._action(step, stream, why)))
         if stream.state is StreamState.CLOSED:
-            self.streams.pop(stream.id, None)
+            if self.streams.pop(stream.id, None) is not None:
+                self.over.append(stream)
             self._ready.pop(stream, None)
             self.progress.discard(stream)
 

@@ -365,13 +365,15 @@ class Http2Protocol:
         """Nothing is to be done now, until the nearest deadline of each stream, and of the connection."""
         timers, seconds = self._context.timers, self._context.settings.deadlines.write
         now = timers.now()
-        touched, self._touched = self._touched, set()
+        connection, touched, self._touched = self._connection, self._touched, set()
+        over, connection.over = connection.over, []
+        for stream in over:
+            gone = self.shells.pop(stream, None)
+            if gone is not None:
+                timers.forget(gone)
         for shell in touched:
-            if shell.stream.id in self._connection.streams:
+            if shell.stream in self.shells:
                 timers.set(shell, shell.next_due(now, seconds))
-            else:
-                timers.forget(shell)
-                self.shells.pop(shell.stream, None)
         if self not in self._context.http_shells:
             return
         written, self._written = self._written, set()

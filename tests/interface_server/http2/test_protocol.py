@@ -531,6 +531,17 @@ def test_a_client_that_takes_nothing_of_a_stream_loses_that_stream() -> None:
     assert not client.closed
 
 
+def test_nothing_stays_of_a_stream_that_is_given_up_while_its_answer_waits() -> None:
+    lab = Lab()
+    client = Http2Client(lab, window_bytes=10, reads=False)
+    stream = client.ask()
+    lab.reply(response(b"a" * 5000))
+    assert len(client.protocol.shells) == 1
+    client.give_up(stream)
+    assert client.protocol.shells == {}
+    assert lab.context.backlog.bytes == 0
+
+
 def test_a_stream_that_waits_behind_others_is_not_too_slow() -> None:
     lab = Lab(deadlines(write=10, idle=OFF))
     client = Http2Client(lab, window_bytes=10_000_000, reads=False)
