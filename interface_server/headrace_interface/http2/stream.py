@@ -175,7 +175,9 @@ class StreamBuffer:
         return self.queued_bytes
 
     def write(self, data: bytes) -> None:
-        """Keep these bytes, and the head that may be with them."""
+        """Keep these bytes, and the head that may be with them; nothing happens on a stream that is gone."""
+        if self._when_written is _nothing:
+            return
         if data.__class__ is Headed:
             self.fields = data.fields
             data = bytes(data)
