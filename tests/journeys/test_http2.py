@@ -111,14 +111,16 @@ def test_many_requests_of_one_connection_run_side_by_side(curl: Curl) -> None:
 
 
 def test_who_leaves_stops_the_view_and_a_drain_waits_for_the_answer(curl: Curl) -> None:
-    endless = subprocess.Popen(curl.command("/endless"), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    endless = subprocess.Popen(
+        curl.command("/endless", "--no-buffer"), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
     assert endless.stdout is not None
     assert endless.stdout.read(10) == b"tick\ntick\n"
     endless.kill()
     endless.communicate()
-    eventually(lambda: curl.requests() == 0, what="the end of the endless response")
+    eventually(lambda: curl.requests() == 0, seconds=30, what="the end of the endless response")
     slow = subprocess.Popen(curl.command("/slow/1500"), stdout=subprocess.PIPE)
-    eventually(lambda: curl.requests() == 1, what="the slow request alone")
+    eventually(lambda: curl.requests() == 1, seconds=30, what="the slow request alone")
     curl.interface.popen.send_signal(signal.SIGTERM)
     assert slow.communicate(timeout=30)[0] == b"slept 1500\n2 200"
-    assert curl.interface.end() == 0
+    assert curl.interface.popen.wait(30) == 0
