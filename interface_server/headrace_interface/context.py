@@ -185,6 +185,20 @@ class ServerContext:
             peer=peer,
         )
 
+    def flooded(self, peer: str, what: str) -> None:
+        """A client of HTTP/2 sent too much of something that carries nothing; `what` is it, in the plural."""
+        self.counters["http2_floods"] += 1
+        self.counters["http2_floods_of_" + what.replace(" ", "_")] += 1
+        self._turned_away(
+            "http2 flood",
+            "An HTTP/2 connection of {peer} is ended, because it brought too many or too large {what}. So "
+            "are others like it.",
+            "{count} HTTP/2 connections were ended within {seconds} s: they brought too much that carries "
+            "nothing.",
+            peer=peer,
+            what=what,
+        )
+
     def _turned_away(self, kind: str, begins: str, ends: str, **about: str) -> None:
         episode = self._episodes.get(kind)
         if episode is None:

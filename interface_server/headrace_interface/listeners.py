@@ -33,7 +33,7 @@ _BACKLOG = 1024
 
 @implementer(IProtocolNegotiationFactory)
 class HttpFactory(protocol.Factory):
-    """Makes a `HttpProtocol` for each connection.
+    """Makes a `HttpProtocol` for each connection, or where HTTP/2 may be spoken what chooses between the two.
 
     Without the negotiation interface Twisted fails every TLS handshake that offers ALPN.
     """
@@ -43,13 +43,22 @@ class HttpFactory(protocol.Factory):
     def __init__(self, context: ServerContext, make_socket: SocketFactory) -> None:
         self.context = context
         self._make_socket = make_socket
+        settings = context.settings
+        self._make = _http_choice() if settings.http2 or settings.http2_prior_knowledge else HttpProtocol
 
     def acceptableProtocols(self) -> list[bytes]:
-        """What ALPN may agree on, the best first; each transport says which one it was."""
-        return [b"http/1.1"]
+        """What is offered by ALPN (RFC 7301), the best first; the same on every listener."""
+        return [b"h2", b"http/1.1"] if self.context.settings.http2 else [b"http/1.1"]
 
     def buildProtocol(self, address: Any) -> Any:
-        return HttpProtocol(self.context.next_place(), self._make_socket)
+        return self._make(self.context.next_place(), self._make_socket)
+
+
+def _http_choice() -> Any:
+    """Only here the library h2 is needed, which may not be installed."""
+    from .http2.choice import HttpChoice
+
+    return HttpChoice
 
 
 def make_endpoints(

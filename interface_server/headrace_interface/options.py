@@ -11,6 +11,7 @@ import argparse
 import logging
 import math
 from collections.abc import Sequence
+from importlib.util import find_spec
 from ipaddress import ip_network
 from typing import Any, NoReturn
 from urllib.parse import unquote
@@ -43,6 +44,7 @@ ONE_OF = (
     frozenset(("layer", "channel_layer", "layer_config_fd")),
     frozenset(("access_log", "no_access_log")),
     frozenset(("server_name", "no_server_name")),
+    frozenset(("http2", "no_http2")),
 )
 
 #: Options of daphne that are accepted and change nothing, with the reason. What they are given is not read.
@@ -109,6 +111,7 @@ def make_parser() -> OptionParser:
     _add_listening(parser)
     _add_tls(parser)
     _add_behaviour(parser)
+    _add_http2(parser)
     _add_files(parser)
     _add_logs(parser)
     _add_operation(parser)
@@ -211,6 +214,21 @@ def _add_behaviour(parser: argparse.ArgumentParser) -> None:
         "--debug", action="store_true", help="tell clients why nobody answers them: for development only"
     )
     group.add_argument("--lifeline", action="store_true", help="end when stdin is closed: the parent is gone")
+
+
+def _add_http2(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("HTTP/2")
+    group.add_argument(
+        "--http2",
+        action="store_true",
+        help="offer HTTP/2 to clients over TLS; so it is where h2 is installed (pip install headrace[http2])",
+    )
+    group.add_argument("--no-http2", action="store_true", help="offer clients HTTP/1.1 only")
+    group.add_argument(
+        "--http2-prior-knowledge",
+        action="store_true",
+        help="trusted proxies may speak HTTP/2 without TLS, from the first byte on",
+    )
 
 
 def _add_files(parser: argparse.ArgumentParser) -> None:
@@ -471,12 +489,27 @@ def settings_from(options: argparse.Namespace) -> InterfaceSettings:
         websocket_protocols=tuple(options.ws_protocol),
         websocket_compression=not options.no_websocket_compression,
         stream_uploads=options.stream_uploads,
+        **_http2(options),
         **_proxies(options),
         static=_mounts("--static", options.static),
         internal=_mounts("--internal", options.internal),
         sendfile_root=options.sendfile_root,
         **sizes,
     )
+
+
+def _http2(options: argparse.Namespace) -> dict[str, Any]:
+    """Who may speak HTTP/2: needs a library that is an extra."""
+    wanted = options.http2 or options.http2_prior_knowledge
+    if options.no_http2 and wanted:
+        raise ConfigurationError("--no-http2 excludes --http2 and --http2-prior-knowledge")
+    installed = find_spec("h2") is not None
+    if wanted and not installed:
+        raise ConfigurationError("HTTP/2 needs the package h2; pip install headrace[http2]")
+    return {
+        "http2": installed and not options.no_http2,
+        "http2_prior_knowledge": options.http2_prior_knowledge,
+    }
 
 
 def _proxies(options: argparse.Namespace) -> dict[str, Any]:
@@ -486,7 +519,8 @@ def _proxies(options: argparse.Namespace) -> dict[str, Any]:
             "--proxy-headers and --forwarded exclude each other: which do your proxies set?"
         )
     believes = options.proxy_headers or options.forwarded
-    if options.trusted_proxies and not (believes or options.proxy_protocol):
+    asked = believes or options.proxy_protocol or options.http2_prior_knowledge
+    if options.trusted_proxies and not asked:
         raise ConfigurationError(
             "--trusted-proxies says whom to believe; add --proxy-headers, --forwarded or --proxy-protocol "
             "to believe them"

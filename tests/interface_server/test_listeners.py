@@ -13,16 +13,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hyperframe.frame import SettingsFrame
 from twisted.internet import defer, task
 from twisted.internet.interfaces import IProtocolNegotiationFactory
 
 from headrace_asgi.errors import ConfigurationError
 from headrace_interface.direct_send import DirectTCP, DirectUNIX
 from headrace_interface.http.protocol import HttpProtocol
+from headrace_interface.http2.floods import PREFACE
 from headrace_interface.listeners import HttpFactory, Refusals, describe, listen, make_endpoints
-from tests.support.http_lab import Lab
+from headrace_interface.settings import InterfaceSettings
+from tests.support.http2_lab import fields, head_frame
+from tests.support.http_lab import GET, Lab
 from tests.support.reactors import HandReactor, hand_reactor
 from tests.support.tls import certificate
+
+#: A request of HTTP/2 as the first that a client says.
+BY_HAND = PREFACE + SettingsFrame(0).serialize() + head_frame(1, fields())
 
 
 class Place:
@@ -139,6 +146,37 @@ def test_tls_that_begins_on_a_plain_port_is_answered_plainly_and_counted(
     assert place.lab.context.counters["tls_on_plain"] == 2
     place.lab.wait(20)
     assert caplog.records[-1].getMessage().startswith("2 connections began TLS within")
+
+
+@pytest.mark.filterwarnings("ignore:Passing pyOpenSSL")  # Twisted does
+def test_http2_is_negotiated_before_http1_by_clients_that_offer_it(place: Place, tmp_path: Path) -> None:
+    pem = certificate(tmp_path)
+    lab = place.lab = Lab(InterfaceSettings(http2=True))
+    place.factory = HttpFactory(lab.context, lab.upgrade)
+    [port] = place.listen(strings=[f"ssl:0:interface=127.0.0.1:privateKey={pem}:certKey={pem}"])
+    for offered, chosen in ((["h2", "http/1.1"], "h2"), (["http/1.1"], "http/1.1"), ([], None)):
+        context = ssl.create_default_context(cafile=str(pem))
+        if offered:
+            context.set_alpn_protocols(offered)
+        raw = socket.create_connection(("127.0.0.1", port.getHost().port))
+        raw.setblocking(False)
+        with context.wrap_socket(raw, do_handshake_on_connect=False, server_hostname="127.0.0.1") as client:
+            place.reactor.until(lambda client=client: shaken(client))
+            assert client.selected_alpn_protocol() == chosen
+            asked = len(lab.requests)
+            client.send(BY_HAND if chosen == "h2" else GET)
+            place.reactor.until(lambda asked=asked: len(lab.requests) > asked)
+            version = "2" if chosen == "h2" else "1.1"
+            assert lab.requests[-1].message["http_version"] == version
+
+
+def shaken(client: ssl.SSLSocket) -> bool:
+    """Whether the handshake is over."""
+    try:
+        client.do_handshake()
+    except ssl.SSLWantReadError:
+        return False
+    return True
 
 
 def test_a_port_in_use_is_named(place: Place) -> None:

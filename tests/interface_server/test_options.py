@@ -20,7 +20,7 @@ def settings(*arguments: str) -> InterfaceSettings:
 def test_without_options_everything_is_the_default() -> None:
     this = settings()
     assert this.deadlines == Deadlines()
-    assert this == InterfaceSettings(trusted_proxies=this.trusted_proxies)
+    assert this == InterfaceSettings(trusted_proxies=this.trusted_proxies, http2=True)
 
 
 @pytest.mark.parametrize(
@@ -165,6 +165,23 @@ def test_the_proxy_protocol_is_spoken_when_asked_for() -> None:
 def test_what_cannot_be_is_an_error_that_names_it(arguments: tuple[str, ...]) -> None:
     with pytest.raises(ConfigurationError, match="--help"):
         settings(*arguments)
+
+
+def test_http2_is_offered_where_its_library_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert settings("--http2").http2
+    assert not settings("--no-http2").http2
+    assert not settings().http2_prior_knowledge
+    known = settings("--http2-prior-knowledge", "--trusted-proxies", "10.0.0.0/8")
+    assert known.http2_prior_knowledge
+    assert known.trusted_proxies == (ip_network("10.0.0.0/8"),)
+    for other in ("--http2", "--http2-prior-knowledge"):
+        with pytest.raises(ConfigurationError, match="--no-http2 excludes"):
+            settings("--no-http2", other)
+    monkeypatch.setattr("headrace_interface.options.find_spec", lambda name: None)
+    assert not settings().http2
+    for option in ("--http2", "--http2-prior-knowledge"):
+        with pytest.raises(ConfigurationError, match=r"headrace\[http2\]"):
+            settings(option)
 
 
 def test_folders_of_files_are_named_with_their_prefixes() -> None:

@@ -100,6 +100,9 @@ def test_of_options_that_answer_one_question_the_strongest_source_decides(file: 
     assert (third.access_log, third.no_access_log) == (None, True)
     fourth = given("--config", str(file), environment={"HEADRACE_INTERFACE_NO_ACCESS_LOG": "0"}).options
     assert (fourth.access_log, fourth.no_access_log) == ("requests.log", False)
+    file.write_text("no-http2 = true\n")
+    fifth = given("--config", str(file), "--http2").options
+    assert (fifth.http2, fifth.no_http2) == (True, False)
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,13 @@ class HttpProtocol:
         self.write_buffer.stop()
         self._do(self._connection.lost())
 
+    def leave(self) -> None:
+        """No byte came yet, and another protocol is spoken on the connection: this object is done."""
+        self._context.http_shells.discard(self)
+        self._context.timers.forget(self)
+        self.write_buffer.stop()
+        self._do(self._connection.lost())
+
     # Called for another image of the process, or by it.
 
     @property

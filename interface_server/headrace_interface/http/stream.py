@@ -8,10 +8,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from ..write_buffer import WriteBuffer
     from .parser import Incoming
 
-__all__ = ["Stream", "StreamCall"]
+__all__ = ["ResponseBuffer", "Stream", "StreamCall"]
+
+
+class ResponseBuffer(Protocol):
+    """The bytes of a response that are on their way to the client; what its `Call` asks of them."""
+
+    @property
+    def queued_bytes(self) -> int:
+        """What waits here, above the transport."""
+
+    @property
+    def backlogged(self) -> bool:
+        """Whether the client has yet to read something."""
+
+    @property
+    def waiting_bytes(self) -> int:
+        """What waits in this process."""
+
+    def write(self, data: bytes) -> None:
+        """Write now what the client takes now, keep the rest."""
 
 
 class StreamCall(Protocol):
@@ -45,7 +63,9 @@ class StreamCall(Protocol):
 class Stream(Protocol):
     """The way of one request and its response, as their `Call` sees it. Nothing blocks."""
 
-    write_buffer: WriteBuffer
+    @property
+    def write_buffer(self) -> ResponseBuffer:
+        """Where the response goes."""
 
     def call_moved(self) -> None:
         """The call's deadline or its need to pause the client changed."""
