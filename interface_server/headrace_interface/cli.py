@@ -26,6 +26,7 @@ from .sources import Given, gather
 from .upgrade.image import Images, ask_to_upgrade, is_rehearsal, taken_over
 
 if TYPE_CHECKING:
+    from .settings import InterfaceSettings
     from .tls.renewal import Renewal
 
 __all__ = ["main"]
@@ -56,7 +57,6 @@ def _run(given: Given) -> int:
     options = given.options
     try:
         from . import log
-        from .rehearsal import rehearse
         from .server import run
     except ModuleNotFoundError as error:
         raise ConfigurationError(
@@ -77,11 +77,7 @@ def _run(given: Given) -> int:
     config = _layer_config(options, handed_over)
     layer = _open_layer(options, config)
     if options.check:
-        from twisted.internet import reactor
-
-        certificates = () if renewal is None else renewal.lines()
-        rehearse(reactor, layer, settings, endpoints, admin, _say, certificates)
-        return 0
+        return _checked(layer, settings, endpoints, admin, renewal)
     layer.ensure_usable()
     return run(
         layer,
@@ -127,6 +123,23 @@ def _listening(
 
 def _say(line: str) -> None:
     print(line, flush=True)  # noqa: T201 (what --check was asked for)
+
+
+def _checked(
+    layer: ChannelLayer,
+    settings: InterfaceSettings,
+    endpoints: MakeEndpoints,
+    admin: MakeEndpoint | None,
+    renewal: Renewal | None,
+) -> int:
+    """The exit status of `--check`. Raises ConfigurationError."""
+    from twisted.internet import reactor
+
+    from .rehearsal import rehearse
+
+    certificates = () if renewal is None else renewal.lines()
+    rehearse(reactor, layer, settings, endpoints, admin, _say, certificates)
+    return 0
 
 
 def _warn(given: Given) -> None:
