@@ -43,8 +43,13 @@ class HttpFactory(protocol.Factory):
     def __init__(self, context: ServerContext, make_socket: SocketFactory) -> None:
         self.context = context
         self._make_socket = make_socket
-        settings = context.settings
-        self._make = _http_choice() if settings.http2 or settings.http2_prior_knowledge else HttpProtocol
+        self._make: Any = HttpProtocol
+        self.choose(context.settings.http2_prior_knowledge)
+
+    def choose(self, between_versions: bool) -> None:
+        """Whether HTTP/2 may be spoken on these connections."""
+        if between_versions:
+            self._make = _http_choice()
 
     def acceptableProtocols(self) -> list[bytes]:
         """What is offered by ALPN (RFC 7301), the best first; the same on every listener."""
@@ -134,6 +139,8 @@ async def listen(
     if gate is not None and not direct_send.put_before(port, gate):
         await defer.maybeDeferred(port.stopListening)
         raise ConfigurationError(f"--proxy-protocol needs an endpoint of Twisted's own, not {name}")
+    if isinstance(factory, HttpFactory) and direct_send.is_encrypted(port):
+        factory.choose(factory.context.settings.http2)
     return direct_send.install(port)
 
 

@@ -91,12 +91,11 @@ class Server:
 
         What another image of this process `handed_over` goes on from where it was. Raises ConfigurationError
         if one of the endpoints cannot be listened on; the others are given up.
-        if one of the endpoints cannot be listened on; the others are given up.
         """
-        factory = HttpFactory(self.context, WebSocketShell)
         gate = partial(GateFactory, self.context) if self.context.settings.proxy_protocol else None
         try:
             for endpoint in self._endpoints:
+                factory = HttpFactory(self.context, WebSocketShell)
                 self.listening.append(await listen(endpoint, factory, gate))
         except ConfigurationError:
             await self._stop_listening()
