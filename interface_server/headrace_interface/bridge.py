@@ -25,6 +25,7 @@ from headrace_asgi.errors import ConfigurationError
 from headrace_asgi.layers.from_config import interface_ports, layer_from_url
 from headrace_asgi.layers.threaded_port import ThreadedPort
 from headrace_asgi.limits import DEFAULT_EXPIRY_SECONDS, STOP_SECONDS
+from headrace_asgi.names import OTHER_PROTOCOL
 
 from . import log
 from .episodes import Episode
@@ -64,7 +65,11 @@ class BridgePlace(InterfaceReceiver):
 
     def reply_channel(self, local: str) -> str:
         """Where a client of this place is reached."""
-        return self.port.process + local
+        return self.port.process + OTHER_PROTOCOL + local
+
+    def leave_groups(self, local: str) -> None:
+        """A client has ended, and so have its memberships."""
+        self.port.leave_groups(OTHER_PROTOCOL + local)
 
     def send(
         self,
@@ -115,7 +120,7 @@ class BridgePlace(InterfaceReceiver):
 
     def reply(self, local: str, message: Message) -> None:
         self._bridge.counters["replies"] += 1
-        self._guarded(self._bridge.reply, local, message)
+        self._guarded(self._bridge.reply, local.removeprefix(OTHER_PROTOCOL), message)
 
     def group_message(self, group: str, members: Sequence[str], message: Message) -> None:
         for local in members:
@@ -157,7 +162,7 @@ class BridgePlace(InterfaceReceiver):
         self._guarded(self._bridge.fenced, self)
 
     def is_open(self, local: str) -> bool:
-        return bool(self._guarded(self._bridge.is_open, local))
+        return bool(self._guarded(self._bridge.is_open, local.removeprefix(OTHER_PROTOCOL)))
 
     def open_sockets(self) -> Iterable[OpenSocket]:
         """None: those are WebSockets."""

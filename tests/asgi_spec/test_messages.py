@@ -239,5 +239,6 @@ def test_kinds_know_their_channels() -> None:
     assert [kind.channel for kind in messages.KINDS] == [
         "http.request", "http.request.body?", "", "", "http.response.credit?", "http.disconnect",
         "websocket.connect", "websocket.receive", "websocket.disconnect", "",
+        "udp.receive", "",
     ]  # fmt: skip
     assert repr(messages.WEBSOCKET_SEND) == "<Kind websocket.send>"

@@ -225,7 +225,7 @@ def test_a_client_is_read_no_further_until_its_line_is_answered_for(line_server:
 def test_the_datagrams_of_the_page_are_answered(reader: Reader) -> None:
     server = reader.start(UDP)
     server.wait_for(r"udp://127\.0\.0\.1:\d+/log")
-    reader.start(WORKER)
+    reader.start(WORKER).wait_for("Taking from", 60)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.settimeout(1)
 

@@ -79,12 +79,18 @@ def test_clients_take_the_places_in_turn_and_leave_out_those_that_are_away() -> 
 def test_a_reply_channel_leads_to_its_place() -> None:
     lab = BridgeLab(2)
     for place, port in zip(lab.bridge.places, lab.ports, strict=True):
-        assert place.reply_channel("a1") == f"{port.process}a1"
+        assert place.reply_channel("a1") == f"{port.process}.a1"
+
+
+def test_a_client_that_ends_leaves_its_groups_by_the_name_it_is_known_by() -> None:
+    lab = BridgeLab()
+    lab.bridge.places[0].leave_groups("a1")
+    assert lab.ports[0].left == [".a1"]
 
 
 def test_every_member_of_a_group_hears_its_message() -> None:
     lab = BridgeLab()
-    lab.bridge.places[0].group_message("news", ["a", "b"], {"text": "x"})
+    lab.bridge.places[0].group_message("news", [".a", ".b"], {"text": "x"})
     assert lab.bridge.heard == [("a", {"text": "x"}), ("b", {"text": "x"})]
     assert lab.bridge.counters["replies"] == 2
 

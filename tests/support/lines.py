@@ -87,7 +87,7 @@ class LineClient(LineReceiver, TimeoutMixin):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.setTimeout(None)
         del self.server.clients[self.local]
-        self.place.port.leave_groups(self.local)
+        self.place.leave_groups(self.local)
         self.tell(DISCONNECT, lambda outcome: None)
 
 

@@ -20,6 +20,11 @@ def is_own(username, topic):
     return topic.startswith(f"{username}/")
 
 
+def tell_pages(**content):
+    """Say something to every page that watches."""
+    Group(BROWSERS).send({"text": json.dumps(content)})
+
+
 def connect(message):
     """A device asks to be let in."""
     password = (message["password"] or b"").decode("utf-8", "replace")
@@ -28,6 +33,12 @@ def connect(message):
         return
     Group(DEVICES).add(message.reply_channel)
     message.reply_channel.send({"accept": True})
+    tell_pages(device=message["username"], here=True)
+
+
+def disconnect(message):
+    """It is gone."""
+    tell_pages(device=message["username"], here=False)
 
 
 def subscribe(message):
@@ -52,8 +63,7 @@ def receive(message):
     if message["retain"]:
         Reading.objects.update_or_create(topic=topic, defaults={"payload": payload})
     publish(topic, payload, message["qos"])
-    text = json.dumps({"topic": topic, "payload": payload.decode("utf-8", "replace")})
-    Group(BROWSERS).send({"text": text})
+    tell_pages(topic=topic, payload=payload.decode("utf-8", "replace"))
 
 
 def watch(message):

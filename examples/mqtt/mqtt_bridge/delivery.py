@@ -48,14 +48,17 @@ class Deliveries:
         for each in packet.filters:
             self._filters.pop(each, None)
 
-    def publish(self, message: Publish) -> bytes:
-        """Send a message, once, if any filter is about it, with the least QoS of both ends (3.8.4)."""
+    def publish(self, message: Publish, may_drop: bool = False) -> bytes:
+        """Send a message, once, if any filter is about it, with the least QoS of both ends (3.8.4).
+
+        With `may_drop` one of QoS 0 is lost: the client does not keep up.
+        """
         granted = [qos for wanted, qos in self._filters.items() if matches(wanted, message.topic)]
         if not granted:
             return b""
         message = replace(message, qos=min(message.qos, max(granted)))
         if not message.qos:
-            return publish(message)
+            return b"" if may_drop else publish(message)
         self._waiting.append(message)
         return self._next()
 

@@ -37,18 +37,37 @@ MAX_PACKET_BYTES = 256 * 1024
 CONNECT_SECONDS = 10
 #: Seconds that a client may say nothing that asks for no keep-alive.
 SILENCE_SECONDS = 3600
+#: Seconds that a client may take to read what waits for it, once that is more than 64 KiB.
+SLOW_SECONDS = 5
 #: Seconds between two tries to put what a client said on a channel, and how many there are.
 RETRY_SECONDS, RETRIES = 0.5, 40
 
 _VERSION_REFUSED = 1
 
 
-class TooSlow:
-    """Twisted tells it when 64 KiB wait for a client that does not read: then it is cut off."""
+class Patience:
+    """Twisted tells it when 64 KiB wait for a client, and when all has been read: it has some seconds."""
 
     def __init__(self, client: MqttClient) -> None:
-        self.pauseProducing: Callable[[], None] = client.abort
-        self.resumeProducing = self.stopProducing = lambda: None
+        self._client = client
+        self._deadline: Any = None
+
+    @property
+    def waits(self) -> bool:
+        """Whether the client has yet to read."""
+        return self._deadline is not None
+
+    def pauseProducing(self) -> None:
+        if self._deadline is None:
+            self._deadline = self._client.callLater(SLOW_SECONDS, self._client.abort)
+
+    def resumeProducing(self) -> None:
+        deadline, self._deadline = self._deadline, None
+        if deadline is not None and deadline.active():
+            deadline.cancel()
+
+    def stopProducing(self) -> None:
+        self.resumeProducing()
 
 
 class MqttClient(Protocol, TimeoutMixin):
@@ -67,6 +86,7 @@ class MqttClient(Protocol, TimeoutMixin):
         self.is_accepted = False
         self._asked: Connect | None = None
         self._will: Publish | None = None
+        self._patience = Patience(self)
         self._reader = PacketReader(MAX_PACKET_BYTES)
         self._packets: deque[Packet] = deque()
         #: Whether a packet is not done yet, and whether `_work` runs, which must not be called again then.
@@ -77,7 +97,7 @@ class MqttClient(Protocol, TimeoutMixin):
 
     def connectionMade(self) -> None:
         self.server.clients[self.local] = self
-        self.transport.registerProducer(TooSlow(self), True)
+        self.transport.registerProducer(self._patience, True)
         self.setTimeout(CONNECT_SECONDS)
 
     def dataReceived(self, data: bytes) -> None:
@@ -124,9 +144,10 @@ class MqttClient(Protocol, TimeoutMixin):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._closing = self._gone = True
         self.setTimeout(None)
+        self._patience.stopProducing()
         self._packets.clear()
         self.server.forget(self)
-        self.place.port.leave_groups(self.local)
+        self.place.leave_groups(self.local)
         if not self.is_accepted:
             return
         if self._will is not None:
@@ -277,7 +298,7 @@ class MqttClient(Protocol, TimeoutMixin):
 
     def deliver(self, message: Publish) -> None:
         """Send a message that some filter of the client is about."""
-        self.transport.write(self.deliveries.publish(message))
+        self.transport.write(self.deliveries.publish(message, may_drop=self._patience.waits))
         if self.deliveries.is_too_slow:
             self.abort()
 

@@ -5,7 +5,15 @@ import unittest
 
 from mqtt_bridge import codec
 from mqtt_bridge.codec import Publish
-from mqtt_bridge.server import CONNECT_SECONDS, MAX_CLIENTS, RETRIES, RETRY_SECONDS, MqttFactory, MqttServer
+from mqtt_bridge.server import (
+    CONNECT_SECONDS,
+    MAX_CLIENTS,
+    RETRIES,
+    RETRY_SECONDS,
+    SLOW_SECONDS,
+    MqttFactory,
+    MqttServer,
+)
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
@@ -202,6 +210,12 @@ class BridgeTests(unittest.TestCase):
         assert device.is_closed
         slow = self.connected()
         slow.transport.producer.pauseProducing()
+        self.turn(SLOW_SECONDS - 1)
+        slow.transport.producer.resumeProducing()
+        self.turn(SLOW_SECONDS)
+        assert not slow.is_closed
+        slow.transport.producer.pauseProducing()
+        self.turn(SLOW_SECONDS)
         assert slow.is_closed
 
     def test_there_are_only_so_many_clients(self):

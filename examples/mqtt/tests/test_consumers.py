@@ -56,6 +56,11 @@ class DeviceTests(ChannelTestCase):
         kept = {each.topic: bytes(each.payload) for each in Reading.objects.all()}
         assert kept == {"lamp/brightness": b"90"}
 
+    def test_pages_hear_who_comes_and_goes(self):
+        self.client.join_group("browsers")
+        assert {"text": '{"device": "lamp", "here": true}'} in self.tell("mqtt.connect", password=b"secret")
+        assert self.tell("mqtt.disconnect") == [{"text": '{"device": "lamp", "here": false}'}]
+
     def test_it_may_say_nothing_in_the_name_of_another(self):
         self.client.join_group("mqtt")
         assert self.publish("door/lock", b"open", retain=True) == []

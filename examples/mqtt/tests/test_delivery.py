@@ -54,6 +54,11 @@ class DeliveryTests(unittest.TestCase):
         self.deliveries.publish(Publish("a", b"", qos=1))
         assert self.deliveries.is_too_slow
 
+    def test_who_does_not_keep_up_loses_what_has_qos_0(self):
+        self.deliveries.subscribe("#", 1)
+        assert self.deliveries.publish(Publish("a", b""), may_drop=True) == b""
+        assert self.deliveries.publish(Publish("a", b"", qos=1), may_drop=True)
+
     def test_there_are_only_so_many_filters(self):
         for number in range(self.deliveries.max_filters):
             assert self.deliveries.subscribe(f"a/{number}", 0)

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from .options import UdpSettings
 
-__all__ = ["Admission", "NotAdmitted", "plain_host"]
+__all__ = ["Admission", "DropReason", "plain_host"]
 
 #: How an IPv6 socket writes the address of an IPv4 client (RFC 4291 2.5.5.2).
 _MAPPED = "::ffff:"
@@ -19,7 +19,7 @@ _MAPPED = "::ffff:"
 _NETWORK_BYTES = 8
 
 
-class NotAdmitted(StrEnum):
+class DropReason(StrEnum):
     """Why a datagram is dropped: the name of its counter."""
 
     TOO_LARGE = "too_large"
@@ -41,11 +41,11 @@ class Admission:
         self._let_in = 0
         self._by_address: dict[str | bytes, int] = {}
 
-    def refusal(self, host: str, size_bytes: int, now: float) -> NotAdmitted | None:
+    def refusal(self, host: str, size_bytes: int, now: float) -> DropReason | None:
         """Why a datagram of `host`, as `plain_host` writes it, is dropped; None if it is let in."""
         settings = self._settings
         if size_bytes > settings.max_datagram_bytes:
-            return NotAdmitted.TOO_LARGE
+            return DropReason.TOO_LARGE
         if int(now) != self._second:
             self._second, self._let_in = int(now), 0
             self._by_address.clear()
@@ -53,9 +53,9 @@ class Admission:
         count = self._by_address.get(address, 0)
         # First, so that one address cannot use up what is for all.
         if settings.address_rate and count >= settings.address_rate:
-            return NotAdmitted.ADDRESS_RATE
+            return DropReason.ADDRESS_RATE
         if self._let_in >= settings.rate:
-            return NotAdmitted.RATE
+            return DropReason.RATE
         self._let_in += 1
         self._by_address[address] = count + 1
         return None

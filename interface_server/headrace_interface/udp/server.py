@@ -22,7 +22,7 @@ from headrace_asgi.errors import BadMessage, ConfigurationError
 from headrace_asgi.messages import UDP_RECEIVE, UDP_SEND
 
 from ..bridge import Bridge
-from .admission import Admission, NotAdmitted, plain_host
+from .admission import Admission, DropReason, plain_host
 from .options import UdpAddress, UdpSettings
 
 __all__ = ["UdpListener", "UdpServer", "client_of", "local_of"]
@@ -37,15 +37,15 @@ _LOCAL = re.compile(r"([0-9a-f]{1,4})-([0-9a-f]{8}|[0-9a-f]{32})-([0-9a-f]{1,4})
 _IPV4_BYTES = 4
 
 _REFUSED = {
-    NotAdmitted.TOO_LARGE: (
+    DropReason.TOO_LARGE: (
         "A datagram of {host} is larger than --max-datagram-size and is dropped; so are others like it.",
         "{count} datagrams were dropped within {seconds} s: they were larger than --max-datagram-size.",
     ),
-    NotAdmitted.ADDRESS_RATE: (
+    DropReason.ADDRESS_RATE: (
         "{host} sends more than --address-rate allows; what is too much is dropped, also of others.",
         "{count} datagrams were dropped within {seconds} s: their addresses sent more than --address-rate.",
     ),
-    NotAdmitted.RATE: (
+    DropReason.RATE: (
         "More datagrams come than --rate allows, the last one of {host}; what is too much is dropped.",
         "{count} datagrams were dropped within {seconds} s: more came than --rate allows.",
     ),

@@ -108,7 +108,7 @@ def test_a_datagram_is_a_message_with_who_sent_it_where_to_and_the_path() -> Non
     lab.socket.receive(b"\x00hello")
     (asked,) = lab.port.of("udp.receive")
     assert asked.message == {
-        "reply_channel": lab.port.process + local_of(0, *CLIENT),
+        "reply_channel": f"{lab.port.process}.{local_of(0, *CLIENT)}",
         "data": b"\x00hello",
         "client": ["192.0.2.7", 4000],
         "server": ["127.0.0.1", 5140],
