@@ -12,6 +12,7 @@ and nobody else in this package touches any of that.
 from __future__ import annotations
 
 import fcntl
+import os
 import select
 import socket
 import struct
@@ -200,9 +201,37 @@ def adopted(reactor: Any, connection: socket.socket, protocol: Any) -> Any:
     return DirectTCP(connection, protocol, connection.getpeername(), None, 0, reactor)  # type: ignore[arg-type]
 
 
+class _BoundSocket(socket.socket):
+    """One that is bound and listens, with the queue that it was given."""
+
+    def bind(self, address: Any, /) -> None:
+        """It is."""
+
+    def listen(self, backlog: int = 0, /) -> None:
+        """It does."""
+
+
+class _AdoptedUnixPort(unix.Port):
+    """Twisted's own adoption makes a unix socket writable for everybody."""
+
+    def __init__(self, descriptor: int, factory: Any, reactor: Any) -> None:
+        # In the abstract namespace: what is taken for a path has its mode changed.
+        super().__init__("\0adopted", factory, reactor=reactor)  # type: ignore[arg-type]
+        self._descriptor = descriptor
+
+    def createInternetSocket(self) -> socket.socket:
+        listening = _BoundSocket(fileno=os.dup(self._descriptor))
+        listening.setblocking(False)
+        return listening
+
+
 def adopt_port(reactor: Any, descriptor: int, family: int, factory: Any, encrypted: bool) -> Any:
     """A port that listens on a socket which does already; `factory` is wrapped for TLS if `encrypted`."""
-    port = reactor.adoptStreamPort(descriptor, family, factory)
+    if family == socket.AF_UNIX:
+        port: Any = _AdoptedUnixPort(descriptor, factory, reactor)
+        port.startListening()
+    else:
+        port = reactor.adoptStreamPort(descriptor, family, factory)
     if encrypted:
         port._type = "TLS"
     return port

@@ -10,6 +10,7 @@ import socket
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from twisted.internet.protocol import Protocol
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from headrace_asgi.envelope import Message
@@ -73,7 +74,6 @@ def take_over(places: Sequence[ServerContext], handed_over: Message, reactor: An
         except Exception:
             lost += 1
             logger.exception("A connection cannot go on, and is closed.")
-            os.close(record["fd"])
     sockets = sum(place.connections.socket_count for place in places)
     logger.info(
         "Went on from the image before this one, with %d connections, %d of them WebSockets; %d were lost.",
@@ -85,20 +85,36 @@ def take_over(places: Sequence[ServerContext], handed_over: Message, reactor: An
 
 def _adopt(place: ServerContext, record: Message, reactor: Any) -> None:
     connection = socket.fromfd(record["fd"], *_kind_of(record["fd"]))
+    os.close(record["fd"])
+    transport = adopted(reactor, connection, _NOBODY)
+    try:
+        _resume(place, record, transport)
+    except Exception:
+        if "socket" in record:
+            # The layer tells its end, as that of a socket which nobody here knows.
+            place.connections.remove(record["socket"]["local"])
+        transport.protocol = _NOBODY
+        transport.abortConnection()
+        raise
+
+
+def _resume(place: ServerContext, record: Message, transport: Any) -> None:
     ends = record["ends"]
-    introduced = None if ends is None else tuple(Introduced(*one) for one in ends)
+    transport.introduced = None if ends is None else tuple(Introduced(*one) for one in ends)
     if "http" in record:
-        protocol = HttpProtocol(place, WebSocketShell)
-        transport = adopted(reactor, connection, protocol)
-        transport.introduced = introduced
+        protocol = transport.protocol = HttpProtocol(place, WebSocketShell)
         protocol.makeConnection(transport)
         protocol.resume(record["http"])
     else:
         plain = record["socket"]
-        transport = adopted(reactor, connection, None)
-        transport.introduced = introduced
         WebSocketShell(place, transport, _head_of(plain)).resume(plain)
-    os.close(record["fd"])
+
+
+class _Nobody(Protocol):
+    """Has a connection until it is known whose it is."""
+
+
+_NOBODY = _Nobody()
 
 
 def _kind_of(descriptor: int) -> tuple[int, int]:
