@@ -86,14 +86,14 @@ def take_over(places: Sequence[ServerContext], handed_over: Message, reactor: An
 def _adopt(place: ServerContext, record: Message, reactor: Any) -> None:
     connection = socket.fromfd(record["fd"], *_kind_of(record["fd"]))
     os.close(record["fd"])
-    transport = adopted(reactor, connection, _NOBODY)
+    transport = adopted(reactor, connection, _UNCLAIMED)
     try:
         _resume(place, record, transport)
     except Exception:
         if "socket" in record:
             # The layer tells its end, as that of a socket which nobody here knows.
             place.connections.remove(record["socket"]["local"])
-        transport.protocol = _NOBODY
+        transport.protocol = _UNCLAIMED
         transport.abortConnection()
         raise
 
@@ -110,11 +110,11 @@ def _resume(place: ServerContext, record: Message, transport: Any) -> None:
         WebSocketShell(place, transport, _head_of(plain)).resume(plain)
 
 
-class _Nobody(Protocol):
+class _Unclaimed(Protocol):
     """Has a connection until it is known whose it is."""
 
 
-_NOBODY = _Nobody()
+_UNCLAIMED = _Unclaimed()
 
 
 def _kind_of(descriptor: int) -> tuple[int, int]:
