@@ -151,7 +151,9 @@ def _tried(endpoints: MakeEndpoints) -> int:
     """The exit status of a rehearsal. Raises ConfigurationError if there is nothing to listen on."""
     from twisted.internet import reactor
 
-    endpoints(reactor)
+    from .upgrade.take_over import AdoptingReactor
+
+    endpoints(AdoptingReactor(reactor, ()))
     return 0
 
 

@@ -11,6 +11,7 @@ and nobody else in this package touches any of that.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import select
@@ -214,21 +215,34 @@ class _BoundSocket(socket.socket):
 class _AdoptedUnixPort(unix.Port):
     """Twisted's own adoption makes a unix socket writable for everybody."""
 
-    def __init__(self, descriptor: int, factory: Any, reactor: Any) -> None:
+    def __init__(self, descriptor: int, factory: Any, reactor: Any, path: str | None) -> None:
         # In the abstract namespace: what is taken for a path has its mode changed.
         super().__init__("\0adopted", factory, reactor=reactor)  # type: ignore[arg-type]
         self._descriptor = descriptor
+        self._path = path
 
     def createInternetSocket(self) -> socket.socket:
         listening = _BoundSocket(fileno=os.dup(self._descriptor))
         listening.setblocking(False)
         return listening
 
+    def connectionLost(self, reason: Any) -> None:
+        super().connectionLost(reason)
+        if self._path is not None:
+            for name in (self._path, f"{self._path}.lock"):  # what whoever opened it left
+                with contextlib.suppress(OSError):
+                    os.unlink(name)
 
-def adopt_port(reactor: Any, descriptor: int, family: int, factory: Any, encrypted: bool) -> Any:
-    """A port that listens on a socket which does already; `factory` is wrapped for TLS if `encrypted`."""
+
+def adopt_port(
+    reactor: Any, descriptor: int, family: int, factory: Any, encrypted: bool, path: str | None = None
+) -> Any:
+    """A port that listens on a socket which does already; `factory` is wrapped for TLS if `encrypted`.
+
+    A unix socket that this process made has a `path`, which is removed in the end.
+    """
     if family == socket.AF_UNIX:
-        port: Any = _AdoptedUnixPort(descriptor, factory, reactor)
+        port: Any = _AdoptedUnixPort(descriptor, factory, reactor, path)
         port.startListening()
     else:
         port = reactor.adoptStreamPort(descriptor, family, factory)

@@ -111,6 +111,9 @@ def _from_string(reactor: Any, text: str) -> Any:
 
 
 def _adopted(reactor: Any, fd: int) -> Any:
+    endpoint = getattr(reactor, "next_endpoint", None)
+    if endpoint is not None:
+        return endpoint  # the descriptor was given to an image before this one, and is closed
     try:
         with socket.socket(fileno=os.dup(fd)) as copy:
             listens = copy.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)

@@ -6,12 +6,15 @@ import asyncio
 import json
 import os
 import signal
+import socket
+import subprocess
+import sys
 import time
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
 
-from tests.support.stack import Process, Stack
+from tests.support.stack import PROJECT, SOURCES, Process, Stack
 
 #: Upgrades in a row, sockets that talk, and seconds between two upgrades.
 UPGRADES, SOCKETS, BETWEEN_SECONDS = 5, 60, 0.7
@@ -113,8 +116,8 @@ async def all_of_it(stack: Stack, process: Process) -> dict[str, Any]:
     answers = await asyncio.gather(*slow)
     for task in listening:
         task.cancel()
-    for socket in (*sockets, *rooms):
-        await socket.close()
+    for each in (*sockets, *rooms):
+        await each.close()
     return {
         "talks": talks,
         "heard": heard,
@@ -138,3 +141,40 @@ def test_who_is_connected_notices_nothing_but_a_pause(redis_url: str) -> None:
         assert all(sorted(heard) == list(range(found["said"])) for heard in found["heard"])
         assert all(b"slept" in answer for answer in found["slow"]), found["slow"]
         assert "Traceback" not in process.output()
+
+
+def test_a_socket_that_a_supervisor_opened_is_listened_on_by_the_next_image(redis_url: str) -> None:
+    with Stack.over(redis_url) as stack, socket.create_server(("127.0.0.1", 0)) as listening:
+        stack.worker()
+        url, _, query = redis_url.partition("?")
+        arguments = [
+            sys.executable,
+            "-m",
+            "headrace_interface",
+            "--layer",
+            f"{url}?{query}",
+            "--no-access-log",
+        ]
+        arguments += ["--fd", str(listening.fileno())]
+        process = Process(arguments, {}, PROJECT, "interface", (listening.fileno(),))
+        stack.processes.append(process)
+        process.wait_for("Listening on")
+        port = listening.getsockname()[1]
+
+        async def talk() -> None:
+            async with connect(f"ws://127.0.0.1:{port}/ws/echo", proxy=None) as client:
+                for number in range(3):
+                    await client.send(json.dumps({"n": number}))
+                    assert json.loads(await asyncio.wait_for(client.recv(), 20)) == {"n": number}
+                    asked = await asyncio.to_thread(
+                        subprocess.run,
+                        [sys.executable, "-m", "headrace_interface", "--upgrade", str(process.pid)],
+                        env={**os.environ, "PYTHONPATH": SOURCES},
+                        check=False,
+                    )
+                    assert asked.returncode == 0, process.output()
+            assert b"slept" in await slow_request(port, 1)
+
+        asyncio.run(talk())
+        assert "Traceback" not in process.output()
+        assert process.end() == 0

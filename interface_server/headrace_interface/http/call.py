@@ -136,6 +136,11 @@ class Call:
         event = Event.BEGIN if context.layer_up else Event.BEGIN_WITHOUT_LAYER
         self._act(self._exchange.happened(event), tell=False)
 
+    @property
+    def awaits_layer(self) -> bool:
+        """Whether the layer has yet to say whether it took the request, or is away."""
+        return self._message is not None
+
     def as_plain(self) -> Message | None:
         """What `resumed` needs; None for a request that cannot be handed over as it is now."""
         exchange, credit = self._exchange.as_plain(), self._credit and self._credit.as_plain()

@@ -270,6 +270,11 @@ class HttpConnection:
         self._linger = False
 
     @property
+    def paused(self) -> bool:
+        """Whether the client is not read from."""
+        return self._paused
+
+    @property
     def may_be_handed_over(self) -> bool:
         """Whether it is between two requests, or one is with its call and nothing came behind that."""
         parser = self._parser

@@ -129,6 +129,16 @@ class HttpProtocol:
         """Where its request goes."""
         return self._context
 
+    @property
+    def reads(self) -> bool:
+        """Whether its client may send more now."""
+        return not self._connection.paused
+
+    @property
+    def awaits_layer(self) -> bool:
+        """Whether the layer has yet to say whether it took the request."""
+        return isinstance(self._call, Call) and self._call.awaits_layer
+
     def as_plain(self) -> Message | None:
         """What `resume` needs; None for a connection that cannot be handed over as it is now.
 

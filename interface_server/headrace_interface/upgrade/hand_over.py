@@ -27,6 +27,7 @@ logger = logging.getLogger("headrace.interface")
 
 #: Seconds for what is in the middle of something; everybody else waits as long.
 SETTLE_SECONDS = 0.25
+_NO_ANSWER = "the channel layer is away, or does not answer in time"
 #: Seconds between two looks whether all is settled.
 _LOOK_SECONDS = 0.005
 #: Seconds for the layer to answer what it was asked, and to end a take.
@@ -49,8 +50,8 @@ class HandingOver:
         self._leave = leave
         self._put_off = put_off
         self._settle_by = 0.0
-        #: Transports that are not read from because of us.
-        self._paused: list[Any] = []
+        #: The shells whose clients are not read from because of us.
+        self._held: set[Any] = set()
         self._ports: list[Message | None] = []
 
     def begin(self) -> None:
@@ -67,6 +68,9 @@ class HandingOver:
         if unsettled and self._clock.seconds() < self._settle_by:
             self._clock.callLater(_LOOK_SECONDS, self._settle)
             return
+        if any(getattr(shell, "awaits_layer", False) for shell in unsettled):
+            self._go_on(_NO_ANSWER)
+            return
         for shell in unsettled:
             self._end(shell)
         self._ports = []
@@ -81,10 +85,9 @@ class HandingOver:
         """Read no more from a client that can be handed over; False if it cannot, now."""
         if self._plain(shell) is None:
             return False
-        transport = shell.transport
-        if transport not in self._paused:
-            transport.stopReading()
-            self._paused.append(transport)
+        if shell not in self._held:
+            shell.transport.stopReading()
+            self._held.add(shell)
         return True
 
     @staticmethod
@@ -107,7 +110,7 @@ class HandingOver:
         if len(self._ports) < len(self._server.places):
             return
         if None in self._ports:
-            self._go_on("the channel layer is away, or does not answer in time")
+            self._go_on(_NO_ANSWER)
             return
         emptying = sum(place.departed.total for place in self._server.places)
         if emptying:
@@ -154,8 +157,9 @@ class HandingOver:
     def _go_on(self, reason: str) -> None:
         for place in self._server.places:
             place.port.go_on()
-        for transport in self._paused:
-            if transport.connected and not transport.disconnecting:
+        for shell in self._held:
+            transport = shell.transport
+            if shell.reads and transport.connected and not transport.disconnecting:
                 transport.startReading()
         for port in self._server.listening:
             port.startReading()

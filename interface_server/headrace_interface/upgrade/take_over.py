@@ -7,9 +7,10 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from twisted.internet import defer
 from twisted.internet.protocol import Protocol
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
@@ -42,25 +43,37 @@ class AdoptingReactor:
         return self._adopted(factory)
 
     def listenUNIX(self, address: str, factory: Any, *args: Any, **more: Any) -> Any:
-        return self._adopted(factory)
+        return self._adopted(factory, path=address)
 
     def listenSSL(
         self, port: int, factory: Any, contextFactory: Any, backlog: int = 50, interface: str = ""
     ) -> Any:
         return self._adopted(TLSMemoryBIOFactory(contextFactory, False, factory), encrypted=True)
 
-    def adoptStreamPort(self, fileDescriptor: int, addressFamily: int, factory: Any) -> Any:
-        return self._adopted(factory)
+    @property
+    def next_endpoint(self) -> Any:
+        """An endpoint on the next descriptor, whatever it was opened for."""
+        return _NextEndpoint(self._adopted)
 
-    def _adopted(self, factory: Any, encrypted: bool = False) -> Any:
+    def _adopted(self, factory: Any, encrypted: bool = False, path: str | None = None) -> Any:
         descriptor = next(self._descriptors, None)
         if descriptor is None:
             raise ConfigurationError("there are more endpoints than before: restart this process instead")
         with socket.socket(fileno=os.dup(descriptor)) as listening:
             family = listening.family
-        port = adopt_port(self._reactor, descriptor, family, factory, encrypted)
+        port = adopt_port(self._reactor, descriptor, family, factory, encrypted, path)
         os.close(descriptor)
         return port
+
+
+class _NextEndpoint:
+    """Listens where an image before this one did."""
+
+    def __init__(self, adopt: Callable[[Any], Any]) -> None:
+        self._adopt = adopt
+
+    def listen(self, factory: Any) -> Any:
+        return defer.execute(self._adopt, factory)
 
 
 def take_over(places: Sequence[ServerContext], handed_over: Message, reactor: Any) -> None:

@@ -113,6 +113,16 @@ class WebSocketShell:
         """The connection of the client."""
         return self._transport
 
+    @property
+    def reads(self) -> bool:
+        """Whether its client may say more now."""
+        return not self._exchange.pauses
+
+    @property
+    def awaits_layer(self) -> bool:
+        """Whether the layer has yet to say whether it took what an open socket's client said."""
+        return self._exchange.state is SocketState.OPEN and self._exchange.due > 0
+
     def as_plain(self) -> Message | None:
         """What `resume` needs; None for a socket that cannot be handed over as it is now."""
         exchange = self._exchange.as_plain()

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from twisted.internet import defer
+from twisted.internet.protocol import Factory, Protocol
 
 from headrace_asgi.contract import Outcome
 from headrace_asgi.envelope import Message
@@ -136,6 +137,7 @@ class Place:
     def hand_over(self) -> Message | None:
         """What is handed over, as the next image reads it; None if that was put off."""
         given: list[Message] = []
+        self.put_off.clear()
 
         def leave(state: Message, descriptors: Sequence[int]) -> None:
             # They are closed when this returns: the next image of a process has them by inheritance.
@@ -270,6 +272,37 @@ def test_while_the_layer_is_away_everything_goes_on_as_before(place: Place) -> N
     assert place.read(other, lambda data: data.endswith(b"here")).startswith(b"HTTP/1.1 200")
 
 
+def test_a_layer_that_does_not_answer_closes_no_socket(place: Place) -> None:
+    client, local = place.open_socket()
+    place.image.port.auto = None
+    client.sendall(masked(1, b"one"))
+    [frame] = place.asked("websocket.receive")
+    assert place.hand_over() is None
+    frame.answer()
+    place.image.reply(local, {"text": "hi"})
+    assert place.read(client, lambda data: len(data) >= 4) == b"\x81\x02hi"
+    place.connect(GET)
+    place.asked("http.request")
+    assert place.hand_over() is None
+
+
+def test_what_found_no_room_is_sent_by_the_next_image_with_the_same_number(place: Place) -> None:
+    client, local = place.open_socket()
+    place.image.port.outcomes = [Outcome.FULL]
+    client.sendall(masked(1, b"one"))
+    place.asked("websocket.receive")
+    place.image.port.away = True
+    assert place.hand_over() is None
+    [shell] = place.image.server.context.connections.sockets()
+    assert shell.transport not in place.reactor.getReaders()  # type: ignore[attr-defined]
+    place.image.port.away = False
+    place.replace()
+    frame = place.asked("websocket.receive")[0]
+    assert (frame.local, frame.order, frame.message["text"]) == (local, 1, "one")
+    client.sendall(masked(1, b"two"))
+    assert place.asked("websocket.receive", 2)[1].order == 2
+
+
 def test_an_image_that_cannot_be_started_leaves_everything_as_it_was(place: Place) -> None:
     client, _ = place.open_socket()
 
@@ -316,13 +349,23 @@ def test_a_unix_socket_is_listened_on_by_the_next_image_with_its_mode(tmp_path: 
             AdoptingReactor(reactor, [os.dup(listening.fileno())]), unix_socket=path
         )
         ports: list[Any] = []
-        from twisted.internet.protocol import Factory, Protocol
-
         endpoint.listen(Factory.forProtocol(Protocol)).addCallback(ports.append)
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(path)
             reactor.turn(0.02)
             assert ports[0].connected
         assert os.stat(path).st_mode & 0o777 == 0o600
+        ports[0].stopListening()
+        reactor.turn(0.02)
+        assert not os.path.exists(path)
+
+
+def test_a_descriptor_that_was_given_to_the_first_image_is_not_asked_for_again() -> None:
+    with hand_reactor() as reactor, socket.create_server(("127.0.0.1", 0)) as listening:
+        adopting = AdoptingReactor(reactor, [os.dup(listening.fileno())])
+        [(name, endpoint)] = make_endpoints(adopting, fd=999)
+        ports: list[Any] = []
+        endpoint.listen(Factory.forProtocol(Protocol)).addCallback(ports.append)
+        assert (name, ports[0].getHost().port) == ("--fd 999", listening.getsockname()[1])
         ports[0].stopListening()
         reactor.turn(0.02)
