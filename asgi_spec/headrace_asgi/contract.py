@@ -688,6 +688,9 @@ class InterfaceReceiver(Protocol):
 Done = Callable[[Outcome], None]
 
 
+_NOT_HANDED_OVER = "a port of this layer cannot be handed over"
+
+
 class InterfacePort(Protocol):
     """An interface server's way to the layer, inside its reactor. No call blocks or raises.
 
@@ -699,6 +702,8 @@ class InterfacePort(Protocol):
     process: str
     #: Where the layer is, for people: "redis://127.0.0.1:6379/0, prefix 'x'". No password.
     label: str
+    #: Whether another image of the process can go on: `hand_over`, `go_on` and `take_over` are there.
+    hands_over: bool = False
 
     @property
     def taken_channels(self) -> frozenset[str]:
@@ -756,3 +761,23 @@ class InterfacePort(Protocol):
 
     def forget(self, local: str) -> None:
         """Unregister a socket that the application itself refused: it is owed no disconnect."""
+
+    def hand_over(self, done: Callable[[Message | None], None], seconds: float) -> None:
+        """Stop hearing, and give what another image of this process needs to go on as this one.
+
+        `done` gets it as plain values once nothing is on its way to the layer or from it, or None if that was
+        not so within `seconds`, or the layer is away: then everything is as before. It is
+        called in a later turn. Until then everything may be asked; afterwards nothing, before `go_on`.
+        """
+        raise TypeError(_NOT_HANDED_OVER)
+
+    def go_on(self) -> None:
+        """Hear on: what was handed over is not used."""
+        raise TypeError(_NOT_HANDED_OVER)
+
+    def take_over(self, handed_over: Message) -> None:
+        """Be the process that another image was, from the `start` that follows on.
+
+        The receiver has its sockets by then. Raises ValueError for what `hand_over` never gave.
+        """
+        raise TypeError(_NOT_HANDED_OVER)

@@ -24,6 +24,7 @@ __all__ = [
     "MEMBERS",
     "RUNNING",
     "VERDICT",
+    "WAKE",
     "note",
 ]
 
@@ -53,6 +54,8 @@ CREDIT_ASKED = "credit?"
 LAPSED = "lapsed"
 #: {}: somebody found this process unregistered: Redis lost its data. It should register itself at once.
 FORGOTTEN = "forgotten"
+#: {}: from a process to itself: what it reads now is the last before it hands its queue over.
+WAKE = "wake"
 #: {}: a message waits beside this list of an acknowledged channel, or for who moves what is due. The one note
 #: on a list of messages.
 BELL = "bell"

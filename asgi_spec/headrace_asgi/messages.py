@@ -26,6 +26,8 @@ __all__ = [
     "HTTP_RESPONSE_CREDIT",
     "KINDS",
     "REQUIRED",
+    "UDP_RECEIVE",
+    "UDP_SEND",
     "WEBSOCKET_CONNECT",
     "WEBSOCKET_DISCONNECT",
     "WEBSOCKET_RECEIVE",
@@ -377,6 +379,29 @@ WEBSOCKET_SEND = Kind(
     _has_no_two_payloads,
 )
 
+UDP_RECEIVE = Kind(
+    "udp.receive",
+    "udp.receive",
+    (
+        _REPLY_CHANNEL,
+        Field("data", _BYTES),
+        Field("client", Shape("[str host, int port]", (list, tuple), _is_address)),
+        _SERVER,
+        # Ours: what the listener was given, for routes.
+        Field("path", _STR, "/"),
+    ),
+)
+
+UDP_SEND = Kind(
+    "udp.send",
+    "",
+    (
+        Field("data", _BYTES),
+        # Ours: where it goes, if not to whom the message came from.
+        Field("address", _ADDRESS, None),
+    ),
+)
+
 #: Every kind, in the order of the specification.
 KINDS = (
     HTTP_REQUEST,
@@ -389,4 +414,6 @@ KINDS = (
     WEBSOCKET_RECEIVE,
     WEBSOCKET_DISCONNECT,
     WEBSOCKET_SEND,
+    UDP_RECEIVE,
+    UDP_SEND,
 )

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 
 __all__ = [
     "MAX_NAME_LENGTH",
+    "OTHER_PROTOCOL",
     "PROCESS_PREFIX",
     "is_channel_name",
     "is_process_name",
@@ -34,6 +35,10 @@ __all__ = [
 MAX_NAME_LENGTH = 200
 #: Queues whose reader understands control entries of version 1.
 PROCESS_PREFIX = "hr1."
+
+#: What the local part of a client of another protocol than HTTP begins with: what is in a reply to it, the
+#: worker does not know.
+OTHER_PROTOCOL = "."
 
 _MAIN = r"[a-zA-Z0-9\-_.]+"
 _LOCAL = r"[a-zA-Z0-9\-_.]"

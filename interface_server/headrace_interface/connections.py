@@ -75,6 +75,14 @@ class Connections:
         self._clients[local] = self._sockets[local] = shell
         return local
 
+    def resume(self, local: str, client: RequestCall) -> None:
+        """List a request that has its local part from another image of the process."""
+        self._clients[local] = client
+
+    def resume_socket(self, local: str, shell: SocketShell) -> None:
+        """The same for a WebSocket."""
+        self._clients[local] = self._sockets[local] = shell
+
     def get(self, local: str) -> ReplyTarget | None:
         """The client with this local part, if it is still there."""
         return self._clients.get(local)

@@ -42,6 +42,8 @@ class ServerContext:
     #: The process ends: no new sockets, and the next answer on a connection is its last.
     draining = False
     layer_up = False
+    #: Whether the layer has ever known this process.
+    was_up = False
     #: Whether it was said that no more requests may wait for the layer.
     told_held_full = False
 
@@ -137,11 +139,71 @@ class ServerContext:
             f"{channel} was taken too late: {{count}} clients were answered 503 within {{seconds}} s.",
         )
 
-    def _turned_away(self, kind: str, begins: str, ends: str) -> None:
+    def stranger(self, peer: str) -> None:
+        """Somebody connected who is no trusted proxy, where only those may."""
+        self.counters["strangers"] += 1
+        self._turned_away(
+            "stranger",
+            "A connection of {peer} is closed at once: with --proxy-protocol only those of --trusted-proxies "
+            "may connect, and the peers of unix sockets without --no-trust-unix. So are others like it.",
+            "{count} connections were closed at once within {seconds} s: none was of a trusted proxy.",
+            peer=peer,
+        )
+
+    def not_introduced(self, peer: str, reason: str) -> None:
+        """A trusted proxy did not say for whom its connection is; `reason` ends a sentence."""
+        self.counters["not_introduced"] += 1
+        self._turned_away(
+            "not introduced",
+            "A connection of {peer} is closed, because its header of the PROXY protocol is missing or wrong: "
+            "{reason}. Does the proxy send it (send-proxy-v2, proxy_protocol on)? So are others like it.",
+            "{count} connections of trusted proxies were closed within {seconds} s: their header of the "
+            "PROXY protocol was missing or wrong.",
+            peer=peer,
+            reason=reason,
+        )
+
+    def plain_on_tls(self, peer: str) -> None:
+        """Somebody came without TLS to a listener that speaks it."""
+        self.counters["plain_on_tls"] += 1
+        self._turned_away(
+            "plain on tls",
+            "A connection of {peer} is closed, because it came without TLS to a port that speaks it: its "
+            "addresses begin with https:// and wss://. So are others like it.",
+            "{count} connections came within {seconds} s without TLS to a port that speaks it.",
+            peer=peer,
+        )
+
+    def tls_on_plain(self, peer: str) -> None:
+        """Somebody began TLS on a listener that does not speak it."""
+        self.counters["tls_on_plain"] += 1
+        self._turned_away(
+            "tls on plain",
+            "A connection of {peer} is closed, because it began TLS on a port that does not speak it: use "
+            "http:// and ws://, or give the server a certificate (--certfile). So are others like it.",
+            "{count} connections began TLS within {seconds} s on a port that does not speak it.",
+            peer=peer,
+        )
+
+    def flooded(self, peer: str, what: str) -> None:
+        """A client of HTTP/2 sent too much of something that carries nothing; `what` is it, in the plural."""
+        self.counters["http2_floods"] += 1
+        self.counters["http2_floods_of_" + what.replace(" ", "_")] += 1
+        self._turned_away(
+            "http2 flood",
+            "An HTTP/2 connection of {peer} is ended, because it brought too many or too large {what}. So "
+            "are others like it.",
+            "{count} HTTP/2 connections were ended within {seconds} s: they brought too much that carries "
+            "nothing.",
+            peer=peer,
+            what=what,
+        )
+
+    def _turned_away(self, kind: str, begins: str, ends: str, **about: str) -> None:
         episode = self._episodes.get(kind)
         if episode is None:
             episode = self._episodes[kind] = Episode(self.clock, begins, ends)
-        episode.happened()
+        episode.happened(**about)
 
     def _asked(self) -> Iterable[tuple[str, float] | None]:
         """What the clients ask of the workers; while the layer is away that is no worker's fault."""

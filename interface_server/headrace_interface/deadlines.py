@@ -39,6 +39,9 @@ def _row(
 class Deadlines:
     """Seconds of each deadline; the field's metadata says the rest."""
 
+    introduction: float = _row(
+        5, "--proxy-protocol-timeout", "for the header of the PROXY protocol, from the connection's beginning"
+    )
     header: float = _row(10, "--header-timeout", "for the head of a request, from its first byte", 408)
     body: float = _row(30, "--body-timeout", "for a request body, plus a second for each 1,000 bytes", 408)
     idle: float = _row(75, "--idle-timeout", "a connection is kept open without a request")

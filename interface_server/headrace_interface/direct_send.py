@@ -11,8 +11,11 @@ and nobody else in this package touches any of that.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import os
 import select
+import socket
 import struct
 import termios
 from collections.abc import Callable, Iterable, Mapping
@@ -25,15 +28,21 @@ __all__ = [
     "DirectTCP",
     "DirectTransport",
     "DirectUNIX",
+    "adopt_port",
+    "adopted",
     "direct_transport_of",
     "install",
     "is_encrypted",
+    "put_before",
+    "put_tls_before",
+    "unsent_bytes",
 ]
 
 #: What is used of Twisted's connections and ports though it is not documented: what for, and what breaks
-#: without it. The last two are a port's, the others a connection's.
+#: without it. The last three are a port's, the others a connection's.
 BEYOND_THE_INTERFACE: Mapping[str, str] = {
     "TLS": "a transport that encrypts by itself is left to Twisted; else plain text is sent to its clients",
+    "_tempDataBuffer": "a part of what waits; else an upgrade loses it",
     "_tempDataLen": "a part of what waits, see dataBuffer",
     "connected": "nothing is written to what is gone; else errors for each late frame",
     "dataBuffer": "how much waits for a client; else slow ones are not found and memory has no bound",
@@ -42,6 +51,7 @@ BEYOND_THE_INTERFACE: Mapping[str, str] = {
     "producer": "who is told to pause is left to Twisted's buffer; else it is not paused",
     "stopWriting": "called when the buffer is empty; else nobody hears that a client has caught up",
     "writeSomeData": "one write to the socket, now; else each write waits for a turn of the reactor",
+    "factory": "a port's maker of connections, behind a gate with --proxy-protocol; else nobody is asked",
     "transport": "a port's class of connections, ours here; else they write as Twisted's do",
     "_type": "whether a port encrypts; else the address that is printed at the start says http for https",
 }
@@ -56,6 +66,8 @@ class DirectTransport:
     backlogged = False
     #: Called from the reactor after `backlogged` has become false; one listener.
     when_drained: Callable[[], None] | None = None
+    #: The addresses of both ends as a proxy said them, where those of the socket are the proxy's and ours.
+    introduced: tuple[Any, Any] | None = None
 
     @property
     def pending_bytes(self) -> int:
@@ -88,6 +100,12 @@ class _DirectSend(DirectTransport):
             return self.pending_bytes
         unsent: int = _INT.unpack(answer)[0]
         return self.pending_bytes + unsent
+
+    def getPeer(self) -> Any:
+        return super().getPeer() if self.introduced is None else self.introduced[0]  # type: ignore[misc]
+
+    def getHost(self) -> Any:
+        return super().getHost() if self.introduced is None else self.introduced[1]  # type: ignore[misc]
 
     def write(self, data: bytes) -> None:
         this: Any = self
@@ -147,6 +165,17 @@ def install(port: Any) -> Any:
     return port
 
 
+def put_before(port: Any, gate: Callable[[Any], Any]) -> bool:
+    """Let `gate` make what a listening port of ours makes connections with, from what that was; before any.
+
+    Under TLS too the gate is next to the socket. False for a port of a foreign kind, which stays as it is.
+    """
+    if not isinstance(port, tcp.Port):
+        return False
+    port.factory = gate(port.factory)
+    return True
+
+
 def direct_transport_of(transport: Any) -> DirectTransport | None:
     """The transport at the bottom, under TLS and PROXY wrappers; None for a foreign kind (tests)."""
     while transport is not None and not isinstance(transport, DirectTransport):
@@ -154,6 +183,82 @@ def direct_transport_of(transport: Any) -> DirectTransport | None:
     return transport
 
 
+def unsent_bytes(transport: Any, behind: bytes = b"") -> bytes | None:
+    """What was written to a transport and has not left this process, and what comes `behind` it.
+
+    None for a transport that is not ours alone: what TLS has of it is ciphertext.
+    """
+    if not isinstance(transport, DirectTransport):
+        return None
+    this: Any = transport
+    return bytes(this.dataBuffer)[this.offset :] + b"".join(this._tempDataBuffer) + behind
+
+
+def adopted(reactor: Any, connection: socket.socket, protocol: Any) -> Any:
+    """A transport of ours for a connection that is open already; `protocol` is told with `makeConnection`."""
+    connection.setblocking(False)
+    if connection.family == socket.AF_UNIX:
+        return DirectUNIX(connection, protocol, None, None, 0, reactor)
+    return DirectTCP(connection, protocol, connection.getpeername(), None, 0, reactor)  # type: ignore[arg-type]
+
+
+class _BoundSocket(socket.socket):
+    """One that is bound and listens, with the queue that it was given."""
+
+    def bind(self, address: Any, /) -> None:
+        """It is."""
+
+    def listen(self, backlog: int = 0, /) -> None:
+        """It does."""
+
+
+class _AdoptedUnixPort(unix.Port):
+    """Twisted's own adoption makes a unix socket writable for everybody."""
+
+    def __init__(self, descriptor: int, factory: Any, reactor: Any, path: str | None) -> None:
+        # In the abstract namespace: what is taken for a path has its mode changed.
+        super().__init__("\0adopted", factory, reactor=reactor)  # type: ignore[arg-type]
+        self._descriptor = descriptor
+        self._path = path
+
+    def createInternetSocket(self) -> socket.socket:
+        listening = _BoundSocket(fileno=os.dup(self._descriptor))
+        listening.setblocking(False)
+        return listening
+
+    def connectionLost(self, reason: Any) -> None:
+        super().connectionLost(reason)
+        if self._path is not None:
+            for name in (self._path, f"{self._path}.lock"):  # what whoever opened it left
+                with contextlib.suppress(OSError):
+                    os.unlink(name)
+
+
+def adopt_port(
+    reactor: Any, descriptor: int, family: int, factory: Any, encrypted: bool, path: str | None = None
+) -> Any:
+    """A port that listens on a socket which does already; `factory` is wrapped for TLS if `encrypted`.
+
+    A unix socket that this process made has a `path`, which is removed in the end.
+    """
+    if family == socket.AF_UNIX:
+        port: Any = _AdoptedUnixPort(descriptor, factory, reactor, path)
+        port.startListening()
+    else:
+        port = reactor.adoptStreamPort(descriptor, family, factory)
+    if encrypted:
+        port._type = "TLS"
+    return port
+
+
+def put_tls_before(port: Any, tls: Callable[[Any], Any]) -> bool:
+    """`put_before` of what speaks TLS. False for a unix socket too, which stays as it is."""
+    if isinstance(port, unix.Port) or not put_before(port, tls):
+        return False
+    port._type = "TLS"
+    return True
+
+
 def is_encrypted(port: Any) -> bool:
-    """Whether a listening port speaks TLS: Twisted wraps our factory there, and keeps only a name of it."""
+    """Whether a listening port speaks TLS: our factory is wrapped there, and Twisted keeps only a name."""
     return bool(getattr(port, "_type", "") == "TLS")

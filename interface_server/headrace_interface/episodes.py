@@ -22,6 +22,8 @@ class Episode:
     def __init__(self, clock: Clock, begins: str, ends: str, ends_by_itself: bool = True) -> None:
         """Take what the log says at each end; `ends` is a template with {count} and {seconds}.
 
+        `begins` is a template too if `happened` is told about the event.
+
         Without `ends_by_itself` only `over` ends it.
         """
         self._clock = clock
@@ -31,10 +33,10 @@ class Episode:
         self._trouble = Trouble()
         self._timer: object | None = None
 
-    def happened(self, count: int = 1) -> None:
-        """It went wrong, so many times at once."""
+    def happened(self, count: int = 1, /, **about: str) -> None:
+        """It went wrong, so many times at once; `about` is for the template, of the first event."""
         if self._trouble.happened(self._clock.seconds(), count):
-            logger.warning("%s", self._begins)
+            logger.warning("%s", self._begins.format(**about) if about else self._begins)
         if self._ends_by_itself and self._timer is None:
             self._timer = self._clock.callLater(QUIET_SECONDS, self._look)
 

@@ -99,7 +99,7 @@ class Inbox:
         if self._told:
             logger.warning("The channel layer%s is back.", context.named)
         self._told = True
-        context.layer_up = True
+        context.layer_up = context.was_up = True
         context.accepting = True
         if self._grace is not None:
             self._grace.cancel()

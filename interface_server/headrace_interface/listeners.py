@@ -8,10 +8,10 @@ import os
 import resource
 import select
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from twisted.internet import endpoints, error, protocol, tcp
+from twisted.internet import defer, endpoints, error, protocol, tcp
 from twisted.internet.interfaces import IProtocolNegotiationFactory
 from twisted.logger import LogEvent
 from twisted.python.failure import Failure
@@ -33,7 +33,7 @@ _BACKLOG = 1024
 
 @implementer(IProtocolNegotiationFactory)
 class HttpFactory(protocol.Factory):
-    """Makes a `HttpProtocol` for each connection.
+    """Makes a `HttpProtocol` for each connection, or where HTTP/2 may be spoken what chooses between the two.
 
     Without the negotiation interface Twisted fails every TLS handshake that offers ALPN.
     """
@@ -41,14 +41,29 @@ class HttpFactory(protocol.Factory):
     noisy = False
 
     def __init__(self, context: ServerContext, make_socket: SocketFactory) -> None:
-        self._context = context
+        self.context = context
         self._make_socket = make_socket
+        self._make: Any = HttpProtocol
+        self.choose(context.settings.http2_prior_knowledge)
+
+    def choose(self, between_versions: bool) -> None:
+        """Whether HTTP/2 may be spoken on these connections."""
+        if between_versions:
+            self._make = _http_choice()
 
     def acceptableProtocols(self) -> list[bytes]:
-        return [b"http/1.1"]
+        """What is offered by ALPN (RFC 7301), the best first; the same on every listener."""
+        return [b"h2", b"http/1.1"] if self.context.settings.http2 else [b"http/1.1"]
 
     def buildProtocol(self, address: Any) -> Any:
-        return HttpProtocol(self._context.next_place(), self._make_socket)
+        return self._make(self.context.next_place(), self._make_socket)
+
+
+def _http_choice() -> Any:
+    """Only here the library h2 is needed, which may not be installed."""
+    from .http2.choice import HttpChoice
+
+    return HttpChoice
 
 
 def make_endpoints(
@@ -82,6 +97,10 @@ def make_endpoints(
 
 
 def _from_string(reactor: Any, text: str) -> Any:
+    if text.startswith("haproxy:"):
+        raise ConfigurationError(
+            f"--endpoint {text!r} would believe everybody; use --proxy-protocol, and what follows haproxy:"
+        )
     try:
         return endpoints.serverFromString(reactor, text)
     except Exception as problem:  # endpoint plug-ins raise whatever they like
@@ -92,6 +111,9 @@ def _from_string(reactor: Any, text: str) -> Any:
 
 
 def _adopted(reactor: Any, fd: int) -> Any:
+    endpoint = getattr(reactor, "next_endpoint", None)
+    if endpoint is not None:
+        return endpoint  # the descriptor was given to an image before this one, and is closed
     try:
         with socket.socket(fileno=os.dup(fd)) as copy:
             listens = copy.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
@@ -103,8 +125,13 @@ def _adopted(reactor: Any, fd: int) -> Any:
     return endpoints.AdoptedStreamServerEndpoint(reactor, fd, family)
 
 
-async def listen(endpoint: tuple[str, Any], factory: protocol.Factory) -> Any:
-    """Listen; returns the port. Raises ConfigurationError that names the endpoint and the reason."""
+async def listen(
+    endpoint: tuple[str, Any], factory: protocol.Factory, gate: Callable[[Any], Any] | None = None
+) -> Any:
+    """Listen; returns the port. Raises ConfigurationError that names the endpoint and the reason.
+
+    `gate` makes a factory of another one, whose connections come before those of that: before TLS, too.
+    """
     name, made = endpoint
     try:
         port = await made.listen(factory)
@@ -112,6 +139,11 @@ async def listen(endpoint: tuple[str, Any], factory: protocol.Factory) -> Any:
         raise ConfigurationError(f"Cannot listen on {name}: {_reason(problem.socketError)}") from None
     except Exception as problem:
         raise ConfigurationError(f"Cannot listen on {name}: {_reason(problem)}") from None
+    if gate is not None and not direct_send.put_before(port, gate):
+        await defer.maybeDeferred(port.stopListening)
+        raise ConfigurationError(f"--proxy-protocol needs an endpoint of Twisted's own, not {name}")
+    if isinstance(factory, HttpFactory) and direct_send.is_encrypted(port):
+        factory.choose(factory.context.settings.http2)
     return direct_send.install(port)
 
 

@@ -47,13 +47,15 @@ class RateLimit(logging.Filter):
         return left_out is not None
 
 
-def configure(verbosity: int, stream: TextIO | None = None) -> None:
+def configure(verbosity: int, stream: TextIO | None = None, line: str | None = None) -> None:
     """Send our records and Twisted's to `stream` (stderr). Called once, by the program, never by the library.
+
+    `line` is the format of one, in the manner of `logging.Formatter` with percent signs.
 
     Twisted and Autobahn report the ordinary at INFO: below verbosity 2 only their warnings pass.
     """
     handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(logging.Formatter(_FORMAT))
+    handler.setFormatter(logging.Formatter(line or _FORMAT))
     handler.addFilter(RateLimit())
     level = LEVELS[max(0, min(verbosity, len(LEVELS) - 1))]
     for name, least in (("headrace", level), ("twisted", level if verbosity >= 2 else logging.WARNING)):

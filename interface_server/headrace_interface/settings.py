@@ -6,10 +6,19 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 
 from .deadlines import Deadlines
+from .files.mounts import Mount
 
-__all__ = ["InterfaceSettings", "Network"]
+__all__ = ["FrameRate", "InterfaceSettings", "Network"]
 
 Network = IPv4Network | IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class FrameRate:
+    """How many frames of a kind a connection of HTTP/2 may bring: at once, and in the long run."""
+
+    burst: int
+    per_second: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +62,36 @@ class InterfaceSettings:
     #: Bytes that a client may send ahead: of its handshake's answer, or of the answer to its last request.
     max_early_bytes: int = 64 * 1024
 
+    #: Whether TLS clients are offered HTTP/2; and whether trusted proxies may begin with it without TLS.
+    http2: bool = False
+    http2_prior_knowledge: bool = False
+    #: Requests of one connection at the same time; more are refused before anything is done for them.
+    http2_streams: int = 100
+    #: Bytes of a request's body that may be on their way while nobody takes them; each stream has a window.
+    http2_window_bytes: int = 256 * 1024
+    #: Frames that say nothing about content, before the connection ends with ENHANCE_YOUR_CALM. Twice a page
+    #: full of requests may be given up at once, and 20 requests a second (CVE-2023-44487).
+    http2_resets: FrameRate = FrameRate(200, 20)
+    #: Clients ping in seconds, and some to measure while they receive.
+    http2_pings: FrameRate = FrameRate(50, 10)
+    #: Settings are said once, and hardly ever changed; each is acknowledged.
+    http2_settings: FrameRate = FrameRate(20, 1)
+    #: Priorities, and frames of kinds that are not known here: browsers send one or two for each request.
+    http2_priorities: FrameRate = FrameRate(500, 100)
+    #: Frames without content that do not end anything: nobody needs them.
+    http2_empty_frames: FrameRate = FrameRate(50, 5)
+    #: Frames with so little content that they cost more than what they carry; not those of WebSockets, which
+    #: have limits of their own.
+    http2_small_frames: FrameRate = FrameRate(2000, 1000)
+    #: Frames for streams that are over, each answered with a reset: what was on its way when an upload was
+    #: refused.
+    http2_late_frames: FrameRate = FrameRate(2000, 200)
+    #: On top of those that are earned by reading: four for each frame of content.
+    http2_window_updates: FrameRate = FrameRate(1000, 100)
+    #: Streams that were reset for what the client did wrong, or refused: a client that opens too many before
+    #: it has read our settings may do so once.
+    http2_faults: FrameRate = FrameRate(200, 10)
+
     #: Bytes of a WebSocket message and of a frame, after inflation; 0 is without a limit.
     max_websocket_message_bytes: int = 1024 * 1024
     max_websocket_frame_bytes: int = 1024 * 1024
@@ -93,9 +132,34 @@ class InterfaceSettings:
     #: Subprotocols the server chooses from when the application does not choose.
     websocket_protocols: tuple[str, ...] = ()
 
-    #: Whether `X-Forwarded-*` of a trusted peer are believed.
+    #: Whether headers of a trusted peer are believed about its client.
     proxy_headers: bool = False
+    #: Which: `Forwarded`, or else `X-Forwarded-*`. Never both: the one that a proxy does not set itself it
+    #: may pass on from its client.
+    forwarded: bool = False
+    #: Names in lower case. A root path is believed only where one is named: proxies pass on what they do not
+    #: know.
+    client_header: bytes = b"x-forwarded-for"
+    port_header: bytes = b"x-forwarded-port"
+    root_path_header: bytes = b""
+    #: Whether each connection begins with a header of the PROXY protocol, and comes from a trusted peer.
+    proxy_protocol: bool = False
     trusted_proxies: tuple[Network, ...] = ()
     trust_unix: bool = True
+    #: Folders whose files are sent without asking a worker.
+    static: tuple[Mount, ...] = ()
+    #: Folders whose files a view may name in `X-Accel-Redirect`, and the one for `X-Sendfile`. Where nothing
+    #: is set up, the header is passed on.
+    internal: tuple[Mount, ...] = ()
+    sendfile_root: str | None = None
     #: New requests that wait for the layer at the same time; more get 503 at once.
     max_held: int = 1000
+
+    @property
+    def folders(self) -> tuple[tuple[str, str], ...]:
+        """(option, folder) of every folder whose files are sent."""
+        return (
+            *(("--static", mount.folder) for mount in self.static),
+            *(("--internal", mount.folder) for mount in self.internal),
+            *(() if self.sendfile_root is None else (("--sendfile-root", self.sendfile_root),)),
+        )

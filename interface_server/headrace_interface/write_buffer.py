@@ -104,6 +104,10 @@ class WriteBuffer:
         elif data:
             self._transport.write(data)
 
+    def queued(self) -> bytes:
+        """What waits here, without the transport's part."""
+        return b"".join(self._queue or ())
+
     def stop(self) -> None:
         """The connection is gone, or somebody else writes to it now."""
         if self._direct_transport is not None:

@@ -44,6 +44,10 @@ COMPLETE: dict[Kind, dict[str, Any]] = {
         "accept": True, "text": "hello", "bytes": None, "close": 4000, "reason": "bye", "subprotocol": "chat",
         "headers": HEADERS, "status": 401, "content": b"no",
     },
+    messages.UDP_RECEIVE: {
+        "reply_channel": REPLY, "data": b"\x00x", "client": ADDRESS, "server": ADDRESS, "path": "/log",
+    },
+    messages.UDP_SEND: {"data": b"x", "address": ADDRESS},
 }  # fmt: skip
 
 EVERY_KIND = pytest.mark.parametrize("kind", messages.KINDS, ids=repr)
@@ -235,5 +239,6 @@ def test_kinds_know_their_channels() -> None:
     assert [kind.channel for kind in messages.KINDS] == [
         "http.request", "http.request.body?", "", "", "http.response.credit?", "http.disconnect",
         "websocket.connect", "websocket.receive", "websocket.disconnect", "",
+        "udp.receive", "",
     ]  # fmt: skip
     assert repr(messages.WEBSOCKET_SEND) == "<Kind websocket.send>"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,25 +11,9 @@ import httpx
 import pytest
 
 from tests.support.ports import free_port
-from tests.support.services import skip_or_fail
-from tests.support.stack import ROOT, Process, Stack, eventually
+from tests.support.proxies import start_nginx
+from tests.support.stack import ROOT, Stack, eventually
 from tests.support.wsclient import open_socket, receive_json, send_json
-
-CONFIGURATION = """
-daemon off;
-pid {folder}/nginx.pid;
-error_log stderr;
-events {{ }}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-{site}
-}}
-"""
 
 
 def site(behind: int, port: int) -> str:
@@ -44,19 +27,11 @@ def site(behind: int, port: int) -> str:
 
 @pytest.fixture
 def nginx_port(tmp_path: Path, redis_url: str) -> Iterator[int]:
-    binary = shutil.which("nginx", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin"]))
-    if binary is None:
-        skip_or_fail("there is no nginx; `make services` installs it")
-    assert binary is not None
     port = free_port()
     with Stack.over(redis_url) as stack:
         stack.interface("--proxy-headers")
         stack.worker()
-        configuration = tmp_path / "nginx.conf"
-        configuration.write_text(
-            CONFIGURATION.format(folder=tmp_path, site=site(stack.port, port)), encoding="utf-8"
-        )
-        nginx = Process([binary, "-p", str(tmp_path), "-c", str(configuration)], {}, tmp_path, "nginx")
+        nginx = start_nginx(tmp_path, site(stack.port, port))
         stack.processes.append(nginx)
         eventually(lambda: ask(port, "/hello").status_code == 200, what=nginx.output())
         yield port

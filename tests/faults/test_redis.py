@@ -104,7 +104,8 @@ FAULTS = [
     Fault("Redis hangs for 7 s", paused_for(7)),
     Fault("Redis hangs for 15 s", paused_for(15)),
     Fault("Redis restarts empty", RedisServer.restart, may_lose=100),
-    Fault("Redis restarts with its data", restart_with_its_data, may_lose=4, may_stand_still=2),
+    # One take.
+    Fault("Redis restarts with its data", restart_with_its_data, may_lose=20, may_stand_still=20),
     Fault("Redis is flushed three times", flush, may_lose=100, unaccounted="the counters are gone too"),
     Fault("Redis is out of memory for 10 s", fill_memory),
     Fault("Redis forgets its scripts", forget_scripts),

@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -23,6 +24,7 @@ import pytest
 from headrace_asgi.layers.from_config import layer_from_url
 from headrace_interface.cli import main
 from tests.support.services import RedisServer
+from tests.support.tls import issue
 
 COMMAND = [sys.executable, "-m", "headrace_interface"]
 #: Nothing listens there.
@@ -319,6 +321,205 @@ def test_a_limit_of_open_files_is_said_with_what_to_do(redis_url: str, tmp_path:
         assert "Connections are accepted again; " in warnings(path)[1]
 
 
+def ask(address: str, path: str, method: str = "GET") -> tuple[int, Any]:
+    """What the listener for probes on a unix socket answers."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(10)
+        client.connect(address)
+        client.sendall(f"{method} {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        received = b"".join(iter(lambda: client.recv(65_536), b""))
+    head, _, body = received.partition(b"\r\n\r\n")
+    return int(head.split()[1]), json.loads(body) if body else None
+
+
+def test_probes_and_sigusr1_say_how_it_is_until_it_has_ended(redis_url: str, tmp_path: Path) -> None:
+    path, admin = tmp_path / "stderr", str(tmp_path / "admin.sock")
+    with (
+        path.open("wb") as stderr,
+        program("--layer", redis_url, "-p", "0", "-v", "0", "--admin", admin, stderr=stderr) as server,
+        socket.create_connection(("127.0.0.1", server.port)) as waiting,
+    ):
+        eventually(lambda: ask(admin, "/ready") == (200, {"ready": True}))
+        assert ask(admin, "/startup") == (200, {"started": True})
+        assert ask(admin, "/state", "HEAD") == (200, None)
+        waiting.sendall(b"GET /live HTTP/1.1\r\nHost: a\r\n\r\n")
+        eventually(lambda: ask(admin, "/state")[1]["requests"] == 1)
+        server.process.send_signal(signal.SIGUSR1)
+        eventually(lambda: warnings(path))
+        [line] = warnings(path)
+        told = json.loads(line.removeprefix("SIGUSR1, the state is "))
+        assert (told["pid"], told["requests"]) == (server.process.pid, 1)
+        assert told["listening"] == server.addresses
+        assert told["places"][0]["up"]
+        server.process.send_signal(signal.SIGTERM)
+        eventually(lambda: ask(admin, "/ready") == (503, {"ready": False, "unready": "it is draining"}))
+        assert ask(admin, "/live") == (200, {"live": True})
+        assert server.end() == 1, "the second signal"
+    assert not os.path.exists(admin)
+
+
+def test_it_is_not_ready_while_its_layer_is_away(private_redis_server: RedisServer, tmp_path: Path) -> None:
+    path, admin = tmp_path / "stderr", str(tmp_path / "admin.sock")
+    url = private_redis_server.tcp_url
+    with (
+        path.open("wb") as stderr,
+        program("--layer", url, "-p", "0", "--admin", admin, stderr=stderr),
+    ):
+        eventually(lambda: ask(admin, "/ready")[0] == 200)
+        private_redis_server.stop()
+        eventually(lambda: ask(admin, "/ready")[0] == 503)
+        assert ask(admin, "/ready")[1] == {"ready": False, "unready": "the channel layer is away"}
+        assert (ask(admin, "/live")[0], ask(admin, "/startup")[0]) == (200, 200)
+        private_redis_server.start()
+        eventually(lambda: ask(admin, "/ready")[0] == 200)
+
+
+def test_without_a_layer_it_lives_and_has_not_started(tmp_path: Path) -> None:
+    admin = str(tmp_path / "admin.sock")
+    with program("--layer", NOWHERE, "-p", "0", "--admin", admin):
+        assert ask(admin, "/live")[0] == 200
+        assert ask(admin, "/startup") == (503, {"started": False})
+        assert ask(admin, "/ready")[1]["unready"] == "it is not registered at the layer yet"
+
+
+def test_everything_from_a_file_and_the_environment(redis_url: str, tmp_path: Path) -> None:
+    path = tmp_path / "stderr"
+    config = tmp_path / "headrace.toml"
+    config.write_text(
+        f"port = 0\naccess-log = '{tmp_path / 'access.log'}'\nserver-name = 'file'\nforce-sync = true\n"
+        "log-fmt = '%(levelname)s|%(message)s'\n"
+    )
+    environment = {
+        **os.environ,
+        "HEADRACE_INTERFACE_CONFIG": str(config),
+        "HEADRACE_INTERFACE_LAYER": redis_url,
+        "HEADRACE_INTERFACE_SERVER_NAME": "environment",
+    }
+    with path.open("wb") as stderr, program(stderr=stderr, env=environment) as server:
+        worker = serve_one(redis_url, b"hello")
+        connection = HTTPConnection("127.0.0.1", server.port, timeout=10)
+        connection.request("GET", "/path")
+        response = connection.getresponse()
+        assert (response.read(), response.headers["Server"]) == (b"hello", "environment")
+        connection.close()
+        worker.join()
+        assert server.end() == 0
+    assert "GET /path" in (tmp_path / "access.log").read_text()
+    first, second, *_ = path.read_text().splitlines()
+    assert first.startswith(f"WARNING|--force-sync ({config}) changes nothing and can go: ")
+    assert second.startswith("INFO|Listening on http://127.0.0.1:")
+
+
+def checked(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """What `--check` says."""
+    command = [*COMMAND, *arguments, "--check"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_check_says_what_would_run_and_listens_on_nothing(redis_url: str, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        number = str(taken.getsockname()[1])
+        admin = str(tmp_path / "admin.sock")
+        done = checked(
+            *("--layer", redis_url, "-p", number, "--max-websockets", "7", "--http-timeout", "0"),
+            *("--admin", admin),
+        )
+    assert (done.returncode, done.stderr) == (0, "")
+    listening, layer, limits, deadlines, answer = done.stdout.splitlines()
+    assert listening == f"It would listen on 127.0.0.1 port {number}; --admin {admin}."
+    assert layer.startswith("The channel layer is ")
+    assert limits == "Limits other than the defaults: --max-websockets 7 (not 0)."
+    assert "--header-timeout 10 s, " in deadlines
+    assert "--http-timeout off (not 120 s), " in deadlines
+    assert answer.startswith("The channel layer answers; workers take ")
+    assert not os.path.exists(admin)
+
+
+def test_a_check_names_certificates_their_names_and_their_end(redis_url: str, tmp_path: Path) -> None:
+    first = issue(tmp_path, "a.example", "*.a.example", ends_in_days=3.5)
+    second = issue(tmp_path, "b.example", file="second")
+    arguments = [each for pair in (first, second) for each in ("--certfile", pair[0], "--keyfile", pair[1])]
+    done = checked("--layer", redis_url, "-p", "0", *map(str, arguments))
+    assert (done.returncode, done.stderr) == (0, "")
+    listening, near, far, *_ = done.stdout.splitlines()
+    assert listening == "It would listen on 127.0.0.1 port 0 (TLS)."
+    assert near.startswith(f"Certificate: {first.certificate} for a.example, *.a.example until 2")
+    assert ", in 3 days: renew it." in near
+    assert far.startswith(f"Certificate: {second.certificate} for b.example until ")
+
+
+def test_certificates_that_cannot_be_used_are_one_line_with_the_remedy(tmp_path: Path) -> None:
+    first, second = issue(tmp_path, "a.example"), issue(tmp_path, "b.example", file="second")
+    for given, says in (
+        (["--certfile", str(first.certificate)], "name the file of its key with --keyfile"),
+        (["--keyfile", str(first.key)], "--certfile is given 0 times and --keyfile 1 times"),
+        (
+            ["--certfile", str(first.certificate), "--keyfile", str(second.key)],
+            "give the two that belong together",
+        ),
+        (["--certfile", str(tmp_path / "none")], "No such file"),
+    ):
+        assert says in failing("--layer", NOWHERE, "-p", "0", *given)
+
+
+def test_sighup_reads_certificates_again_and_opens_the_access_log(tmp_path: Path) -> None:
+    pair, log, errors = issue(tmp_path, "a.example"), tmp_path / "log", tmp_path / "stderr"
+    given = ("--certfile", str(pair.certificate), "--keyfile", str(pair.key), "--access-log", str(log))
+
+    def served() -> str:
+        return ssl.get_server_certificate(("127.0.0.1", server.port))
+
+    def says(text: str) -> bool:
+        return text in errors.read_text()
+
+    with errors.open("wb") as stderr, program("--layer", NOWHERE, "-p", "0", *given, stderr=stderr) as server:
+        assert server.addresses == [f"https://127.0.0.1:{server.port}/"]
+        assert served() == pair.certificate.read_text()
+        renewed = issue(tmp_path, "a.example").certificate.read_text()
+        log.rename(tmp_path / "rotated")
+        server.process.send_signal(signal.SIGHUP)
+        eventually(lambda: says("Certificates that are served now") and log.exists())
+        assert served() == renewed
+        pair.key.write_text("rubbish")
+        server.process.send_signal(signal.SIGHUP)
+        eventually(lambda: says(f"--keyfile {pair.key} has no private key in it"))
+        assert served() == renewed
+        server.process.send_signal(signal.SIGUSR1)
+        eventually(lambda: says(f'"certificates": [{{"file": "{pair.certificate}", "names": ["a.example"]'))
+        assert server.end() == 0
+    assert "Traceback" not in errors.read_text()
+
+
+def test_a_check_without_an_answer_of_the_layer_fails_with_the_reason_and_no_password() -> None:
+    done = checked("--layer", "redis://:secret@127.0.0.1:1/0", "-p", "0")
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert line.startswith("headrace-interface: the channel layer does not answer: ")
+    assert "127.0.0.1:1" in line
+    assert "secret" not in done.stdout + done.stderr
+    assert "redis://127.0.0.1:1" in done.stdout
+
+
+def test_a_check_of_what_cannot_start_fails_with_the_same_line() -> None:
+    for arguments, says in (
+        (["--layer", "headrace_asgi:InMemoryChannelLayer"], "one process"),
+        (["--layer", NOWHERE, "-e", "nonsense:1"], "nonsense"),
+        (["--layer", NOWHERE, "--admin", "9000"], "--admin takes host:port"),
+    ):
+        assert says in failing(*arguments, "--check")
+
+
+def test_a_place_that_is_taken_for_probes_or_for_clients_is_one_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        admin = f"127.0.0.1:{taken.getsockname()[1]}"
+        line = failing("--layer", NOWHERE, "-p", "0", "--admin", admin)
+        assert f"Cannot listen on --admin {admin}: Address already in use" in line
+        path = tmp_path / "admin.sock"
+        port = admin.rpartition(":")[2]
+        assert "already in use" in failing("--layer", NOWHERE, "-p", port, "--admin", str(path))
+    assert not path.exists()
+
+
 def test_a_port_in_use_is_one_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         number = taken.getsockname()[1]
@@ -346,7 +547,7 @@ def test_a_memory_layer_is_one_line() -> None:
 def test_what_cannot_start_is_one_line_that_says_what_to_do(
     arguments: list[str], says: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("headrace_interface.log.configure", lambda verbosity: None)
+    monkeypatch.setattr("headrace_interface.log.configure", lambda verbosity, line: None)
     monkeypatch.setattr(sys, "path", list(sys.path))
     assert main(arguments) == 1
     [line] = capsys.readouterr().err.splitlines()
@@ -379,7 +580,7 @@ def test_a_layer_that_can_never_work_is_one_line(tmp_path: Path) -> None:
 def test_json_from_the_pipe_must_be_an_object(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("headrace_interface.log.configure", lambda verbosity: None)
+    monkeypatch.setattr("headrace_interface.log.configure", lambda verbosity, line: None)
     monkeypatch.setattr(sys, "path", list(sys.path))
     for text in (b"[]", b"{", b"\xff"):
         reading, writing = os.pipe()

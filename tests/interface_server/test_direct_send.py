@@ -27,6 +27,7 @@ from headrace_interface.direct_send import (
     direct_transport_of,
     install,
     is_encrypted,
+    put_tls_before,
 )
 from tests.support.reactors import HandReactor, hand_reactor
 from tests.support.tls import certificate
@@ -218,7 +219,7 @@ def test_a_foreign_transport_is_no_direct_one() -> None:
 # What Twisted does not document.
 
 #: Kept by ports, not by connections.
-OF_A_PORT = {"transport", "_type"}
+OF_A_PORT = {"factory", "transport", "_type"}
 
 
 def test_what_is_used_of_twisteds_connections_is_still_there(reactor: HandReactor) -> None:
@@ -251,8 +252,27 @@ def test_a_port_that_encrypts_is_known(reactor: HandReactor, tmp_path: Path) -> 
     assert [is_encrypted(port) for port in ports] == [True, False], BEYOND_THE_INTERFACE["_type"]
 
 
+def test_tls_is_put_before_a_port_of_tcp_only(reactor: HandReactor, tmp_path: Path) -> None:
+    ports: list[Any] = []
+    for kind in ("tcp:0:interface=127.0.0.1", f"unix:{tmp_path / 's'}"):
+        endpoint = endpoints.serverFromString(reactor, kind)
+        endpoint.listen(protocol.Factory.forProtocol(Noting)).addCallback(ports.append)
+    behind: list[Any] = []
+    done = [put_tls_before(port, lambda factory: behind.append(factory) or factory) for port in ports]
+    assert done == [is_encrypted(port) for port in ports] == [True, False]
+    assert behind == [ports[0].factory]
+    assert not put_tls_before(object(), behind.append)
+
+
 def test_nobody_else_reaches_into_twisted() -> None:
-    everyday = {"connected", "disconnecting", "offset", "producer", "transport"}  # other things' names too
+    everyday = {
+        "connected",
+        "disconnecting",
+        "factory",
+        "offset",
+        "producer",
+        "transport",
+    }  # others' names too
     for path in Path(headrace_interface.__file__).parent.rglob("*.py"):
         if path == Path(direct_send.__file__):
             continue

@@ -27,6 +27,16 @@ def test_each_end_is_said_once_with_how_often_it_happened(caplog: pytest.LogCapt
         assert clock.getDelayedCalls() == []
 
 
+def test_the_first_event_may_be_named(caplog: pytest.LogCaptureFixture) -> None:
+    clock = task.Clock()
+    this = Episode(clock, "{peer} begins.", "It ends: {count}.")
+    for peer in ("a", "b"):
+        this.happened(peer=peer)
+    clock.advance(QUIET_SECONDS)
+    this.happened(peer="{c}")
+    assert said(caplog) == ["a begins.", "It ends: 2.", "{c} begins."]
+
+
 def test_what_stops_for_a_moment_has_not_ended(caplog: pytest.LogCaptureFixture) -> None:
     clock = task.Clock()
     this = Episode(clock, "It begins.", "It ends: {count}.")

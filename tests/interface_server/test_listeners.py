@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
 import socket
+import ssl
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hyperframe.frame import SettingsFrame
 from twisted.internet import defer, task
 from twisted.internet.interfaces import IProtocolNegotiationFactory
 
 from headrace_asgi.errors import ConfigurationError
 from headrace_interface.direct_send import DirectTCP, DirectUNIX
 from headrace_interface.http.protocol import HttpProtocol
+from headrace_interface.http2.floods import PREFACE
 from headrace_interface.listeners import HttpFactory, Refusals, describe, listen, make_endpoints
-from tests.support.http_lab import Lab
+from headrace_interface.settings import InterfaceSettings
+from tests.support.http2_lab import fields, head_frame
+from tests.support.http_lab import GET, Lab
 from tests.support.reactors import HandReactor, hand_reactor
 from tests.support.tls import certificate
+
+#: A request of HTTP/2 as the first that a client says.
+BY_HAND = PREFACE + SettingsFrame(0).serialize() + head_frame(1, fields())
 
 
 class Place:
@@ -118,6 +128,57 @@ def test_tls_is_described_and_negotiated(place: Place, tmp_path: Path) -> None:
     assert place.factory.acceptableProtocols() == [b"http/1.1"]
 
 
+def test_tls_that_begins_on_a_plain_port_is_answered_plainly_and_counted(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    [port] = place.listen(port=0)
+    hello, outgoing = ssl.create_default_context(), ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        hello.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="a.example").do_handshake()
+    for _ in range(2):
+        with socket.create_connection(("127.0.0.1", port.getHost().port)) as client:
+            client.sendall(outgoing.read() or b"\x16")
+            place.reactor.until(lambda client=client: select.select([client], [], [], 0)[0])
+            assert client.recv(1000).startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    place.reactor.until(lambda: not place.lab.context.http_shells)
+    [record] = caplog.records
+    assert "127.0.0.1 is closed, because it began TLS on a port that does not speak it" in record.getMessage()
+    assert place.lab.context.counters["tls_on_plain"] == 2
+    place.lab.wait(20)
+    assert caplog.records[-1].getMessage().startswith("2 connections began TLS within")
+
+
+@pytest.mark.filterwarnings("ignore:Passing pyOpenSSL")  # Twisted does
+def test_http2_is_negotiated_before_http1_by_clients_that_offer_it(place: Place, tmp_path: Path) -> None:
+    pem = certificate(tmp_path)
+    lab = place.lab = Lab(InterfaceSettings(http2=True))
+    place.factory = HttpFactory(lab.context, lab.upgrade)
+    [port] = place.listen(strings=[f"ssl:0:interface=127.0.0.1:privateKey={pem}:certKey={pem}"])
+    for offered, chosen in ((["h2", "http/1.1"], "h2"), (["http/1.1"], "http/1.1"), ([], None)):
+        context = ssl.create_default_context(cafile=str(pem))
+        if offered:
+            context.set_alpn_protocols(offered)
+        raw = socket.create_connection(("127.0.0.1", port.getHost().port))
+        raw.setblocking(False)
+        with context.wrap_socket(raw, do_handshake_on_connect=False, server_hostname="127.0.0.1") as client:
+            place.reactor.until(lambda client=client: shaken(client))
+            assert client.selected_alpn_protocol() == chosen
+            asked = len(lab.requests)
+            client.send(BY_HAND if chosen == "h2" else GET)
+            place.reactor.until(lambda asked=asked: len(lab.requests) > asked)
+            version = "2" if chosen == "h2" else "1.1"
+            assert lab.requests[-1].message["http_version"] == version
+
+
+def shaken(client: ssl.SSLSocket) -> bool:
+    """Whether the handshake is over."""
+    try:
+        client.do_handshake()
+    except ssl.SSLWantReadError:
+        return False
+    return True
+
+
 def test_a_port_in_use_is_named(place: Place) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         number = taken.getsockname()[1]
@@ -140,6 +201,28 @@ def test_a_socket_path_that_cannot_be_is_named(place: Place, tmp_path: Path) -> 
 def test_an_endpoint_that_is_not_understood_is_named(text: str) -> None:
     with pytest.raises(ConfigurationError, match=text):
         names(strings=[text])
+
+
+def test_twisteds_own_proxy_protocol_is_refused_since_it_believes_everybody() -> None:
+    with pytest.raises(ConfigurationError, match="--proxy-protocol"):
+        names(strings=["haproxy:tcp:8000"])
+
+
+def test_a_foreign_kind_of_port_has_no_gate() -> None:
+    class Foreign:
+        listens = True
+
+        def stopListening(self) -> None:  # noqa: N802
+            self.listens = False
+
+        def listen(self, factory: Any) -> defer.Deferred[Foreign]:
+            return defer.succeed(self)
+
+    foreign = Foreign()
+    done: list[Any] = []
+    defer.ensureDeferred(listen(("--endpoint x:1", foreign), object(), lambda _: None)).addBoth(done.append)  # type: ignore[arg-type]
+    assert isinstance(done[0].value, ConfigurationError)
+    assert not foreign.listens
 
 
 def test_a_descriptor_must_be_a_listening_socket(tmp_path: Path) -> None:

@@ -45,6 +45,12 @@ def test_verbosity_chooses_the_levels(verbosity: int, shown: list[str], stream: 
     assert [line.split()[-1] for line in stream.getvalue().splitlines()] == shown
 
 
+def test_a_line_can_have_another_format(stream: io.StringIO) -> None:
+    log.configure(1, stream, line="%(levelname)s|%(message)s")
+    logging.getLogger("headrace.interface").info("said")
+    assert stream.getvalue() == "INFO|said\n"
+
+
 def test_verbosity_3_is_a_level_d4(stream: io.StringIO) -> None:
     log.configure(3, stream)
     assert logging.getLogger("headrace").level == logging.DEBUG

@@ -7,6 +7,7 @@ import socket
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from headrace_interface.listeners import make_endpoints
 from headrace_interface.server import Server, _tell_ready
 from headrace_interface.settings import InterfaceSettings
 from tests.support.http_lab import GET, answers, response
+from tests.support.proxy_headers import v1
 from tests.support.reactors import HandReactor, hand_reactor
 from tests.support.recording_port import RecordingPort
 
@@ -147,7 +149,7 @@ def test_an_error_at_the_second_endpoint_gives_up_the_first(reactor: HandReactor
         reactor.until(lambda: done)
         assert done[0].check(ConfigurationError)
         assert port.receiver is None
-        assert server._listening == []
+        assert server.listening == []
 
 
 def test_an_idle_server_ends_at_once(reactor: HandReactor) -> None:
@@ -318,3 +320,47 @@ def test_a_stream_that_ends_during_the_drain_closes_its_connection(reactor: Hand
     reactor.until(lambda: this.statuses, 5)
     assert this.statuses == [0]
     client.close()
+
+
+# Behind a proxy that says for whom each connection is.
+
+BEHIND = InterfaceSettings(
+    proxy_protocol=True, trusted_proxies=(ip_network("127.0.0.0/8"),), max_address_handshakes=1
+)
+
+
+def said_for(host: str) -> bytes:
+    return v1(f"TCP4 {host} 192.0.2.1 5000 443")
+
+
+def test_the_limits_per_address_are_those_of_the_clients_of_a_proxy(reactor: HandReactor) -> None:
+    this = Running(reactor, BEHIND)
+    this.connect(said_for("203.0.113.1") + UPGRADE)
+    reactor.until(lambda: len(this.port.of("websocket.connect")) == 1)
+    assert this.port.of("websocket.connect")[0].message["client"] == ["203.0.113.1", 5000]
+    second = this.connect(said_for("203.0.113.1") + UPGRADE)
+    assert this.read(second, lambda data: b"\r\n\r\n" in data).startswith(b"HTTP/1.1 503 ")
+    this.connect(said_for("203.0.113.2") + UPGRADE)
+    reactor.until(lambda: len(this.port.of("websocket.connect")) == 2)
+    _end(this)
+
+
+def test_the_end_waits_for_a_header_that_is_on_its_way_and_not_for_one_that_never_comes(
+    reactor: HandReactor,
+) -> None:
+    this = Running(reactor, BEHIND)
+    silent, late = this.connect(), this.connect(said_for("203.0.113.1")[:20])
+    reactor.until(lambda: len(this.server.context.http_shells) == 2)
+    last = this.connect(said_for("203.0.113.2") + GET)
+    this.server.stop()
+    late.sendall(said_for("203.0.113.1")[20:] + GET)
+    this.requested(2)
+    for asked in list(this.port.requests):
+        this.server.inboxes[0].reply(asked.local, response())
+    for client in (late, last):
+        (answer,) = answers(this.read(client, lambda data: data.endswith(b"ok")))
+        assert (answer.status, answer.header("Connection")) == (200, "close")
+    assert this.read(silent, lambda data: True) == b""
+    reactor.until(lambda: this.statuses)
+    assert this.statuses == [0]
+    _end(this)

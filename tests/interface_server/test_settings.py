@@ -23,4 +23,6 @@ def test_what_is_sent_fits_into_a_message() -> None:
 
 def test_nobody_is_believed_by_default_s3() -> None:
     assert not InterfaceSettings().proxy_headers
+    assert not InterfaceSettings().proxy_protocol
+    assert InterfaceSettings().root_path_header == b""
     assert InterfaceSettings().trusted_proxies == ()

@@ -109,6 +109,9 @@ def test_an_interface_server_says_where_it_cannot_listen(broken: dict[str, str],
         "--fd 77": "--fd 77 is no open socket",
         "-e tcp:port=http": "--endpoint 'tcp:port=http' is not understood",
         "--access-log /no/such/folder/log": "--access-log /no/such/folder/log cannot be opened",
+        "--static /static/=/no/such/folder": "--static: there is no folder '/no/such/folder'",
+        "--static static": "--static is something like /files/=/srv/files, not 'static'",
+        "--sendfile-root /no/such/folder": "--sendfile-root: there is no folder '/no/such/folder'",
         "--no-such-option": "unrecognized arguments: --no-such-option; see --help",
     }
     command = ("-m", "headrace_interface", "--layer", NOWHERE)

@@ -1,24 +1,49 @@
-"""deploy/supervisord.conf, started for real with the chat behind it."""
+"""deploy/supervisord.conf and supervisord-guide.conf, started for real with the chat behind them."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.support.chat import ROOT, Person, receive_kind
 from tests.support.ports import free_port
-from tests.support.services import RedisServer, skip_or_fail
+from tests.support.proxies import program, start_nginx
+from tests.support.services import RedisServer
 from tests.support.stack import Process, eventually
-from tests.support.wsclient import send_json
+from tests.support.wsclient import open_socket, send_json
 
-CONFIGURATION = ROOT / "deploy" / "supervisord.conf"
+DEPLOY = ROOT / "deploy"
+
+#: The site of the well-known guide: each request is said to be an upgrade, and Host has no port.
+GUIDE_SITE = """
+upstream behind_nginx {{
+    server 127.0.0.1:{behind};
+}}
+server {{
+    listen 127.0.0.1:{port};
+    location / {{
+        try_files $uri @the_rest;
+    }}
+    location @the_rest {{
+        proxy_pass http://behind_nginx;
+        proxy_http_version 1.1;
+        proxy_set_header Upgrade $http_upgrade;
+        proxy_set_header Connection "upgrade";
+        proxy_redirect off;
+        proxy_set_header Host $host;
+        proxy_set_header X-Real-IP $remote_addr;
+        proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+        proxy_set_header X-Forwarded-Host $server_name;
+    }}
+}}
+"""
 
 
 @dataclass
@@ -26,31 +51,33 @@ class Supervised:
     """A running Supervisor."""
 
     process: Process
+    configuration: Path
     port: int
     environment: dict[str, str]
 
     def control(self, *words: str) -> str:
         """What `supervisorctl` answers. Its status is not looked at: `status` has one of its own."""
-        command = [program("supervisorctl"), "-c", str(CONFIGURATION), *words]
+        command = [program("supervisorctl"), "-c", str(self.configuration), *words]
         env = {**os.environ, **self.environment}
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
         return done.stdout + done.stderr
 
 
-def program(name: str) -> str:
-    """A program of the environment that runs the tests, or of the system."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    found = shutil.which(name, path=path)
-    if found is None:
-        skip_or_fail(f"there is no {name}; `make services` installs it")
-    return str(found)
+@pytest.fixture
+def supervised(tmp_path: Path, redis_server: RedisServer) -> Iterator[Supervised]:
+    yield from run_supervised("supervisord.conf", tmp_path, redis_server)
 
 
 @pytest.fixture
-def supervised(tmp_path: Path, redis_server: RedisServer) -> Iterator[Supervised]:
+def guided(tmp_path: Path, redis_server: RedisServer) -> Iterator[Supervised]:
+    yield from run_supervised("supervisord-guide.conf", tmp_path, redis_server)
+
+
+def run_supervised(name: str, tmp_path: Path, redis_server: RedisServer) -> Iterator[Supervised]:
     port = free_port()
     data = tmp_path / "data"
     data.mkdir()
+    configuration = DEPLOY / name
     redis_url = redis_server.tcp_url
     environment = {
         "HEADRACE_PROJECT": str(ROOT / "examples" / "chat"),
@@ -58,6 +85,7 @@ def supervised(tmp_path: Path, redis_server: RedisServer) -> Iterator[Supervised
         "HEADRACE_LAYER": redis_url,
         "HEADRACE_LISTEN": f"127.0.0.1:{port}",
         "HEADRACE_RUN": str(tmp_path),
+        "HEADRACE_LOG": str(tmp_path),
         "CHAT_REDIS_URL": redis_url,
         "CHAT_DATA_DIR": str(data),
     }
@@ -66,10 +94,10 @@ def supervised(tmp_path: Path, redis_server: RedisServer) -> Iterator[Supervised
         subprocess.run(
             command, cwd=environment["HEADRACE_PROJECT"], env={**os.environ, **environment}, check=True
         )
-    arguments = [program("supervisord"), "-n", "-c", str(CONFIGURATION)]
+    arguments = [program("supervisord"), "-n", "-c", str(configuration)]
     process = Process(arguments, environment, tmp_path, "supervisord")
     try:
-        yield Supervised(process, port, environment)
+        yield Supervised(process, configuration, port, environment)
     finally:
         process.end(seconds=60)
         sys.stderr.write(process.output()[-6000:])
@@ -117,3 +145,38 @@ def test_a_file_that_the_output_is_redirected_to_has_every_line_of_everybody(sup
     assert count("INFO spawned: 'headrace-worker1'") == 5
     assert count("INFO stopped: headrace-worker1") == 5
     assert count("INFO spawned: 'headrace-interface0'") == 1
+
+
+def test_the_well_known_guide_serves_on_all_its_sockets(guided: Supervised, tmp_path: Path) -> None:
+    eventually(lambda: Person.if_served(guided.port, "ada"), 30, "the chat answers")
+    for number in range(2):
+        transport = httpx.HTTPTransport(uds=str(tmp_path / f"interface{number}.sock"))
+        with httpx.Client(transport=transport, timeout=20) as client:
+            asked = client.get("http://127.0.0.1/sign-in/", headers={"X-Forwarded-For": f"192.0.2.{number}"})
+        assert asked.status_code == 200
+        log = tmp_path / f"interface{number}.log"
+        eventually(lambda log=log, number=number: f"192.0.2.{number}" in log.read_text())
+    assert guided.control("status").count("RUNNING") == 4
+    assert guided.control("restart", "headrace-interface:*").count("started") == 2
+    assert Person(guided.port, "ada").request("GET", "/whoami/")[0] == 200
+
+
+def test_the_nginx_of_the_well_known_guide_is_understood(guided: Supervised, tmp_path: Path) -> None:
+    eventually(lambda: Person.if_served(guided.port, "ada"), 30, "the chat answers")
+    folder = tmp_path / "nginx"
+    folder.mkdir()
+    port = free_port()
+    nginx = start_nginx(folder, GUIDE_SITE.format(behind=guided.port, port=port))
+    try:
+        # She signs in with a POST.
+        ada = eventually(lambda: Person.if_served(port, "ada"), 20, "the chat answers through nginx")
+        cookie = {"Cookie": ada.cookie_header}
+        with open_socket(
+            port, "/rooms/kitchen/socket/", additional_headers=cookie, origin="http://127.0.0.1"
+        ) as room:
+            receive_kind(room, "posts")
+            send_json(room, {"type": "post", "body": "through the guide"})
+            assert receive_kind(room, "posts")["posts"][0]["body"] == "through the guide"
+    finally:
+        nginx.end()
+        nginx.log.close()

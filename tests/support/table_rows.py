@@ -13,16 +13,16 @@ __all__ = ["Row", "record_moves", "unreached"]
 Row = tuple[Any, Any]
 
 
-def record_moves(monkeypatch: pytest.MonkeyPatch, machine: type[Any]) -> set[Row]:
-    """The set of all rows asked for from now on, of every machine of this class (`_move` takes the event)."""
+def record_moves(monkeypatch: pytest.MonkeyPatch, machine: type[Any], through: str = "_move") -> set[Row]:
+    """The set of all rows asked for from now on, of every machine of this class; `through` takes events."""
     moves: set[Row] = set()
-    move = machine._move
+    move = getattr(machine, through)
 
     def recording(self: Any, event: Any, *more: Any) -> Any:
         moves.add((self.state, event))
         return move(self, event, *more)
 
-    monkeypatch.setattr(machine, "_move", recording)
+    monkeypatch.setattr(machine, through, recording)
     return moves
 
 

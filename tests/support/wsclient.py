@@ -10,7 +10,7 @@ from websockets.sync.client import ClientConnection, connect
 __all__ = ["open_socket", "receive_json", "send_json"]
 
 
-def open_socket(port: int, path: str, **options: Any) -> ClientConnection:
+def open_socket(port: int, path: str, scheme: str = "ws", **options: Any) -> ClientConnection:
     """Open a socket to the interface server on a loopback port; closed by the caller."""
     options = {
         "open_timeout": 20,
@@ -20,7 +20,7 @@ def open_socket(port: int, path: str, **options: Any) -> ClientConnection:
         "legacy": True,
         **options,
     }
-    return connect(f"ws://127.0.0.1:{port}{path}", **options)
+    return connect(f"{scheme}://127.0.0.1:{port}{path}", **options)
 
 
 def send_json(socket: ClientConnection, content: Any) -> None:

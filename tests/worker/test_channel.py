@@ -151,6 +151,11 @@ def test_it_is_said_once_for_each_key_and_consumer(caplog: pytest.LogCaptureFixt
     assert "; known are accept, bytes, close, content, " in second
 
 
+def test_the_keys_of_another_protocol_are_its_own(caplog: pytest.LogCaptureFixture) -> None:
+    Channel(f"{REPLY.partition('!')[0]}!.client", channel_layer=layer_with([])).send({"data": b"x"})
+    assert caplog.messages == []
+
+
 def test_code_outside_of_consumers_is_told_too(caplog: pytest.LogCaptureFixture) -> None:
     Channel(REPLY, channel_layer=layer_with([])).send({"closed": True})
     assert caplog.messages[0].startswith("Code outside of consumers sent the unknown key 'closed'")

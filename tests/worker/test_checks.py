@@ -190,6 +190,9 @@ def test_channels_of_ones_own_are_no_misspelling(settings: Any) -> None:
         "chat.messages",
         "http.disconnect",
         "websocket.receive",
+        "udp.receive",
+        "mqtt.disconnect",
+        "line.receive",
     ]
     settings.CHANNEL_LAYERS = layers_with([route(names, consumer)])
     assert check_layers(None) == []

@@ -14,7 +14,13 @@ from collections.abc import Iterable
 from headrace_asgi import messages
 from headrace_asgi.contract import ChannelLayer
 from headrace_asgi.later import Delay, Moment
-from headrace_asgi.names import PROCESS_PREFIX, require_channel_name, require_group_name
+from headrace_asgi.names import (
+    OTHER_PROTOCOL,
+    PROCESS_PREFIX,
+    local_part,
+    require_channel_name,
+    require_group_name,
+)
 
 from . import outbox, takers
 from .asgi import DEFAULT_CHANNEL_LAYER, channel_layers
@@ -210,6 +216,8 @@ def _tell_unknown(name: str, content: Content) -> None:
 
     The interface server refuses such a reply, and its log is not where the author looks.
     """
+    if local_part(name).startswith(OTHER_PROTOCOL):
+        return
     collecting = outbox.current()
     speaker = "Code outside of consumers" if collecting is None else collecting.origin
     for key in content.keys() - _REPLY_KEYS:

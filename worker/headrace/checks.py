@@ -48,7 +48,7 @@ _REDIS_PORT = 6379
 _SENT = [
     kind.channel
     for kind in KINDS
-    if kind.channel.startswith(("http.", "websocket.")) and "?" not in kind.channel
+    if kind.channel.startswith(("http.", "websocket.", "udp.")) and "?" not in kind.channel
 ]
 #: How much a name must be like one of them to be taken for a slip (difflib's ratio).
 _LIKELY = 0.8
@@ -124,7 +124,7 @@ def _check_channel_names(setting: str, names: set[str]) -> Found:
             continue
         if name in _SENT:
             continue
-        likely = difflib.get_close_matches(name.lower(), _SENT, n=1, cutoff=_LIKELY)
+        likely = _likely(name.lower())
         if likely or name.startswith(("http.", "websocket.")):
             found.append(
                 checks.Warning(
@@ -134,6 +134,15 @@ def _check_channel_names(setting: str, names: set[str]) -> Found:
                 )
             )
     return found
+
+
+def _likely(name: str) -> list[str]:
+    """The channel of an interface server that was meant; none for one of another protocol."""
+    found = difflib.get_close_matches(name, _SENT, n=1, cutoff=_LIKELY)
+    protocol, full_stop, _ = name.partition(".")
+    if not full_stop:
+        return found
+    return [each for each in found if difflib.get_close_matches(protocol, [each.partition(".")[0]])]
 
 
 def check_app_order(app_configs: Apps, **kwargs: object) -> Found:

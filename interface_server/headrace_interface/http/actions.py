@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..files.answer import Wanted
+
 __all__ = [
     "Action",
     "AnswerError",
@@ -17,6 +19,7 @@ __all__ = [
     "NoteFull",
     "NoteLate",
     "Part",
+    "PassOn",
     "SendRequest",
     "Shed",
     "Start",
@@ -90,6 +93,14 @@ class Last:
     keep_alive: bool
 
 
+@dataclass(slots=True)
+class PassOn:
+    """Let this file be the response; `credit_channel` is that of the one that it replaces."""
+
+    wanted: Wanted
+    credit_channel: object
+
+
 @dataclass(frozen=True, slots=True)
 class GiveCredit:
     """Tell the sender of the parts how far the client is, if it wants to know."""
@@ -154,6 +165,7 @@ Action = (
     | Start
     | Part
     | Last
+    | PassOn
     | GiveCredit
     | NoteFull
     | NoteLate

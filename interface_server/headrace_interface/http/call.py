@@ -14,11 +14,16 @@ from typing import Any
 from headrace_asgi import control, messages
 from headrace_asgi.contract import Outcome
 from headrace_asgi.envelope import Message
+from headrace_asgi.errors import BadMessage
 from headrace_asgi.limits import DEFAULT_EXPIRY_SECONDS
 
 from ..access_log import escape
 from ..context import ServerContext
 from ..deadlines import takeable_seconds
+from ..files.answer import Wanted
+from ..files.file_call import FileCall
+from ..files.mounts import mount_of, name_below, undecoded_path
+from ..files.redirect import redirected
 from .actions import (
     AnswerError,
     Await,
@@ -31,6 +36,7 @@ from .actions import (
     NoteFull,
     NoteLate,
     Part,
+    PassOn,
     SendRequest,
     Shed,
     Start,
@@ -40,13 +46,13 @@ from .actions import (
 )
 from .credit import ResponseCredit, tell_closed
 from .exchange import Actions, Event, HttpExchange, RequestState
-from .head import Refused
+from .head import Framing, Refused, RequestHead
 from .parser import Incoming
-from .stream import Stream
+from .stream import Stream, StreamCall
 from .upload import Upload
 from .writer import RETRY_AFTER, simple_response
 
-__all__ = ["Call"]
+__all__ = ["Call", "call_for"]
 
 logger = logging.getLogger("headrace.interface")
 
@@ -130,6 +136,42 @@ class Call:
         event = Event.BEGIN if context.layer_up else Event.BEGIN_WITHOUT_LAYER
         self._act(self._exchange.happened(event), tell=False)
 
+    @property
+    def awaits_layer(self) -> bool:
+        """Whether the layer has yet to say whether it took the request, or is away."""
+        return self._message is not None
+
+    def as_plain(self) -> Message | None:
+        """What `resumed` needs; None for a request that cannot be handed over as it is now."""
+        exchange, credit = self._exchange.as_plain(), self._credit and self._credit.as_plain()
+        half_sent = self._message is not None or self._upload is not None or not self.incoming.complete
+        if exchange is None or half_sent or (self._credit is not None and credit is None):
+            return None
+        return {
+            "local": self._local,
+            "head": self.incoming.head.as_plain(),
+            "exchange": exchange,
+            "credit": credit,
+            "moved_at": self._moved_at,
+            "due": self.due,
+            "status": self._status,
+            "sent_bytes": self._sent_bytes,
+        }
+
+    @classmethod
+    def resumed(cls, context: ServerContext, stream: Stream, plain: Message) -> Call:
+        """The call that another image of the process had. The stream looks at `due` afterwards."""
+        call = cls(context, stream, Incoming(RequestHead.from_plain(plain["head"]), Framing(), None))
+        context.connections.remove(call._local)
+        call._local = plain["local"]
+        context.connections.resume(call._local, call)
+        call._exchange.resume(plain["exchange"])
+        if plain["credit"] is not None:
+            call._credit = ResponseCredit.resumed(context, plain["credit"])
+        call._moved_at, call.due = plain["moved_at"], plain["due"]
+        call._status, call._sent_bytes = plain["status"], plain["sent_bytes"]
+        return call
+
     def turn_away(self) -> None:
         """Answer 503 without asking anybody."""
         self._happened(Event.TURNED_AWAY)
@@ -151,10 +193,23 @@ class Call:
         if exchange.state is _STREAMING:
             room_bytes = self._backlog_limit() - self._stream.write_buffer.queued_bytes
             self._act(exchange.part(message, room_bytes))
+        elif (wanted := self._redirected(message)) is not None:
+            self._act(exchange.redirected(wanted, message.get("credit_channel")))
         else:
             # A request that was not read to its end leaves bytes behind that are no next request.
             keep_alive = self.incoming.head.keep_alive and not context.draining and self.incoming.complete
             self._act(exchange.response(message, keep_alive, context.date(), context.settings.server_name))
+
+    def _redirected(self, message: Message) -> Wanted | None:
+        """The file that a response names; none if the response breaks the specification."""
+        settings = self._context.settings
+        if not settings.internal and settings.sendfile_root is None:
+            return None
+        try:
+            checked = messages.HTTP_RESPONSE.check(message)
+        except BadMessage:
+            return None
+        return redirected(settings, checked["status"], checked["headers"])
 
     def group_message(self, message: Message, frame_cache: dict[Any, Any]) -> None:
         """A reply channel that was added to a group: the same as a reply."""
@@ -322,6 +377,11 @@ class Call:
             self._credit = None
         self._done(action.keep_alive)
 
+    def _pass_on(self, action: PassOn) -> None:
+        tell_closed(self._context, action.credit_channel)
+        self._let_go()
+        self._stream.call_replaced(FileCall(self._context, self._stream, self.incoming, action.wanted))
+
     def _shed(self, action: Shed) -> None:
         context = self._context
         why = context.request_watch.text if context.settings.debug else ""
@@ -425,6 +485,7 @@ _DOES: dict[type, Callable[[Call, Any], None]] = {
     Start: Call._start,
     Part: Call._part,
     Last: Call._last,
+    PassOn: Call._pass_on,
     GiveCredit: Call._give_credit,
     NoteFull: Call._note_full,
     NoteLate: Call._note_late,
@@ -435,6 +496,18 @@ _DOES: dict[type, Callable[[Call, Any], None]] = {
     TellLeft: Call._tell_left,
     LetGo: Call._leave,
 }
+
+
+def call_for(context: ServerContext, stream: Stream, incoming: Incoming) -> StreamCall:
+    """The call for a request: a worker's, or that of a static file."""
+    mounts = context.settings.static
+    if mounts:
+        head = incoming.head
+        mount = mount_of(mounts, head.path)
+        if mount is not None:
+            name = name_below(mount, head.path, undecoded_path(head.target))
+            return FileCall(context, stream, incoming, Wanted(mount.folder, name))
+    return Call(context, stream, incoming)
 
 
 def _ignore(outcome: Outcome) -> None:

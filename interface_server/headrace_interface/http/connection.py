@@ -270,6 +270,23 @@ class HttpConnection:
         self._linger = False
 
     @property
+    def paused(self) -> bool:
+        """Whether the client is not read from."""
+        return self._paused
+
+    @property
+    def may_be_handed_over(self) -> bool:
+        """Whether it is between two requests, or one is with its call and nothing came behind that."""
+        parser = self._parser
+        if parser.in_head or parser.in_body or parser.ready or parser.refused or self._paused or self._kept:
+            return False
+        return self.state is _READY or self.state is _ANSWERING
+
+    def resume(self, incoming: Incoming) -> None:
+        """A request is with its call, as it was in another image of the process."""
+        self.state, self._incoming = _ANSWERING, incoming
+
+    @property
     def busy(self) -> bool:
         """Whether a request is being received or answered."""
         return self._deadline.expected not in (Expected.REQUEST, Expected.CLOSE)

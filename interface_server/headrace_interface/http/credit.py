@@ -46,6 +46,19 @@ class ResponseCredit:
         self._expected = False
         self._retries = _RETRIES
 
+    def as_plain(self) -> Message | None:
+        """What `resume` needs; None while something is being told."""
+        if self._in_flight:
+            return None
+        return {"channel": self._channel, "taken": self._taken_bytes}
+
+    @classmethod
+    def resumed(cls, context: ServerContext, plain: Message) -> ResponseCredit:
+        """The credit that another image of the process gave."""
+        credit = cls(context, plain["channel"])
+        credit._taken_bytes = plain["taken"]
+        return credit
+
     def taken(self, total_bytes: int) -> None:
         """The client has taken this much of the content; told when it is worth a message."""
         if total_bytes - self._taken_bytes >= RESPONSE_CREDIT_BYTES:

@@ -25,6 +25,7 @@ from headrace_asgi.envelope import Message
 from headrace_asgi.errors import BadMessage
 
 from ..deadlines import RUNNING_NOTICE_SECONDS
+from ..files.answer import Wanted
 from .actions import (
     Action,
     AnswerError,
@@ -38,6 +39,7 @@ from .actions import (
     NoteFull,
     NoteLate,
     Part,
+    PassOn,
     SendRequest,
     Shed,
     Start,
@@ -87,6 +89,8 @@ class Event(StrEnum):
     START = "start"
     PART = "part"
     LAST = "last"
+    #: The response is a file that is sent from here.
+    REDIRECTED = "redirected"
     #: The reply cannot be used, or nobody will reply, or the layer or the client broke off the request.
     FAILED = "failed"
     DEADLINE = "deadline"
@@ -119,6 +123,8 @@ class RequestStep(StrEnum):
     PART = "part"
     #: Write the last part.
     LAST = "last"
+    #: Let a file be the response.
+    PASS_ON = "pass on"
     #: Tell the worker how far its client is.
     CREDIT = "credit"
     #: Note that the channel is full.
@@ -152,6 +158,7 @@ _LEFT = (RequestStep.TELL_LEFT, RequestStep.LEAVE)
 _REPLIES: _Row = {
     _E.WHOLE: (_S.DONE, (RequestStep.WHOLE,)),
     _E.START: (_S.STREAMING, _START),
+    _E.REDIRECTED: (_S.DONE, (RequestStep.PASS_ON,)),
     _E.FAILED: (_S.DONE, (RequestStep.FAIL,)),
     _E.CLIENT_LEFT: (_S.DONE, _LEFT),
 }
@@ -257,6 +264,10 @@ _WHOLE, _PART, _SENT = _E.WHOLE, _E.PART, Outcome.SENT
 _OUTCOMES = {Outcome.FULL: _E.FULL, Outcome.UNAVAILABLE: _E.NOT_SENT, Outcome.UNKNOWN: _E.UNKNOWN}
 
 
+#: The layer has the request, and its answer is awaited, or the next part of it.
+_HANDED_OVER = frozenset((_S.QUEUED, _S.UNSURE, _S.RUNNING, _STREAMING))
+
+
 class HttpExchange:
     """The state of one request. Every method takes what happened and answers what to do, in order."""
 
@@ -268,6 +279,19 @@ class HttpExchange:
         self._http_version = http_version
         #: Of a response in parts.
         self._writer: ResponseWriter | None = None
+
+    def as_plain(self) -> Message | None:
+        """What `resume` needs; None before the layer has the request, and after its end."""
+        if self.state not in _HANDED_OVER:
+            return None
+        return {"state": self.state.value, "writer": self._writer and self._writer.as_plain()}
+
+    def resume(self, plain: Message) -> None:
+        """Wait for what another one waited for."""
+        self.state = RequestState(plain["state"])
+        if plain["writer"] is not None:
+            self._writer = ResponseWriter(self._method, self._http_version, keep_alive=False)
+            self._writer.resume(plain["writer"])
 
     @property
     def open(self) -> bool:
@@ -321,6 +345,10 @@ class HttpExchange:
             return self.failed(500, str(error), message.get("credit_channel"))
         self._writer = writer
         return self._move(Event.START, Start(data, status, len(content), checked["credit_channel"]))
+
+    def redirected(self, wanted: Wanted, credit_channel: object) -> Actions:
+        """The first message names a file that is sent from here in its place."""
+        return self._move(Event.REDIRECTED, PassOn(wanted, credit_channel))
 
     def part(self, message: Message, room_bytes: int) -> Actions:
         """A further message on the reply channel; `room_bytes` may be written behind what waits already."""

@@ -1,12 +1,14 @@
-"""The head of an HTTP/1 request: what the parser found, checked and put into the form messages have.
+"""The head of a request: what the parser found, checked and put into the form messages have.
 
 Pure. llhttp (through httptools) is strict about syntax; what it leaves to its user is decided here: RFC 9112
-(HTTP/1.1) and RFC 9110 (semantics), with the bytes that let headers be smuggled refused.
+(HTTP/1.1) and RFC 9110 (semantics), with the bytes that let headers be smuggled refused. What HTTP/2 says in
+another way is read in `http2.fields`, and comes here in the words of HTTP/1.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -48,6 +50,17 @@ class RequestHead:
     root_path: str
     keep_alive: bool
 
+    def as_plain(self) -> list[Any]:
+        """All of it as plain values, which make it again."""
+        return [getattr(self, each.name) for each in fields(self)]
+
+    @classmethod
+    def from_plain(cls, plain: Sequence[Any]) -> RequestHead:
+        """The head that said this of itself."""
+        head = cls(*plain)
+        head.headers = [(name, value) for name, value in head.headers]
+        return head
+
     def header(self, name: bytes) -> bytes | None:
         """The first value of a header, by its lower-case name, or None."""
         for known, value in self.headers:
@@ -68,7 +81,7 @@ class Endpoints:
     client: list[Any] | None
     server: list[Any] | None
     root_path: str
-    #: Whether the peer is a proxy whose `X-Forwarded-*` are believed.
+    #: Whether the peer is a proxy whose headers about its client are believed.
     trusted: bool = False
 
 
@@ -86,6 +99,9 @@ class Framing:
 
 
 _NO_BODY = Framing()
+
+#: The parser says 2.0 of a request line that claims it; 2 is said by HTTP/2 itself.
+_VERSIONS = frozenset(("1.1", "1.0", "2"))
 
 #: Headers that decide about framing and connection.
 _WATCHED = frozenset((b"host", b"content-length", b"transfer-encoding", b"expect", b"upgrade", b"connection"))
@@ -110,13 +126,13 @@ def read_head(
 
     Raises Refused. `endpoints.trusted` is not looked at here: see `forwarded`.
     """
-    if http_version != "1.1" and http_version != "1.0":
+    if http_version not in _VERSIONS:
         raise Refused(505, "Only HTTP/1.1 and HTTP/1.0 are spoken here.")
     if b"".join([value for _, value in headers]).translate(None, SAFE_VALUE_BYTES):
         raise Refused(400, "A header value has control characters.")
     kept, watched = _sorted_out(headers)
     path, query_string = _split_target(method, target, watched, kept)
-    if http_version == "1.1" and b"host" not in watched:
+    if http_version != "1.0" and b"host" not in watched:
         raise Refused(400, "A request needs exactly one Host header.")
     if b"host" in watched and not HOST.fullmatch(watched[b"host"]):
         raise Refused(400, "The Host header is no host.")
@@ -216,7 +232,7 @@ def _read_framing(method: str, http_version: str, watched: dict[bytes, bytes]) -
     expect = watched.get(b"expect", b"").lower()
     if expect not in (b"", b"100-continue"):
         raise Refused(417, "Only 100-continue can be expected of this server.")
-    waits = bool(expect) and http_version == "1.1" and length != 0
+    waits = bool(expect) and http_version != "1.0" and length != 0
     if not (length or waits or upgrade):
         return _NO_BODY
     return Framing(length, waits, upgrade)

@@ -16,10 +16,16 @@ from .body import RequestBody, too_large
 from .head import CHUNKED, Endpoints, Framing, Refused, RequestHead, read_head
 from .spool import Bodies, Spool
 
-__all__ = ["Incoming", "RequestParser"]
+__all__ = ["Incoming", "RequestParser", "SpokeTls"]
 
 #: Requests of one `feed` that may wait; a feed of 4 KiB holds fewer.
 _MAX_READY = 256
+#: The first byte of a TLS client (RFC 8446 5.1), which no request begins with.
+_TLS_HANDSHAKE = b"\x16"
+
+
+class SpokeTls(Refused):
+    """A client that began TLS, where HTTP is spoken without."""
 
 
 class Incoming:
@@ -95,7 +101,7 @@ class RequestParser:
             self.refused = self._reason(error)
             return
         except httptools.HttpParserError as error:
-            self.refused = self._syntax(error)
+            self.refused = self._syntax(error, data)
             return
         # One header or trailer that never ends is collected inside llhttp, where `on_header` does not see it.
         # Where something else ended in these bytes, nobody knows how many of them are the next head's.
@@ -123,10 +129,12 @@ class RequestParser:
         if rest:
             self.feed(rest)
 
-    def _syntax(self, error: Exception) -> Refused:
+    def _syntax(self, error: Exception, data: bytes) -> Refused:
         if self.ready and not self.ready[-1].head.keep_alive and not self.in_head and self.in_body is None:
             # Bytes after `Connection: close`: not a request, so there is nothing to answer.
             return Refused(0, str(error))
+        if data.startswith(_TLS_HANDSHAKE) and not self._url and self.in_body is None:
+            return SpokeTls(400, "This port speaks HTTP without TLS: its addresses begin with http://.")
         if isinstance(error, httptools.HttpParserInvalidMethodError):
             return Refused(400, "The request method is not known.")
         return Refused(400, f"This is not HTTP/1.1: {error}.")
@@ -179,7 +187,7 @@ class RequestParser:
             self.endpoints,
         )
         if self.endpoints.trusted:
-            forwarded.apply(head, settings.trusted_proxies)
+            forwarded.apply(head, settings)
         body = None
         if framing.body_bytes:
             limit = settings.max_body_bytes

@@ -11,10 +11,13 @@ from typing import Any, Protocol
 from twisted.internet.interfaces import ISSLTransport
 from twisted.python.failure import Failure
 
+from headrace_asgi.envelope import Message
+
 from ..context import ServerContext
+from ..direct_send import unsent_bytes
 from ..forwarded import endpoints_of
 from ..write_buffer import WriteBuffer
-from .call import Call
+from .call import Call, call_for
 from .connection import (
     Abort,
     Action,
@@ -31,6 +34,8 @@ from .connection import (
     TurnAway,
 )
 from .head import RequestHead
+from .parser import SpokeTls
+from .stream import StreamCall
 from .writer import CONTINUE, simple_response
 
 __all__ = ["HttpProtocol", "SocketFactory"]
@@ -71,7 +76,7 @@ class HttpProtocol:
         self.due = self.watched = math.inf
         #: When the client has to have read some of what waits for it.
         self._write_due = math.inf
-        self._call: Call | None = None
+        self._call: StreamCall | None = None
         self._socket: _UpgradedShell | None = None
 
     # Called by Twisted.
@@ -110,13 +115,64 @@ class HttpProtocol:
         self.write_buffer.stop()
         self._do(self._connection.lost())
 
+    def leave(self) -> None:
+        """No byte came yet, and another protocol is spoken on the connection: this object is done."""
+        self._context.http_shells.discard(self)
+        self._context.timers.forget(self)
+        self.write_buffer.stop()
+        self._do(self._connection.lost())
+
+    # Called for another image of the process, or by it.
+
+    @property
+    def place(self) -> ServerContext:
+        """Where its request goes."""
+        return self._context
+
+    @property
+    def reads(self) -> bool:
+        """Whether its client may send more now."""
+        return not self._connection.paused
+
+    @property
+    def awaits_layer(self) -> bool:
+        """Whether the layer has yet to say whether it took the request."""
+        return isinstance(self._call, Call) and self._call.awaits_layer
+
+    def as_plain(self) -> Message | None:
+        """What `resume` needs; None for a connection that cannot be handed over as it is now.
+
+        Of one that is a WebSocket's that is what its shell says.
+        """
+        unsent = unsent_bytes(self.transport, self.write_buffer.queued())
+        call = self._call.as_plain() if isinstance(self._call, Call) else None
+        if unsent is None or not self._connection.may_be_handed_over or (self._call and call is None):
+            return None
+        return {"unsent": unsent, "call": call}
+
+    def resume(self, plain: Message) -> None:
+        """Be the connection that another one was; behind `makeConnection`."""
+        if plain["unsent"]:
+            self.write_buffer.write(plain["unsent"])
+        if plain["call"] is not None:
+            call = Call.resumed(self._context, self, plain["call"])
+            self._call = call
+            self._connection.resume(call.incoming)
+        self._settle(self.write_buffer.backlogged)
+
     # Called by the call.
 
     def call_moved(self) -> None:
         """The call's deadline or its need to pause the client changed."""
         self._settle(self.write_buffer.backlogged)
 
-    def call_done(self, call: Call, keep_alive: bool) -> None:
+    def call_replaced(self, call: StreamCall) -> None:
+        """Another call answers the request."""
+        self._call = call
+        call.begin()
+        self._settle(self.write_buffer.backlogged)
+
+    def call_done(self, call: StreamCall, keep_alive: bool) -> None:
         """The response is on its way."""
         self._call = None
         self._connection.answered(keep_alive, self._context.draining)
@@ -167,11 +223,11 @@ class HttpProtocol:
             _DOES[action.__class__](self, action)
 
     def _begin(self, action: Begin) -> None:
-        self._call = call = Call(self._context, self, action.incoming)
+        self._call = call = call_for(self._context, self, action.incoming)
         call.begin()
 
     def _turn_away(self, action: TurnAway) -> None:
-        self._call = call = Call(self._context, self, action.incoming)
+        self._call = call = call_for(self._context, self, action.incoming)
         call.turn_away()
 
     def _continue(self, action: Continue) -> None:
@@ -189,6 +245,8 @@ class HttpProtocol:
     def _refuse(self, action: Refuse) -> None:
         refused, context = action.refused, self._context
         context.counters[f"refused_{refused.status}"] += 1
+        if isinstance(refused, SpokeTls):
+            context.tls_on_plain("a unix socket" if action.client is None else str(action.client[0]))
         if context.access_log is not None:
             context.access_log.refused(action.client, refused.status)
         self.write_buffer.write(

@@ -1,4 +1,4 @@
-"""The bytes of an HTTP/1.1 response. Pure.
+"""The bytes of an HTTP/1.1 response, or the fields and content of one of HTTP/2. Pure.
 
 Headers that come from the application are checked before they are written. Those that describe the
 connection (`connection`, `transfer-encoding`, …) are ours; the application's are left out, except that its
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from http import HTTPStatus
+from typing import Any
 
 from headrace_asgi.errors import PeerError
 
@@ -18,7 +19,9 @@ __all__ = [
     "CONTINUE",
     "RETRY_AFTER",
     "BadResponse",
+    "Headed",
     "ResponseWriter",
+    "headed",
     "response_head",
     "simple_response",
 ]
@@ -43,6 +46,25 @@ _LAST_CHUNK = b"0\r\n\r\n"
 
 class BadResponse(PeerError):
     """The application's response cannot be written as it is; the text says why."""
+
+
+class Headed(bytes):
+    """The first bytes of a response's content on HTTP/2, with the fields of its head beside them.
+
+    Whoever writes bytes passes it on as such; the stream finds the fields (RFC 9113 8.3.2).
+    """
+
+    fields: list[tuple[bytes, bytes]]
+
+    def __add__(self, more: Any) -> Headed:
+        return headed(self.fields, bytes(self) + more)
+
+
+def headed(fields: list[tuple[bytes, bytes]], content: bytes) -> Headed:
+    """Content with its head beside it."""
+    made = Headed(content)
+    made.fields = fields
+    return made
 
 
 class _Fields:
@@ -103,6 +125,14 @@ class ResponseWriter:
         self._silent = False
         self._left: int | None = None
 
+    def as_plain(self) -> list[Any]:
+        """How far a response in parts is."""
+        return [self._chunked, self._silent, self._left, self.keep_alive]
+
+    def resume(self, plain: Sequence[Any]) -> None:
+        """Go on with a response in parts."""
+        self._chunked, self._silent, self._left, self.keep_alive = plain
+
     def whole(
         self,
         status: int,
@@ -137,7 +167,7 @@ class ResponseWriter:
         """The head of a response whose body comes in parts.
 
         Its length is the application's Content-Length; without one the body is chunked, or on HTTP/1.0 ended
-        by closing the connection.
+        by closing the connection. On HTTP/2 the stream says where it ends.
         """
         fields = _Fields(headers)
         self._silent = status in (204, 304) or self.method == "HEAD"
@@ -146,7 +176,7 @@ class ResponseWriter:
         if length is None and not self._silent:
             if self._version == "1.0":
                 self.keep_alive = False
-            else:
+            elif self._version != "2":
                 self._chunked = True
                 fields.lines.append(b"Transfer-Encoding: chunked\r\n")
         return self._head(status, fields, length, date, server)
@@ -179,8 +209,10 @@ class ResponseWriter:
             lines.append(b"Content-Length: %d\r\n" % length)
         if not fields.dated:
             lines.append(b"Date: %b\r\n" % date)
-        if not fields.served:
+        if server and not fields.served:
             lines.append(b"Server: %b\r\n" % server)
+        if self._version == "2":
+            return headed(_stream_fields(status, lines), b"")
         if not self.keep_alive:
             lines.append(b"Connection: close\r\n\r\n")
         elif self._version == "1.0":
@@ -189,6 +221,18 @@ class ResponseWriter:
             lines.append(b"\r\n")
         first = _STATUS_LINES.get(status) or b"HTTP/1.1 %d Unknown\r\n" % status
         return first + b"".join(lines)
+
+
+def _stream_fields(status: int, lines: Iterable[bytes]) -> list[tuple[bytes, bytes]]:
+    """Lines as fields of HTTP/2: names in lower case, values without space around (RFC 9113 8.2)."""
+    fields = [(b":status", b"%d" % status)]
+    for line in lines:
+        name, _, value = line.partition(b": ")
+        name = name.lower()
+        # The last of those that are about a connection of HTTP/1; HTTP/1 itself does not know it.
+        if name != b"proxy-connection":
+            fields.append((name, value.strip(b" \t\r\n")))
+    return fields
 
 
 def response_head(

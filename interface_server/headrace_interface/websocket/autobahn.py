@@ -20,12 +20,16 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from weakref import WeakKeyDictionary
 
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
-from autobahn.websocket.compress import PerMessageDeflateOffer, PerMessageDeflateOfferAccept
+from autobahn.websocket.compress import (
+    PerMessageDeflate,
+    PerMessageDeflateOffer,
+    PerMessageDeflateOfferAccept,
+)
 
 from headrace_asgi.close_codes import NO_CODE
 
 from .actions import Headers
-from .frames import close_body, end_of_frames, take_controls, take_messages
+from .frames import client_frame, close_body, end_of_frames, take_controls, take_messages
 from .handshake import Offer, canonical_head
 
 if TYPE_CHECKING:
@@ -64,6 +68,10 @@ _SLICE_BYTES = 256
 _INFLATED_BYTES = 128 * 1024
 #: Slices of one client's bytes in a turn of the reactor, with at most 86 frames: others wait 1 ms for them.
 _TURN_SLICES = 2
+#: RFC 6455 5.2: those above are of control frames.
+_LAST_DATA_OPCODE = 7
+#: A handshake that nobody sees.
+_PLAIN_OFFER = Offer(b"AAAAAAAAAAAAAAAAAAAAAA==", (), "")
 #: Pieces of a message that are kept apart; a piece of one byte takes 40.
 _MOST_PIECES = 1024
 
@@ -84,7 +92,9 @@ BEYOND_THE_INTERFACE: Mapping[str, str] = {
     "consumeData": "stops where the client is to wait; else there is no bound on what is inflated",
     "current_frame": "whether a frame was begun; else frames are read from their middle",
     "current_frame_masker": "how much of a frame was read; else slices do not end with the frame",
+    "control_frame_data": "what came of a control frame; else an upgrade loses the beginning of a ping",
     "data": "what Autobahn has yet to read; else bytes are lost between it and the fast path",
+    "frame_data": "what came of a frame; else an upgrade loses the beginning of a message",
     "failedByMe": "messages behind a violation are dropped; else they reach the application",
     "inside_message": "whether fragments follow; else a message among them is read as plain",
     "is_closed": "two Deferreds that nobody waits for are not made; else a socket weighs 1 KB more",
@@ -281,6 +291,24 @@ class SocketProtocol(WebSocketServerProtocol):
             data, self.data = self.data + data, b""
         return data
 
+    def begun(self) -> bytes | None:
+        """What a socket has to be fed to be where this one is: all that came of messages that are not whole.
+
+        None if that cannot be said: of a compressed message only what it became is kept.
+        """
+        if self.inside_message and self._isMessageCompressed:
+            return None
+        frame: Any = self.current_frame
+        earlier = b""
+        if self.inside_message and (frame is None or frame.opcode > _LAST_DATA_OPCODE or not frame.opcode):
+            whole = b"".join(self.message_data)
+            earlier = client_frame(2 if self.message_is_binary else 1, False, bytes(4), len(whole), whole)
+        if frame is None:
+            return earlier + self.data + self.later
+        came = self.control_frame_data if frame.opcode > _LAST_DATA_OPCODE else self.frame_data
+        begun = client_frame(frame.opcode, frame.fin, frame.mask, frame.length, b"".join(came or ()))
+        return earlier + begun + self.data + self.later
+
     def _read(self, data: bytes) -> bytes:
         """Read until the turn or the reader's patience is over; what is left."""
         if self.data and self.current_frame is None:
@@ -369,6 +397,14 @@ class SocketProtocol(WebSocketServerProtocol):
         compress = self._perMessageCompress
         return compress.server_max_window_bits if compress is not None else 0
 
+    @property
+    def both_window_bits(self) -> tuple[int, int] | None:
+        """The largest windows of server and client, if messages may be compressed."""
+        compress = self._perMessageCompress
+        return (
+            None if compress is None else (compress.server_max_window_bits, compress.client_max_window_bits)
+        )
+
     def slim(self) -> None:
         """Keep what is this socket's own; the rest is found on the class."""
         own = self.__dict__
@@ -419,6 +455,22 @@ class SocketFactory(WebSocketServerFactory):
         socket.slim()
         return socket
 
+    def resume(
+        self,
+        reader: SocketListener,
+        writer: FrameWriter,
+        transport: ITransport,
+        window_bits: tuple[int, int] | None,
+    ) -> SocketProtocol:
+        """A socket that is open already; `window_bits` of the server and the client, if it may compress."""
+        socket = self._shake_hands(reader, None, _Nowhere(), _PLAIN_OFFER, None, ())
+        socket.writer, socket.transport = writer, transport
+        if window_bits is not None:
+            compress: Any = PerMessageDeflate
+            socket._perMessageCompress = compress(True, True, True, *window_bits, None)
+        socket.slim()
+        return socket
+
     def _shake_hands(
         self,
         reader: SocketListener | None,
@@ -441,8 +493,7 @@ class SocketFactory(WebSocketServerFactory):
 
     def _share_defaults(self) -> None:
         """Open a socket to nobody and keep on the class what every open socket holds."""
-        offer = Offer(b"AAAAAAAAAAAAAAAAAAAAAA==", (), "")
-        model = self._shake_hands(None, None, _Nowhere(), offer, None, ())
+        model = self._shake_hands(None, None, _Nowhere(), _PLAIN_OFFER, None, ())
         for name, value in vars(model).items():
             if name not in _OWN:
                 setattr(self.protocol, name, value)

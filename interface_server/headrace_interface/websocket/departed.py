@@ -34,6 +34,11 @@ class Departed:
         """How many of an address are gone and left something unsaid."""
         return len(self._queues.get(address, ()))
 
+    @property
+    def total(self) -> int:
+        """The same, of all addresses."""
+        return sum(len(queue) for queue in self._queues.values())
+
     def is_first(self, sender: Departing) -> bool:
         """Whether it is its turn."""
         return next(iter(self._queues[sender.address])) is sender

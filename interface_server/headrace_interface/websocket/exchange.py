@@ -37,6 +37,8 @@ from .actions import (
 from .states import TABLE, Fact, SocketState, SocketStep
 
 if TYPE_CHECKING:
+    from headrace_asgi.envelope import Message
+
     from .reply import Reply
 
 __all__ = ["Exchange"]
@@ -157,6 +159,38 @@ class Exchange:
         if detail is None:
             raise TypeError(f"the step to {self.state} needs its action")
         return (detail,)
+
+    # Another image of the process goes on.
+
+    def as_plain(self) -> Message | None:
+        """What `resumed` needs; None unless the socket is open and nothing is with the layer."""
+        if self.state is not SocketState.OPEN or self.due:
+            return None
+        return {
+            "ordered": self.ordered,
+            "order": self._order,
+            "known": self._known,
+            "frames": [[one.payload, one.order] for one in (*self._flight, *self._waiting)],
+            "flight": len(self._flight),
+            "boxed": self._boxed_weight,
+            "pauses": self.pauses,
+        }
+
+    def resume(self, plain: Message) -> None:
+        """Be open as another one was; before anything happens. What waits leaves when `take` is called."""
+        self.state = SocketState.OPEN
+        self.may_write = self.may_receive = True
+        self.ordered = plain["ordered"]
+        self._known, self._boxed_weight = plain["known"], plain["boxed"]
+        payloads = [payload for payload, _ in plain["frames"]]
+        if payloads:
+            self._held = True
+            self._order = plain["frames"][0][1]
+            self._number(payloads)
+            flight = plain["flight"]
+            self._flight, self._waiting = self._waiting[:flight], self._waiting[flight:]
+        self._order = plain["order"]
+        self.pauses = plain["pauses"]
 
     # The handshake.
 

@@ -37,6 +37,7 @@ CLOSE_REASON_BYTES = 123
 #: Pings of one run that are answered, the last ones: RFC 6455 5.5.3 asks for the last one only.
 MOST_PONGS = 16
 
+_FIN = 0x80
 _FIN_TEXT = 0x81
 _FIN_BINARY = 0x82
 _FIN_PING = 0x89
@@ -188,6 +189,14 @@ def encode_deflated(payload: str | bytes, window_bits: int) -> bytes:
         return encode(payload)
     first = (_FIN_TEXT if isinstance(payload, str) else _FIN_BINARY) | _RSV1
     return _head(first, len(packed)) + packed
+
+
+def client_frame(opcode: int, is_last: bool, mask: bytes, size: int, begun: bytes) -> bytes:
+    """The head of a client's frame of `size` bytes and the masked ones of it that came; `begun` is what they
+    say."""
+    head = _head(opcode | (_FIN if is_last else 0), size)
+    masked = head[:1] + bytes((head[1] | _MASKED,)) + head[2:] + mask
+    return masked + _unmasked(mask + begun, 0, len(begun)) if begun else masked
 
 
 def encode_pong(payload: bytes) -> bytes:

@@ -29,6 +29,8 @@ __all__ = [
     "denial",
 ]
 
+#: RFC 8441 5: on HTTP/2 there is no key; Autobahn wants one.
+_NO_KEY = b"AAAAAAAAAAAAAAAAAAAAAA=="
 #: RFC 6455 4.1: the base64 form of 16 bytes.
 _KEY = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==")
 _VERSION = b"13"
@@ -63,18 +65,19 @@ class HandshakeRefusal:
 
 
 def check(head: RequestHead, compression: bool = True) -> Offer | HandshakeRefusal:
-    """Judge a request that asked for an upgrade to WebSocket (RFC 6455 4.2.1). Does not block or raise.
+    """Judge a request that asked for a WebSocket (RFC 6455 4.2.1, RFC 8441 5). Does not block or raise.
 
     `compression` says whether an offer of permessage-deflate is taken up.
     """
     if head.method != "GET":
         return HandshakeRefusal(405, "A WebSocket handshake is a GET request.", ((b"allow", b"GET"),))
-    if head.http_version != "1.1":
+    if head.http_version == "1.0":
         return HandshakeRefusal(400, "A WebSocket handshake needs HTTP/1.1.")
+    is_stream = head.http_version == "2"
     wanted: dict[bytes, list[bytes]] = {}
     for name, value in head.headers:
         wanted.setdefault(name, []).append(value)
-    problem = _upgrade_problem(wanted)
+    problem = ("" if is_stream else _upgrade_problem(wanted)) or _problem(wanted)
     if problem:
         return HandshakeRefusal(400, problem)
     if [version.strip() for version in wanted.get(b"sec-websocket-version", ())] != [_VERSION]:
@@ -85,6 +88,8 @@ def check(head: RequestHead, compression: bool = True) -> Offer | HandshakeRefus
             ((b"sec-websocket-version", _VERSION), (b"upgrade", b"websocket")),
         )
     keys = [key.strip() for key in wanted.get(b"sec-websocket-key", ())]
+    if is_stream:
+        keys = [_NO_KEY]
     if len(keys) != 1 or not _KEY.fullmatch(keys[0]):
         return HandshakeRefusal(400, "Sec-WebSocket-Key must be given once, as the base64 form of 16 bytes.")
     subprotocols = [name for name in _listed(wanted.get(b"sec-websocket-protocol", ())) if name]
@@ -99,6 +104,10 @@ def _upgrade_problem(wanted: dict[bytes, list[bytes]]) -> str:
         return "Upgrade must name websocket."
     if b"upgrade" not in _lowered(wanted.get(b"connection", ())):
         return "Connection must name Upgrade."
+    return ""
+
+
+def _problem(wanted: dict[bytes, list[bytes]]) -> str:
     if b"transfer-encoding" in wanted or wanted.get(b"content-length", [b"0"]) != [b"0"]:
         return "A WebSocket handshake has no body."
     if len(wanted.get(b"origin", ())) > 1:

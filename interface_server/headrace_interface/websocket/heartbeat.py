@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -48,6 +49,9 @@ class InputRate(Enum):
     FLOOD = "flood"
 
 
+_TIMES = ("heard_at", "held_until", "_pinged_at", "_controls_until", "_quiet_at", "_ends_at")
+
+
 class Heartbeat:
     """The times of one socket, all in seconds of one clock, infinity for never.
 
@@ -71,6 +75,15 @@ class Heartbeat:
         self._pinged_at = self.held_until = self._controls_until = self._quiet_at = -math.inf
         self.heard_at = now
         self._ends_at = now + deadlines.socket_age
+
+    def as_plain(self) -> list[float]:
+        """The times, which mean something as long as the machine runs."""
+        return [getattr(self, name) for name in _TIMES]
+
+    def resume(self, plain: Sequence[float]) -> None:
+        """Go on as another one, to the machine's clock."""
+        for name, at in zip(_TIMES, plain, strict=True):
+            setattr(self, name, at)
 
     @property
     def first_look(self) -> float:

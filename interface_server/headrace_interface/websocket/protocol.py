@@ -108,6 +108,62 @@ class WebSocketShell:
             context.held[self] = None
             self._set_due(context.settings.deadlines.layer)
 
+    @property
+    def transport(self) -> Any:
+        """The connection of the client."""
+        return self._transport
+
+    @property
+    def reads(self) -> bool:
+        """Whether its client may say more now."""
+        return not self._exchange.pauses
+
+    @property
+    def awaits_layer(self) -> bool:
+        """Whether the layer has yet to say whether it took what an open socket's client said."""
+        return self._exchange.state is SocketState.OPEN and self._exchange.due > 0
+
+    def as_plain(self) -> Message | None:
+        """What `resume` needs; None for a socket that cannot be handed over as it is now."""
+        exchange = self._exchange.as_plain()
+        reader = None if self._reader is None else self._reader.as_plain()
+        unsent = self._writer.unsent()
+        if exchange is None or reader is None or unsent is None:
+            return None
+        return {
+            "local": self.local,
+            "path": self.path,
+            "address": self._sender.address,
+            "exchange": exchange,
+            "reader": reader,
+            "unsent": unsent,
+            "due": self.due,
+            "head": self._head and self._head.as_plain(),
+        }
+
+    def resume(self, plain: Message) -> None:
+        """Be the open socket that another one was; instead of `start`."""
+        context, exchange = self._context, self._exchange
+        self._opening = None
+        self._writer.take_over(self)
+        self.local = plain["local"]
+        self.reply_channel = context.port.process + self.local
+        context.connections.resume_socket(self.local, self)
+        self.registered = True
+        self._sender.begin(self.local, self.reply_channel)
+        exchange.resume(plain["exchange"])
+        self._reader = reader = FrameReader(context, self._transport, exchange, self._sender, self)
+        windows = plain["reader"]["windows"]
+        ws = socket_factory(context).resume(reader, self._writer, self._transport, windows and tuple(windows))
+        self._window_bits = ws.window_bits
+        if exchange.pauses:
+            self._transport.pauseProducing()
+        if plain["unsent"]:
+            self._writer.write(plain["unsent"])
+        reader.resume(ws, plain["reader"], plain["due"])
+        if exchange.next_weight:
+            context.waiting_room.enter(self._sender, Outcome.UNAVAILABLE)
+
     def layer_back(self) -> None:
         """The layer is reachable again: ask the application now."""
         if self._opening is not None and self._is_held():

@@ -14,6 +14,8 @@ from .shares import HEAVY_BYTES
 from .states import SocketState
 
 if TYPE_CHECKING:
+    from headrace_asgi.envelope import Message
+
     from ..context import ServerContext
     from .autobahn import SocketProtocol
     from .exchange import Exchange
@@ -77,6 +79,24 @@ class FrameReader:
         """The handshake is over."""
         self._ws = ws
         self._context.timers.set(self._owner, self._heartbeat.first_look)
+
+    def as_plain(self) -> Message | None:
+        """What `resume` needs; None if the client is in the middle of a compressed message."""
+        begun = self._ws.begun()
+        if begun is None:
+            return None
+        windows = self._ws.both_window_bits
+        return {"begun": begun, "windows": windows and list(windows), "beats": self._heartbeat.as_plain()}
+
+    def resume(self, ws: SocketProtocol, plain: Message, due: float) -> None:
+        """Go on where another one was, in a turn of the reactor of its own."""
+        self._ws = ws
+        self._heartbeat.resume(plain["beats"])
+        self._context.timers.set(self._owner, due)
+        if plain["begun"]:
+            ws.keep(plain["begun"])
+            self._exchange.left_over()
+            self.read_on()
 
     def received(self, data: bytes) -> None:
         """Take the messages out of what the client sent; what there is no room for stays in `ws`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..direct_send import DirectTransport, direct_transport_of
+from ..direct_send import DirectTransport, direct_transport_of, unsent_bytes
 from .frame_buffer import FrameBuffer
 from .frames import encode_pong
 
@@ -72,6 +72,10 @@ class FrameWriter:
             self._transport.write(b"".join(map(encode_pong, payloads)))
         else:
             self._waiting().pong(encode_pong(payloads[-1]))
+
+    def unsent(self) -> bytes | None:
+        """What the client has yet to be sent; None if the transport does not say."""
+        return unsent_bytes(self._transport, b"" if self._buffer is None else self._buffer.queued())
 
     def drop(self) -> None:
         """Forget what waits, but for what the transport has."""

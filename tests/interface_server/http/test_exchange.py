@@ -247,6 +247,7 @@ SETTINGS: dict[str, Any] = {
     "inline_body_bytes": 10,
     "stream_uploads": True,
     "max_response_backlog_bytes": 1000,
+    "sendfile_root": "/no/such/folder",
     "deadlines": Deadlines(queue=1, layer=1, response=1, write=1000, body=1000),
 }
 
@@ -316,6 +317,7 @@ REPLY: dict[Event, Callable[[Case], object]] = {
     Event.START: lambda case: case.lab.reply(reply(b"a", more_content=True)),
     Event.PART: lambda case: case.lab.reply({"content": b"b", "more_content": True}),
     Event.LAST: lambda case: case.lab.reply({"content": b"b"}),
+    Event.REDIRECTED: lambda case: case.lab.reply(reply(headers=[[b"X-Sendfile", b"a"]])),
     Event.BEHIND: lambda case: case.lab.wait(2),
     Event.CLIENT_READ: lambda case: case.transport.read_all(),
     Event.TOO_MUCH: lambda case: case.lab.reply({"content": b"b" * 2000, "more_content": True}),

@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import pytest
 
-from headrace_interface.http.head import Endpoints
-from headrace_interface.http.parser import RequestParser
+from headrace_interface.http.head import Endpoints, Refused
+from headrace_interface.http.parser import RequestParser, SpokeTls
 from headrace_interface.http.spool import Bodies
 from headrace_interface.settings import InterfaceSettings
 from tests.support.http_lab import GET
@@ -118,6 +118,19 @@ def test_trailers_are_dropped_and_do_not_reach_the_next_request() -> None:
         b"transfer-encoding",
         b"host",
     ]
+
+
+def test_tls_where_a_request_should_begin_is_told_apart_from_other_rubbish() -> None:
+    for sent, is_tls in ((b"\x16\x03\x01\x02\x00", True), (b"\x16", True), (b"\x15\x03\x01", False)):
+        this = parser()
+        this.feed(sent)
+        assert isinstance(this.refused, SpokeTls) is is_tls
+        assert this.refused is not None
+        assert this.refused.status == 400
+    begun = parser()
+    begun.feed(b"GET /")
+    begun.feed(b"\x16\x03\x01")
+    assert type(begun.refused) is Refused
 
 
 def test_trailers_without_end_are_refused() -> None:

@@ -7,7 +7,7 @@ from twisted.internet.testing import StringTransport
 from headrace_interface.http.call import Call
 from headrace_interface.http.head import Framing, RequestHead
 from headrace_interface.http.parser import Incoming
-from headrace_interface.http.stream import Stream
+from headrace_interface.http.stream import Stream, StreamCall
 from headrace_interface.write_buffer import WriteBuffer
 from tests.support.http_lab import Lab, answers
 
@@ -25,7 +25,10 @@ class OneStream:
     def call_moved(self) -> None:
         self.moves += 1
 
-    def call_done(self, call: Call, keep_alive: bool) -> None:
+    def call_replaced(self, call: StreamCall) -> None:
+        self.replacement = call
+
+    def call_done(self, call: StreamCall, keep_alive: bool) -> None:
         self.done.append(keep_alive)
 
     def abort(self) -> None:

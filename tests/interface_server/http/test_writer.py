@@ -39,6 +39,11 @@ def test_the_applications_date_and_server_stand() -> None:
     assert [value for name, value in answer.headers if name.lower() in ("date", "server")] == ["now", "mine"]
 
 
+def test_without_a_name_of_the_server_there_is_no_server_header() -> None:
+    [answer] = answers(ResponseWriter("GET", "1.1", True).whole(200, [], b"", DATE, server=b""), ("GET",))
+    assert [name for name, _ in answer.headers] == ["Content-Length", "Date"]
+
+
 def test_the_content_length_of_one_message_is_counted() -> None:
     answer = whole(headers=[[b"Content-Length", b"999"]], content=b"abc")
     assert (answer.header("Content-Length"), answer.body) == ("3", b"abc")

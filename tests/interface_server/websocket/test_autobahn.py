@@ -320,7 +320,7 @@ def test_all_that_is_used_of_autobahn_is_named_with_its_reason() -> None:
 @pytest.mark.parametrize("name", [*BEYOND_THE_INTERFACE, *sorted(DOCUMENTED)])
 def test_what_is_used_of_autobahn_is_still_there(name: str) -> None:
     socket, _ = theirs(compressed=True)
-    socket.dataReceived(masked(1, b"a", fin=False))
+    socket.dataReceived(masked(1, b"a", fin=False) + masked(9, b"ping"))
     reason = BEYOND_THE_INTERFACE.get(name, "it is documented")
     assert hasattr(socket, name), f"This Autobahn has no {name}: {reason}."
 

@@ -220,3 +220,12 @@ def test_a_denial_without_content_says_why() -> None:
     data = denial(make_head(), Deny(403, "Access denied."), b"now", b"us")
     assert data.startswith(b"HTTP/1.1 403 Forbidden\r\n")
     assert data.endswith(b"\r\n\r\nAccess denied.\n")
+
+
+def test_on_http2_there_is_no_key_and_no_upgrade() -> None:
+    without = (b"sec-websocket-key", b"upgrade", b"connection")
+    assert refusal_of(without=without).status == 400
+    offer = offer_of(http_version="2", without=without)
+    assert canonical_head(offer, None).startswith(b"GET / HTTP/1.1")
+    assert refusal_of(http_version="2", without=(*without, b"sec-websocket-version")).status == 426
+    assert refusal_of(http_version="1.0").status == 400

@@ -61,6 +61,16 @@ def mark(message):
     Channel("journey.marks").send({"from": message["from"]})
 
 
+def datagram(message):
+    """Sends a datagram back, with what the consumer knows of it."""
+    host, port = message["client"]
+    known = {"data": message["data"].hex(), "path": message["path"], "client": [host, port]}
+    message.reply_channel.send({"data": json.dumps(known).encode()})
+
+
+#: For the UDP server.
+udp = [route("udp.receive", datagram, path=r"^/journey")]
+
 #: For layers without ordering.
 unordered = [
     route_class(Echo, path=r"^/ws/echo$"),

@@ -62,7 +62,17 @@ def process(request):
     return HttpResponse(str(os.getpid()), content_type="text/plain")
 
 
+def protected(request):
+    """A file that somebody else sends."""
+    response = HttpResponse(b"not this")
+    response["X-Accel-Redirect"] = "/protected/" + request.GET["name"]
+    response["Content-Disposition"] = "attachment"
+    del response["Content-Type"]
+    return response
+
+
 urlpatterns = [
+    path("protected", protected),
     path("hello", hello),
     path("slow/<int:milliseconds>", slow),
     path("digest", digest),

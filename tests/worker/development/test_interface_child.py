@@ -19,7 +19,11 @@ def layer_of(redis_url: str) -> dict[str, Any]:
     return {"BACKEND": "headrace_asgi.RedisChannelLayer", "CONFIG": {"hosts": [redis_url]}}
 
 
-def test_it_listens_on_the_given_socket_when_start_returns_and_is_gone_after_stop(redis_url: str) -> None:
+def test_it_listens_on_the_given_socket_when_start_returns_and_is_gone_after_stop(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Meant for an interface server in production; with it this one would not start.
+    monkeypatch.setenv("HEADRACE_INTERFACE_PORT", "nonsense")
     lines: list[str] = []
     child = InterfaceChild(lines.append)
     bound = listening_socket("127.0.0.1", 0, use_ipv6=False)

@@ -28,6 +28,8 @@ START_SECONDS = 20.0
 DRAIN_SECONDS = 1.0
 STOP_SECONDS = 5.0
 _BACKLOG = 1024
+#: Variables of the environment that begin so are options of `headrace-interface`.
+_INTERFACE_OPTIONS = "HEADRACE_INTERFACE_"
 
 
 def listening_socket(address: str, port: int, use_ipv6: bool) -> socket.socket:
@@ -113,6 +115,8 @@ class InterfaceChild:
             stdout=subprocess.PIPE,
             text=True,
             pass_fds=(listening_fd, config_fd, ready_fd),
+            # What the environment says about an interface server is meant for one in production.
+            env={name: text for name, text in os.environ.items() if not name.startswith(_INTERFACE_OPTIONS)},
             # Ctrl-C is for the parent, which ends this child when the worker has ended.
             process_group=0,
         )

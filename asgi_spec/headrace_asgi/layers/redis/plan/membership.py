@@ -10,6 +10,7 @@ This is pure: times are seconds of the caller's monotonic clock, and the caller 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 __all__ = ["GHOST_DELAY_SECONDS", "LEAVE_DELAY_SECONDS", "Membership"]
@@ -106,6 +107,25 @@ class Membership:
             return
         entry.leave_at = now + LEAVE_DELAY_SECONDS
         self._leaves.append((entry.leave_at, group))
+
+    # Another image of the process goes on
+
+    def as_plain(self) -> dict[str, tuple[list[str], int]]:
+        """The members of each group, and how many adds were read; while no withdrawal is on its way."""
+        return {group: (list(entry.members), entry.processed) for group, entry in self._groups.items()}
+
+    def restore(self, groups: Mapping[str, tuple[Sequence[str], int]], now: float) -> None:
+        """Be what `as_plain` said."""
+        for group, (members, processed) in groups.items():
+            entry = self._groups[group] = _GroupMembers(dict.fromkeys(members), processed)
+            for local in members:
+                self.of_local.setdefault(local, set()).add(group)
+            self._schedule(group, entry, now)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether no withdrawal is on its way."""
+        return all(entry.leaving is None for entry in self._groups.values())
 
     # Withdrawing
 

@@ -16,12 +16,12 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from headrace_asgi import messages
+from headrace_asgi import control, messages
 from headrace_asgi.contract import Done, InterfacePort, InterfaceReceiver, OpenSocket, Outcome
 from headrace_asgi.envelope import Message, pack_message
 from headrace_asgi.errors import KeySpoilt, LayerRefused, LayerUnavailable, MessageTooLarge
 from headrace_asgi.limits import MAX_MESSAGE_BYTES, STOP_LOOK_SECONDS, STOP_SECONDS
-from headrace_asgi.names import new_single_reader
+from headrace_asgi.names import is_process_queue, new_single_reader
 
 from ..address import ServerAddress
 from ..agreed_version import heard_versions
@@ -87,8 +87,20 @@ class _Known:
     advice: set[str] = field(default_factory=set)
 
 
+@dataclass(slots=True)
+class _Image:
+    """Where one image of this process begins and ends."""
+
+    #: Whether takes end, because another one goes on.
+    leaves: bool = False
+    #: How many entries the one before had read.
+    read_before: int | None = 0
+
+
 class RedisInterfacePort(InterfacePort):
     """See `contract.InterfacePort`, which says what every method does."""
+
+    hands_over = True
 
     def __init__(
         self,
@@ -126,8 +138,7 @@ class RedisInterfacePort(InterfacePort):
         self._turn = Turn(plan)
         #: Of all frames of this turn: to ask the clock for each would be a tenth of what sending it costs.
         self._frames_expiry_ms = 0
-        self._open = _Open()
-        self._known = _Known()
+        self._open, self._known, self._image = _Open(), _Known(), _Image()
         self._stopping = False
         self._receiver: InterfaceReceiver
         self._reader: QueueReader
@@ -160,6 +171,7 @@ class RedisInterfacePort(InterfacePort):
             self.counters,
             self._plan.codec,
         )
+        self._reader.read_count = self._image.read_before
         for link in (*self._links.values(), self._take_link):
             link.start()
 
@@ -516,6 +528,8 @@ class RedisInterfacePort(InterfacePort):
             self._take_packed = pack(self._take_command.args)
 
     def _take(self) -> None:
+        if self._image.leaves and self._reader.woken:
+            return
         if self._reader.compares:
             # Before a take nothing is on its way here: a connection that broke was ended by the next one.
             self._reader.compares = False
@@ -542,6 +556,63 @@ class RedisInterfacePort(InterfacePort):
             # Nobody else may write there, and nobody but us ever deletes it.
             self._executor.ask(self._plan.empty_queue(self.process), lambda answer: None)
         self._take_link.drop(error if isinstance(error, LayerUnavailable) else LayerUnavailable(str(error)))
+
+    # Another image of the process goes on
+
+    def hand_over(self, done: Callable[[Message | None], None], seconds: float) -> None:
+        if not self._known.up:
+            self._reactor.callLater(0, done, None)
+            return
+        self._image.leaves, self._reader.woken = True, False
+        # Redis would hold a take for long that waits: this ends it, behind all that was pushed before.
+        wake = self._plan.note(self.process, control.note(control.WAKE))
+        self._executor.ask(wake, lambda answer: None)
+        self._reactor.callLater(0, self._hand_over, done, self._monotonic() + seconds)
+
+    def _hand_over(self, done: Callable[[Message | None], None], deadline: float) -> None:
+        self._gather()
+        if not self._known.up or self._monotonic() >= deadline:
+            self.go_on()
+            done(None)
+        elif self._is_quiet:
+            done(
+                {
+                    "process": self.process,
+                    "read": self._reader.read_count,
+                    "groups": self._groups.membership.as_plain(),
+                }
+            )
+        else:
+            self._reactor.callLater(STOP_LOOK_SECONDS, self._hand_over, done, deadline)
+
+    @property
+    def _is_quiet(self) -> bool:
+        """Whether nothing is on its way to Redis or from it, and no answer is owed to anybody."""
+        owed = self._open
+        return not (
+            self._executor.busy
+            or self._take_link.unanswered
+            or owed.connecting
+            or owed.ending
+            or owed.gone
+            or owed.former
+            or not self._groups.membership.is_settled
+        )
+
+    def go_on(self) -> None:
+        if self._image.leaves:
+            self._image.leaves = False
+            if self._take_link.is_open and not self._take_link.unanswered:
+                self._take()
+
+    def take_over(self, handed_over: Message) -> None:
+        process, read, groups = (handed_over.get(name) for name in ("process", "read", "groups"))
+        if not isinstance(process, str) or not is_process_queue(process) or not isinstance(groups, dict):
+            raise ValueError("this is not what an interface port hands over")
+        self._registration.resume(process)
+        self.process = process
+        self._image.read_before = read
+        self._groups.membership.restore(groups, self._monotonic())
 
     # The end
 

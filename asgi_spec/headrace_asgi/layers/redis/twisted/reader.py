@@ -47,13 +47,25 @@ class QueueReader:
         self._read: int | None = 0
         #: Whether these are to be compared before the next take.
         self.compares = False
+        #: Whether the note came that this process sent itself.
+        self.woken = False
         self._notes: dict[str, Callable[[Message], None]] = {
             control.ADD: self._add,
             control.DISCARD: self._discard,
             control.GROUP: self._group,
             control.MEMBERS: self._members,
             control.FORGOTTEN: lambda body: self._forgotten(forgotten),
+            control.WAKE: lambda body: self._woken(),
         }
+
+    @property
+    def read_count(self) -> int | None:
+        """How many entries were read, of those that Redis says it pushed; None if that is not known."""
+        return self._read
+
+    @read_count.setter
+    def read_count(self, count: int | None) -> None:
+        self._read = count
 
     def lost(self, pushed: int, waiting: int) -> int:
         """How many entries came nowhere, of those ever `pushed`, with so many still `waiting`.
@@ -120,6 +132,9 @@ class QueueReader:
         if self._read is not None:
             self._read -= 1  # pushed to a process that is not known, so nowhere counted
         tell()
+
+    def _woken(self) -> None:
+        self.woken = True
 
     def _add(self, body: Message) -> None:
         group, local = _named(body, "group"), _named(body, "local")

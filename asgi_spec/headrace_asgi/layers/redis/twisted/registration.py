@@ -131,6 +131,10 @@ class Registration:
         self._groups.process = self.process
         self._groups.membership.clear()
 
+    def resume(self, process: str) -> None:
+        """Have the name of another image of this process, which is registered; before `connected`."""
+        self.process = self._groups.process = process
+
     # What happens
 
     def connected(self) -> None:

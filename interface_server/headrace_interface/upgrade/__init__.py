@@ -1,0 +1,1 @@
+"""One image of an interface process hands all that is open to the next one, under the same process id."""
