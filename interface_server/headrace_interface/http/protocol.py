@@ -140,10 +140,7 @@ class HttpProtocol:
         return isinstance(self._call, Call) and self._call.awaits_layer
 
     def as_plain(self) -> Message | None:
-        """What `resume` needs; None for a connection that cannot be handed over as it is now.
-
-        Of one that is a WebSocket's that is what its shell says.
-        """
+        """What `resume` needs; None for a connection that cannot be handed over as it is now."""
         unsent = unsent_bytes(self.transport, self.write_buffer.queued())
         call = self._call.as_plain() if isinstance(self._call, Call) else None
         if unsent is None or not self._connection.may_be_handed_over or (self._call and call is None):

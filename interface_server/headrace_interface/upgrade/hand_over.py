@@ -6,7 +6,6 @@ is in the middle of something (a handshake, a request that is arriving, a file) 
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -23,10 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["HandingOver"]
 
-logger = logging.getLogger("headrace.interface")
-
 #: Seconds for what is in the middle of something; everybody else waits as long.
-SETTLE_SECONDS = 0.25
+_SETTLE_SECONDS = 0.25
 _NO_ANSWER = "the channel layer is away, or does not answer in time"
 #: Seconds between two looks whether all is settled.
 _LOOK_SECONDS = 0.005
@@ -58,7 +55,7 @@ class HandingOver:
         """Accept and read no more; what follows comes in later turns."""
         for port in self._server.listening:
             port.stopReading()
-        self._settle_by = self._clock.seconds() + SETTLE_SECONDS
+        self._settle_by = self._clock.seconds() + _SETTLE_SECONDS
         self._settle()
 
     # Settling

@@ -72,15 +72,6 @@ def rehearse() -> str:
     return said[-1] if said else f"it ended with status {done.returncode}"
 
 
-def knows(format_text: str) -> None:
-    """For a rehearsal. Raises ConfigurationError if the old image's state is another one than ours."""
-    if format_text != str(FORMAT):
-        raise ConfigurationError(
-            f"this version takes over format {FORMAT} of what is open, the running one hands over "
-            f"{format_text}: restart it instead"
-        )
-
-
 def become(state: bytes, descriptors: Sequence[int]) -> None:
     """Replace this process by its next image, which inherits the descriptors. Raises OSError."""
     blob = os.memfd_create("headrace-upgrade", 0)
@@ -111,12 +102,15 @@ def taken_over(environment: MutableMapping[str, str]) -> dict[str, object] | Non
 
 
 def is_rehearsal(environment: Mapping[str, str]) -> bool:
-    """Whether somebody only wants to know if this would start. Raises ConfigurationError if it would not."""
+    """Whether somebody only wants to know if this would start. Raises ConfigurationError if it would not:
+    if the old image's state is another one than ours."""
     text = environment.get(REHEARSED)
-    if text is None:
-        return False
-    knows(text)
-    return True
+    if text is not None and text != str(FORMAT):
+        raise ConfigurationError(
+            f"this version takes over format {FORMAT} of what is open, the running one hands over {text}: "
+            "restart it instead"
+        )
+    return text is not None
 
 
 def ask_to_upgrade(pid: int, sleep: Callable[[float], None] = time.sleep) -> None:

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import socket
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -59,11 +58,8 @@ class AdoptingReactor:
         descriptor = next(self._descriptors, None)
         if descriptor is None:
             raise ConfigurationError("there are more endpoints than before: restart this process instead")
-        with socket.socket(fileno=os.dup(descriptor)) as listening:
-            family = listening.family
-        port = adopt_port(self._reactor, descriptor, family, factory, encrypted, path)
-        os.close(descriptor)
-        return port
+        with socket.socket(fileno=descriptor) as listening:  # what adopts it makes a copy
+            return adopt_port(self._reactor, descriptor, listening.family, factory, encrypted, path)
 
 
 class _NextEndpoint:
@@ -97,9 +93,7 @@ def take_over(places: Sequence[ServerContext], handed_over: Message, reactor: An
 
 
 def _adopt(place: ServerContext, record: Message, reactor: Any) -> None:
-    connection = socket.fromfd(record["fd"], *_kind_of(record["fd"]))
-    os.close(record["fd"])
-    transport = adopted(reactor, connection, _UNCLAIMED)
+    transport = adopted(reactor, socket.socket(fileno=record["fd"]), _UNCLAIMED)
     try:
         _resume(place, record, transport)
     except Exception:
@@ -128,11 +122,6 @@ class _Unclaimed(Protocol):
 
 
 _UNCLAIMED = _Unclaimed()
-
-
-def _kind_of(descriptor: int) -> tuple[int, int]:
-    with socket.socket(fileno=os.dup(descriptor)) as known:
-        return known.family, known.type
 
 
 def _head_of(plain: Message) -> RequestHead:

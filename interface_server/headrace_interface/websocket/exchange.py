@@ -163,7 +163,7 @@ class Exchange:
     # Another image of the process goes on.
 
     def as_plain(self) -> Message | None:
-        """What `resumed` needs; None unless the socket is open and nothing is with the layer."""
+        """What `resume` needs; None unless the socket is open and nothing is with the layer."""
         if self.state is not SocketState.OPEN or self.due:
             return None
         return {

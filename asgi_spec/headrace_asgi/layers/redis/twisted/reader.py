@@ -44,7 +44,7 @@ class QueueReader:
         self._counters = counters
         self._decode = codec.decode
         #: Entries that were read, of those that Redis says it pushed; None until it says so.
-        self._read: int | None = 0
+        self.read_count: int | None = 0
         #: Whether these are to be compared before the next take.
         self.compares = False
         #: Whether the note came that this process sent itself.
@@ -58,35 +58,26 @@ class QueueReader:
             control.WAKE: lambda body: self._woken(),
         }
 
-    @property
-    def read_count(self) -> int | None:
-        """How many entries were read, of those that Redis says it pushed; None if that is not known."""
-        return self._read
-
-    @read_count.setter
-    def read_count(self, count: int | None) -> None:
-        self._read = count
-
     def lost(self, pushed: int, waiting: int) -> int:
         """How many entries came nowhere, of those ever `pushed`, with so many still `waiting`.
 
         Ask while nothing is on its way here. What is lost is told once.
         """
-        before, self._read = self._read, pushed - waiting
+        before, self.read_count = self.read_count, pushed - waiting
         # More were read than pushed: the counting began anew, or a failover repeated some.
-        return 0 if before is None else max(self._read - before, 0)
+        return 0 if before is None else max(self.read_count - before, 0)
 
     def flushed(self) -> None:
         """Entries were removed on purpose: they are not lost."""
-        self._read = None
+        self.read_count = None
         self.compares = True
 
     def read(self, entries: Sequence[bytes]) -> None:
         """Deliver what was taken from the queue. Never raises: one bad entry costs no other."""
         reply, decode = self._receiver.reply, self._decode
         queue = self._groups.process
-        if self._read is not None:
-            self._read += len(entries)
+        if self.read_count is not None:
+            self.read_count += len(entries)
         for raw in entries:
             try:
                 entry = decode(raw, queue)
@@ -129,8 +120,8 @@ class QueueReader:
             self._count("unreadable", f"a control entry {kind!r} has no {error}")
 
     def _forgotten(self, tell: Callable[[], None]) -> None:
-        if self._read is not None:
-            self._read -= 1  # pushed to a process that is not known, so nowhere counted
+        if self.read_count is not None:
+            self.read_count -= 1  # pushed to a process that is not known, so nowhere counted
         tell()
 
     def _woken(self) -> None:

@@ -239,7 +239,7 @@ def test_losses_are_known_where_redis_began_to_count_anew(side: InterfaceSide) -
     beat(side)
     side.reactor.until(lambda: side.port._reader.compares)
     push(side, "a", {"n": 9})
-    side.reactor.until(lambda: side.port._reader._read == 1)
+    side.reactor.until(lambda: side.port._reader.read_count == 1)
     break_take(side, pushed=4, stolen=3)
     assert side.receiver.of("entries lost") == [(3,)]
 
